@@ -1,0 +1,218 @@
+"""Every setting, once: type, unit, default, bounds and one line of description.
+
+The command line (dotted overrides), the YAML files in `configs/` and the parameter forms of the Prefect
+deployments are all made from these models. An unknown key or a value out of range is an error that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names file, key and what would be right."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class SamplingConfig(Settings):
+    """How responses are drawn. Log-probabilities are of the full softmax at this temperature, before top-p."""
+
+    temperature: float = Field(1.0, ge=0.0, le=5.0, description="Softmax temperature; 0 is greedy")
+    top_p: float = Field(0.95, gt=0.0, le=1.0, description="Nucleus mass that is sampled from")
+    max_new_tokens: int = Field(96, ge=1, le=131072, description="Longest response, in tokens")
+    batch_size: int = Field(256, ge=1, le=65536, description="Rollouts decoded together")
+
+
+class ObjectiveConfig(Settings):
+    """The loss of one step [SGPO Eqs. 1-7]; defaults are the paper's."""
+
+    clip_low: float = Field(0.2, ge=0.0, lt=1.0, description="eps_low of Eq. 1")
+    clip_high: float = Field(0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher)")
+    normalize_std: bool = Field(True, description="Divide advantages by the group's standard deviation")
+    normalization: Literal["sequence", "token"] = Field("sequence", description="Mean per response, or per token")
+    distillation: Literal["forward_kl", "none"] = Field(
+        "forward_kl", description="forward_kl is SGPO; none is GRPO on autonomous rollouts alone"
+    )
+    target: Literal["sum", "mean", "random"] = Field("sum", description="Reachable target choice, Eq. 4")
+    delta: float | None = Field(1.0, gt=0.0, description="KL per token above which it is masked, Eq. 5; null: never")
+    weight: Literal["adaptive", "fixed"] = Field("adaptive", description="alpha by Eq. 6, or alpha_max always")
+    alpha0: float = Field(0.5, ge=0.0, description="Scale of Eq. 6")
+    gamma: float = Field(0.1, gt=0.0, description="Smoothing of Eq. 6")
+    alpha_max: float = Field(0.8, ge=0.0, description="Cap of Eq. 6")
+
+
+class TrainingConfig(Settings):
+    """The SGPO loop (Algorithm 1)."""
+
+    steps: int = Field(60, ge=0, description="Optimiser steps")
+    problems_per_step: int = Field(16, ge=1, description="Problems sampled for one step, over all processes")
+    autonomous_rollouts: int = Field(8, ge=1, le=256, description="G1, responses without strategy per problem")
+    guided_rollouts: int = Field(4, ge=0, le=256, description="G2, responses with strategy per problem")
+    minibatches: int = Field(1, ge=1, description="Optimiser steps per sampled batch")
+    learning_rate: float = Field(2e-4, gt=0.0, le=1.0)
+    warmup_steps: int = Field(5, ge=0, description="Steps of linear learning-rate warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    weight_decay: float = Field(0.0, ge=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0, description="Gradient norm is clipped to this")
+    tokens_per_microbatch: int = Field(16384, ge=1, description="Padded tokens in one forward and backward")
+    mask_truncated: bool = Field(False, description="Leave responses that hit the length limit out of the loss")
+    checkpoint_every: int = Field(10, ge=1, description="Steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints that are kept")
+    log_rollouts_every: int = Field(10, ge=1, description="Steps between recorded rollout samples")
+    sampling: SamplingConfig = SamplingConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+
+
+class WarmupConfig(Settings):
+    """Supervised warm-up on strong-model responses before RL (METHOD.md section 8); zero epochs skips it."""
+
+    epochs: int = Field(0, ge=0)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-5, gt=0.0, le=1.0)
+    warmup_ratio: float = Field(0.1, ge=0.0, le=1.0)
+    held_out_fraction: float = Field(0.1, ge=0.0, lt=1.0, description="Share that selects the best epoch")
+
+
+class EvaluationConfig(Settings):
+    """How a model is measured."""
+
+    k: int = Field(4, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
+    sampling: SamplingConfig = SamplingConfig(temperature=0.6)
+    guided: bool = Field(True, description="Also measure with strategies in the prompt, where there are any")
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Level of the intervals")
+    resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples")
+    verifier_timeout: float = Field(5.0, gt=0.0, description="Seconds for one verdict")
+    verifier_workers: int = Field(2, ge=1, le=256)
+
+
+class GateConfig(Settings):
+    """When a challenger replaces the champion."""
+
+    margin: float = Field(0.0, ge=-1.0, le=1.0, description="Lower bound of the overall gain must exceed this")
+    tolerance: float = Field(0.05, ge=0.0, le=1.0, description="No tier may fall by more than this")
+
+
+class TrackingConfig(Settings):
+    """Where results go."""
+
+    mlflow_uri: str = Field("sqlite:///.sgpo/mlflow.db", min_length=1, description="MLflow tracking and registry URI")
+    artifact_root: str = Field(".sgpo/mlartifacts", description="Artifact folder for a new experiment on SQLite")
+    experiment: str = Field("sgpo", min_length=1)
+    registered_model: str = Field("sgpo-testbed", min_length=1, description="Name in the model registry")
+
+
+class RunConfig(Settings):
+    """One retraining, whole."""
+
+    seed: int = Field(0, ge=0, description="Everything random is derived from it")
+    data: Path = Field(Path("data"), description="Folder with problems, strategies and splits")
+    runs: Path = Field(Path("runs"), description="Folder of run directories")
+    processes: int = Field(1, ge=1, le=4096, description="Training processes; more than one runs under torchrun")
+    warmup: WarmupConfig = WarmupConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _distillation_needs_guided_rollouts(self) -> RunConfig:
+        training = self.training
+        if training.objective.distillation != "none" and training.guided_rollouts == 0:
+            raise ValueError(
+                "training.guided_rollouts is 0 but training.objective.distillation is "
+                f"'{training.objective.distillation}' (expected at least 1 guided rollout, or distillation 'none')"
+            )
+        return self
+
+
+def load_config(path: Path | str | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The settings of one run: defaults, then the YAML file, then `a.b.c=value` overrides (values are YAML).
+
+    Raises ConfigError, one line per problem, naming the file and the key.
+    """
+    where = str(path) if path else "defaults"
+    tree = _read_yaml(Path(path)) if path else {}
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_settings(RunConfig, tree, where)
+
+
+def parse_settings(model: type[SettingsT], tree: dict[str, Any], where: str) -> SettingsT:
+    """Validate `tree` as `model`; ConfigError names `where`, the dotted key and what would be right."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_describe(model, where, item) for item in error.errors())) from None
+
+
+def config_digest(config: Settings) -> str:
+    """Short stable hash of a configuration, for lineage tags."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def dump_config(config: Settings) -> str:
+    """The configuration as YAML that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(tree).__name__}")
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override '{override}': expected key=value, such as training.steps=100")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override '{override}': '{parent}' is a value, not a group of settings")
+        tree = child
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override '{override}': '{text}' is not a YAML value") from None
+
+
+def _describe(model: type[BaseModel], where: str, item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "(whole)"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key '{key}' (expected one of: {', '.join(_siblings(model, item['loc']))})"
+    return f"{where}: '{key}' is {item['input']!r}: {item['msg']}" if key != "(whole)" else f"{where}: {item['msg']}"
+
+
+def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return sorted(model.model_fields)
