@@ -1,0 +1,1 @@
+"""Prefect flows: when, where and again. No mathematics, no file formats."""
