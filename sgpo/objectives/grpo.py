@@ -1,0 +1,103 @@
+"""Group-relative policy optimisation on the autonomous rollouts [SGPO Eq. 1]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from sgpo.objectives.rows import response_mask
+
+STD_EPSILON = 1e-6
+
+
+def group_advantages(rewards_G: torch.Tensor, normalize_std: bool = True) -> torch.Tensor:
+    """A_i = (R_i - mean(R)) / (std(R) + 1e-6) within a group [SGPO Eq. 1], [G]; [P, G] is taken as P groups.
+
+    std is the sample standard deviation (divisor G - 1), as in veRL, which the paper trained with; the paper does not
+    say. The population one (divisor G) would make advantages larger by sqrt(G / (G - 1)): 7 % for G = 8.
+    Without `normalize_std`, A_i = R_i - mean(R). Equal rewards, and a group of one, give exactly 0, hence no gradient.
+
+    Raises ValueError for an empty group and for rewards that are not finite.
+    """
+    if rewards_G.dim() not in (1, 2) or rewards_G.shape[-1] == 0:
+        raise ValueError(f"rewards have shape {tuple(rewards_G.shape)} (expected [G] or [P, G] with G of at least 1)")
+    rewards_G = rewards_G.detach() if rewards_G.is_floating_point() else rewards_G.to(torch.float32)
+    if not bool(rewards_G.isfinite().all()):
+        raise ValueError(f"rewards are not all finite: {rewards_G.tolist()}")
+    advantages_G = rewards_G - rewards_G.mean(dim=-1, keepdim=True)
+    if normalize_std and rewards_G.shape[-1] > 1:
+        advantages_G = advantages_G / (rewards_G.std(dim=-1, keepdim=True, correction=1) + STD_EPSILON)
+    # The mean of equal rewards may differ from them in the last bit, which the division would blow up.
+    equal_G = rewards_G == rewards_G[..., :1]
+    return advantages_G.masked_fill(equal_G.all(dim=-1, keepdim=True), 0.0)
+
+
+def grpo_row_losses(
+    logprobs_BT: torch.Tensor,
+    old_logprobs_BT: torch.Tensor,
+    advantages_B: torch.Tensor,
+    mask_BT: torch.Tensor,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    normalization: Literal["sequence", "token"] = "sequence",
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """(loss_B, metrics): the inner sum of Eq. 1 for each response i [SGPO Eq. 1]
+
+    loss_i = -(1/|o_i|) sum_t min(rho_it A_i, clip(rho_it, 1 - clip_low, 1 + clip_high) A_i),
+    rho_it = exp(log pi_theta - log pi_old), over the |o_i| positions where the mask is 1.
+
+    "sequence" is as written; "token" leaves 1/|o_i| out, for a caller who divides by the tokens of the whole batch.
+    Either way the outer denominator is the caller's, and must be that of the whole batch, not of the micro-batch:
+    L_GRPO = sum_i loss_i / (P G1) for "sequence", over P problems. The gradient goes to `logprobs_BT` only;
+    B = 0 gives an empty loss.
+
+    Metrics, to be added up over micro-batches and processes except the first: `ratio_max` (largest rho, 0 for no row),
+    `clipped` (tokens whose clip binds, so that their gradient is 0) and `grpo_tokens`.
+
+    Raises ValueError on mismatched shapes, a row without tokens, clip bounds out of range, an unknown normalization.
+    """
+    if normalization not in ("sequence", "token"):
+        raise ValueError(f"normalization is '{normalization}' (expected 'sequence' or 'token')")
+    if not (0.0 <= clip_low <= 1.0 and clip_high >= 0.0):
+        raise ValueError(f"clip bounds are {clip_low} and {clip_high} (expected 0 <= clip_low <= 1, 0 <= clip_high)")
+    mask_BT, lengths_B = response_mask(mask_BT, logprobs=logprobs_BT, old_logprobs=old_logprobs_BT)
+    if advantages_B.shape != mask_BT.shape[:1]:
+        raise ValueError(f"advantages have shape {tuple(advantages_B.shape)} (expected [{mask_BT.shape[0]}])")
+    advantages_B1 = advantages_B.detach().to(logprobs_BT.dtype)[:, None]
+    # Padding may hold anything: it is taken out before exp, so that neither value nor gradient can be NaN there.
+    ratio_BT = (logprobs_BT - old_logprobs_BT.detach()).masked_fill(~mask_BT, 0.0).exp()
+    surrogate_BT = ratio_BT * advantages_B1
+    clipped_BT = ratio_BT.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages_B1
+    loss_B = -torch.minimum(surrogate_BT, clipped_BT).masked_fill(~mask_BT, 0.0).sum(dim=1)
+    if normalization == "sequence":
+        loss_B = loss_B / lengths_B
+    with torch.no_grad():
+        metrics = {
+            "ratio_max": ratio_BT[mask_BT].max() if mask_BT.shape[0] else ratio_BT.new_zeros(()),
+            "clipped": (mask_BT & (clipped_BT < surrogate_BT)).sum().to(loss_B.dtype),
+            "grpo_tokens": lengths_B.sum(),
+        }
+    return loss_B, metrics
+
+
+def grpo_loss(
+    logprobs_BT: torch.Tensor,
+    old_logprobs_BT: torch.Tensor,
+    advantages_B: torch.Tensor,
+    mask_BT: torch.Tensor,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    normalization: Literal["sequence", "token"] = "sequence",
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """(loss, metrics): `grpo_row_losses` of a whole batch, its rows being groups of equal size [SGPO Eq. 1].
+
+    "sequence": L = (1/B) sum_i loss_i; "token": L = sum_i loss_i / sum_i |o_i|. B = 0 gives exactly 0.
+    Not for micro-batches: their denominators would differ. Metrics gain `clip_fraction` = clipped / grpo_tokens.
+    """
+    loss_B, metrics = grpo_row_losses(
+        logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high, normalization
+    )
+    tokens = metrics["grpo_tokens"].clamp_min(1.0)
+    loss = loss_B.sum() / (max(1, loss_B.shape[0]) if normalization == "sequence" else tokens)
+    return loss, {**metrics, "clip_fraction": metrics["clipped"] / tokens}
