@@ -31,3 +31,18 @@ class Strategy(BaseModel):
         """The strategy as it is put before the question: problem type, approach, numbered steps."""
         steps = " ".join(f"{number}. {step}" for number, step in enumerate(self.steps, start=1))
         return f"Problem type: {self.problem_type}\nStrategy: {self.approach}\nSteps: {steps}"
+
+
+class StrongResponse(BaseModel):
+    """A strong model's full response to one problem, accepted by the verifier.
+
+    `attempt` counts the teacher's tries from 1; 0 is a response that came with the problem (teacher "given").
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problem_id: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    teacher: str
+    prompt_version: str
+    attempt: int = Field(ge=0)

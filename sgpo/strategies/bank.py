@@ -1,0 +1,69 @@
+"""The strategy bank: stored strategies by problem, checked when they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgpo.problems.schema import Problem
+from sgpo.problems.table import TableError, read_table
+from sgpo.strategies.leak import find_leak
+from sgpo.strategies.schema import CRITERIA, Strategy
+
+HIGH, MEDIUM = 0.8, 0.5
+"""Lower bounds of the quality bands [SGPO section 2]."""
+
+
+class StrategyFileError(TableError):
+    """A strategy file that cannot be used; the message names file, row, field and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityBands:
+    """Shares of strategies by score: high >= 0.8, medium >= 0.5, low below; they sum to 1."""
+
+    high: float
+    medium: float
+    low: float
+
+
+def load_strategies(path: Path, problems: Sequence[Problem] | None = None) -> dict[str, Strategy]:
+    """The strategies of a Parquet file by problem id, in file order.
+
+    With `problems`, every strategy must belong to one of them and must not leak its answer. Raises StrategyFileError,
+    with rows counted from 1; also for a file that is not there, or of another schema.
+    """
+    known = None if problems is None else {problem.id: problem for problem in problems}
+    strategies: dict[str, Strategy] = {}
+    for row, strategy in enumerate(read_table(path, Strategy, StrategyFileError), start=1):
+        where = f"{path} row {row}"
+        name = strategy.problem_id
+        if name in strategies:
+            raise StrategyFileError(f"{where}: problem_id '{name}' occurs twice (expected one strategy per problem)")
+        if set(strategy.scores) != set(CRITERIA):
+            raise StrategyFileError(f"{where}: scores has the keys {sorted(strategy.scores)} (expected {CRITERIA})")
+        if known is not None:
+            if name not in known:
+                raise StrategyFileError(f"{where}: problem_id '{name}' is not a problem (expected one of {len(known)})")
+            if leak := find_leak(strategy, known[name]):
+                raise StrategyFileError(f"{where}: strategy {leak.detail} (expected no results; extract it again)")
+        strategies[name] = strategy
+    return strategies
+
+
+def strategies_digest(path: Path) -> str:
+    """The md5 of the file's bytes, which is what dvc.lock records for it: lineage from a model to its strategies."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def quality_bands(strategies: Iterable[Strategy]) -> QualityBands:
+    """Shares of high, medium and low scores; raises ValueError when there is no strategy."""
+    scores = [strategy.score for strategy in strategies]
+    if not scores:
+        raise ValueError("no strategies to grade (expected at least one)")
+    high = sum(score >= HIGH for score in scores) / len(scores)
+    low = sum(score < MEDIUM for score in scores) / len(scores)
+    return QualityBands(high=high, medium=sum(MEDIUM <= score < HIGH for score in scores) / len(scores), low=low)

@@ -1,0 +1,230 @@
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from arithmetic_teacher import PROBLEMS, ArithmeticTeacher
+
+from sgpo.problems.table import read_table
+from sgpo.strategies.extraction import (
+    ExtractionError,
+    ExtractionSummary,
+    check_candidate,
+    extract_all,
+    extract_strategy,
+)
+from sgpo.strategies.leak import find_leak
+from sgpo.strategies.refusals import Refusal, RefusedText
+from sgpo.strategies.schema import Strategy, StrongResponse
+from sgpo.strategies.settings import StrategyConfig
+from sgpo.strategies.teacher import Completion, TeacherError
+from sgpo.strategies.templates import PROMPT_VERSION
+
+SETTINGS = StrategyConfig(seed=5, max_words=100)
+RESPONSES = [
+    StrongResponse(
+        problem_id=problem.id, text=f"\\boxed{{{problem.answer}}}", teacher="t", prompt_version="v1", attempt=1
+    )
+    for problem in PROBLEMS
+]
+
+
+def paths(folder: Path) -> dict[str, Path]:
+    return {"strategies": folder / "s.parquet", "refusals": folder / "r.jsonl", "journal": folder / "journal.jsonl"}
+
+
+def run(folder: Path, teacher: ArithmeticTeacher, settings: StrategyConfig = SETTINGS) -> ExtractionSummary:
+    return extract_all(PROBLEMS, RESPONSES, teacher, settings, **paths(folder))
+
+
+def written(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "s.parquet").read_bytes(), (folder / "r.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ArithmeticTeacher, ExtractionSummary]:
+    folder, teacher = tmp_path_factory.mktemp("undisturbed"), ArithmeticTeacher()
+    return folder, teacher, run(folder, teacher)
+
+
+def test_every_candidate_is_ranked_or_refused_with_a_reason(undisturbed) -> None:
+    folder, teacher, summary = undisturbed
+    strategies = read_table(folder / "s.parquet", Strategy)
+    refusals = [RefusedText.model_validate_json(line) for line in (folder / "r.jsonl").read_text().splitlines()]
+    assert len(strategies) == summary.kept > len(PROBLEMS) // 2
+    reasons = {refusal.reason for refusal in refusals if refusal.stage == "candidate"}
+    assert (
+        reasons == {"states_answer", "computes", "not_a_strategy", "too_long", "truncated", "missing_steps"} & reasons
+    )
+    assert {"states_answer", "not_a_strategy", "too_long"} <= reasons
+    assert all(refusal.text and refusal.detail for refusal in refusals if refusal.stage != "problem")
+    assert summary.asked == teacher.requests.total() == len({(prompt, seed) for prompt, seed in teacher.requests})
+    written_candidates = sum(prompt.startswith("Write") for prompt, _ in teacher.requests)
+    assert written_candidates == len(PROBLEMS) * SETTINGS.candidates
+    assert {strategy.problem_id for strategy in strategies} | {
+        refusal.problem_id for refusal in refusals if refusal.stage == "problem"
+    } == {problem.id for problem in PROBLEMS}
+
+
+def test_kept_strategies_carry_their_origin_and_leak_nothing(undisturbed) -> None:
+    folder, _, _ = undisturbed
+    problems = {problem.id: problem for problem in PROBLEMS}
+    for strategy in read_table(folder / "s.parquet", Strategy):
+        assert (strategy.teacher, strategy.prompt_version) == ("arithmetic-1", PROMPT_VERSION)
+        assert strategy.candidates_seen == SETTINGS.candidates
+        assert strategy.score == pytest.approx(sum(strategy.scores.values()) / 4)
+        assert find_leak(strategy, problems[strategy.problem_id]) is None
+
+
+class FixedTeacher(ArithmeticTeacher):
+    """Three readable candidates that differ, and a ranking given by the test."""
+
+    def __init__(self, *rankings: str) -> None:
+        super().__init__()
+        self.rankings = list(rankings)
+        self.written = 0
+
+    def _describe(self, prompt: str, seed: int) -> str:
+        self.written += 1
+        return f"Problem type: Sum\nStrategy: Way {'abc'[self.written - 1]}.\nSteps:\n1. Begin.\n2. End."
+
+    def _rank(self, prompt: str, seed: int) -> str:
+        return self.rankings.pop(0)
+
+    def complete(self, messages, *, seed: int, temperature: float) -> Completion:
+        return replace(super().complete(messages, seed=seed, temperature=temperature), finish_reason="stop")
+
+
+def ranking(*rows: tuple[float, float, float, float]) -> str:
+    names = ("problem_type", "strategy", "steps", "no_leak")
+    return json.dumps([{"index": i, **dict(zip(names, row, strict=True))} for i, row in enumerate(rows, start=1)])
+
+
+def best_of(*rows: tuple[float, float, float, float]) -> Strategy:
+    outcome = extract_strategy(PROBLEMS[0], "r", FixedTeacher(ranking(*rows)), StrategyConfig(candidates=3))
+    assert outcome.strategy is not None
+    return outcome.strategy
+
+
+def test_the_candidate_with_the_highest_mean_of_the_four_criteria_is_kept() -> None:
+    best = best_of((1.0, 0.0, 0.0, 0.0), (0.5, 0.5, 0.5, 0.4), (0.9, 0.9, 0.0, 0.0))
+    assert best.approach == "Way b."
+    assert best.score == pytest.approx(0.475)
+    assert best.scores == {"problem_type": 0.5, "strategy": 0.5, "steps": 0.5, "no_leak": 0.4}
+
+
+def test_of_equally_ranked_candidates_the_first_is_kept() -> None:
+    assert best_of((0.2, 0.2, 0.2, 0.2), (0.5, 0.5, 0.5, 0.5), (1.0, 1.0, 0.0, 0.0)).approach == "Way b."
+
+
+def test_an_unreadable_ranking_is_asked_for_again() -> None:
+    teacher = FixedTeacher("They are all fine.", ranking(*[(0.5, 0.5, 0.5, 0.5)] * 3))
+    outcome = extract_strategy(PROBLEMS[0], "r", teacher, StrategyConfig(candidates=3))
+    assert outcome.strategy is not None
+    assert [(refusal.stage, refusal.index, refusal.reason) for refusal in outcome.refusals] == [
+        ("ranking", 1, "not_a_ranking")
+    ]
+
+
+def test_a_problem_whose_rankings_are_never_readable_is_refused() -> None:
+    outcome = extract_strategy(PROBLEMS[0], "r", FixedTeacher("?", "?"), StrategyConfig(candidates=3, tries=2))
+    assert outcome.strategy is None
+    assert [refusal.reason for refusal in outcome.refusals] == ["not_a_ranking", "not_a_ranking", "no_ranking"]
+
+
+def test_a_problem_without_a_response_costs_no_request() -> None:
+    teacher = ArithmeticTeacher()
+    outcome = extract_strategy(PROBLEMS[0], None, teacher, SETTINGS)
+    assert outcome.strategy is None
+    assert outcome.refusals[0].reason == "no_response"
+    assert teacher.requests.total() == 0
+
+
+def test_a_candidate_cut_at_the_token_limit_is_refused_though_it_reads_well() -> None:
+    text = "Problem type: Sum\nStrategy: Add.\nSteps:\n1. Begin.\n2. End."
+    assert not isinstance(check_candidate(Completion(text, 1, 1), PROBLEMS[0], SETTINGS), Refusal)
+    refusal = check_candidate(Completion(text, 1, 1, "length"), PROBLEMS[0], SETTINGS)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "truncated"
+
+
+def _die_at(request: int):
+    def die(number: int) -> None:
+        if number == request:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
+def test_a_run_killed_many_times_writes_the_same_bytes_and_asks_for_nothing_twice(tmp_path: Path, undisturbed) -> None:
+    folder, teacher, summary = undisturbed
+    fork = multiprocessing.get_context("fork")
+    lives = 0
+    while True:
+        child = fork.Process(target=run, args=(tmp_path, ArithmeticTeacher(_die_at(8))))
+        child.start()
+        child.join(60)
+        lives += 1
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        assert not (tmp_path / "s.parquet").exists()
+    assert lives == -(-(summary.asked + 1) // 7)  # seven new requests in each life, the eighth kills
+    assert written(tmp_path) == written(folder)
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == teacher.requests.total()
+
+
+def test_a_finished_run_repeats_without_a_request_and_another_seed_asks_anew(tmp_path: Path) -> None:
+    first = run(tmp_path, ArithmeticTeacher())
+    bytes_before = written(tmp_path)
+    idle, busy = ArithmeticTeacher(), ArithmeticTeacher()
+    again = run(tmp_path, idle)
+    assert (again.asked, again.reused) == (0, first.asked)
+    assert idle.requests.total() == 0
+    assert written(tmp_path) == bytes_before
+    assert run(tmp_path, busy, SETTINGS.model_copy(update={"seed": 6})).asked > 0
+
+
+def test_a_new_response_is_described_anew_and_the_others_are_reused(tmp_path: Path) -> None:
+    first = run(tmp_path, ArithmeticTeacher())
+    changed = [RESPONSES[0].model_copy(update={"text": "Another way: \\boxed{41}"}), *RESPONSES[1:]]
+    teacher = ArithmeticTeacher()
+    extract_all(PROBLEMS, changed, teacher, SETTINGS, **paths(tmp_path))
+    assert 0 < teacher.requests.total() < first.asked / 2
+    assert all("Another way" in prompt for prompt, _ in teacher.requests)
+
+
+def test_a_teacher_that_fails_stops_the_run_and_leaves_no_file(tmp_path: Path) -> None:
+    def fail(number: int) -> None:
+        if number == 9:
+            raise TeacherError("arithmetic-1: no answer within 60 s")
+
+    with pytest.raises(TeacherError, match="no answer within 60 s"):
+        run(tmp_path, ArithmeticTeacher(fail))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl"]
+
+
+def test_a_run_in_which_nothing_is_kept_is_an_error_that_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ExtractionError, match=r"r\.jsonl: no strategy for any of 8 problems \(no_response 8\)"):
+        extract_all(PROBLEMS, [], ArithmeticTeacher(), SETTINGS, **paths(tmp_path))
+    assert not (tmp_path / "s.parquet").exists()
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == len(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("problems", "responses", "message"),
+    [
+        ([PROBLEMS[0], PROBLEMS[0]], [], "'sum-23-18' occurs more than once"),
+        (PROBLEMS[1:], RESPONSES, "unknown problem 'sum-23-18'"),
+    ],
+)
+def test_problems_and_responses_that_do_not_fit_are_refused_before_any_request(
+    tmp_path, problems, responses, message
+) -> None:
+    teacher = ArithmeticTeacher()
+    with pytest.raises(ExtractionError, match=message):
+        extract_all(problems, responses, teacher, SETTINGS, **paths(tmp_path))
+    assert teacher.requests.total() == 0
