@@ -1,0 +1,120 @@
+"""Two models on the same problems: how much better the challenger is, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy import stats
+
+from sgpo.evaluation.intervals import Estimate, mean_estimate, mean_of_estimates
+from sgpo.evaluation.scores import EvaluationError, Outcome, by_tier, check_outcomes, mean_reward
+
+# One problem's rewards lie in 0..1, so its difference between two models lies here.
+_BOUNDS = (-1.0, 1.0)
+
+
+class Gain(BaseModel):
+    """avg@k of both models over some problems, and challenger minus champion; `better` and `worse` count problems."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problems: int
+    champion: float
+    challenger: float
+    difference: Estimate
+    better: int
+    worse: int
+
+
+class Comparison(BaseModel):
+    """A paired comparison. `macro` is the mean of the tiers' differences.
+
+    `p_value` is two-sided, of the paired permutation test over problems: how often a mean difference at least as large
+    would come from swapping the two models' results at random within problems.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int
+    confidence: float
+    overall: Gain
+    tiers: dict[str, Gain]
+    macro: Estimate
+    p_value: float
+
+
+def compare(
+    champion_outcomes: Sequence[Outcome],
+    challenger_outcomes: Sequence[Outcome],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Compare two models that answered the same problems k times each; the order of the rows does not matter.
+
+    The interval is of the mean of the per-problem differences: that is what pairing means, and it is narrower than two
+    separate intervals because a hard problem is hard for both. Raises EvaluationError naming the first difference when
+    the problems, their tiers or k are not the same.
+    """
+    k = check_outcomes(champion_outcomes, "champion")
+    k_challenger = check_outcomes(challenger_outcomes, "challenger")
+    challenger_of = {outcome.problem_id: outcome for outcome in challenger_outcomes}
+    _check_same_problems(champion_outcomes, challenger_outcomes)
+    if k != k_challenger:
+        raise EvaluationError(f"champion has {k} rewards per problem, challenger {k_challenger} (expected the same k)")
+
+    def gain(group: Sequence[Outcome]) -> Gain:
+        champion = np.array([mean_reward(outcome) for outcome in group])
+        challenger = np.array([mean_reward(challenger_of[outcome.problem_id]) for outcome in group])
+        difference = challenger - champion
+        return Gain(
+            problems=len(group),
+            champion=float(champion.mean()),
+            challenger=float(challenger.mean()),
+            difference=mean_estimate(difference, _BOUNDS, confidence, resamples, seed),
+            better=int((difference > 0).sum()),
+            worse=int((difference < 0).sum()),
+        )
+
+    tiers = {name: gain(group) for name, group in by_tier(champion_outcomes).items()}
+    differences = [mean_reward(challenger_of[row.problem_id]) - mean_reward(row) for row in champion_outcomes]
+    return Comparison(
+        k=k,
+        confidence=confidence,
+        overall=gain(champion_outcomes),
+        tiers=tiers,
+        macro=mean_of_estimates(tier.difference for tier in tiers.values()),
+        p_value=_permutation_p_value(np.array(differences), resamples, seed),
+    )
+
+
+def _permutation_p_value(differences: np.ndarray, resamples: int, seed: int) -> float:
+    """Two-sided p of the mean of paired differences, [problems]; scipy flips the signs of a single sample at random."""
+    result = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, 2_000_000 // differences.size),
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def _check_same_problems(champion: Sequence[Outcome], challenger: Sequence[Outcome]) -> None:
+    for owner, rows, other, other_rows in (
+        ("champion", champion, "challenger", challenger),
+        ("challenger", challenger, "champion", champion),
+    ):
+        tier_of = {outcome.problem_id: outcome.tier for outcome in other_rows}
+        for row, outcome in enumerate(rows, start=1):
+            where = f"{owner} row {row}: problem '{outcome.problem_id}'"
+            if outcome.problem_id not in tier_of:
+                raise EvaluationError(f"{where} is not among the {other}'s (expected the same problems for both)")
+            if outcome.tier != tier_of[outcome.problem_id]:
+                raise EvaluationError(
+                    f"{where} is in tier '{outcome.tier}' but in '{tier_of[outcome.problem_id]}' for the {other}"
+                )

@@ -1,0 +1,82 @@
+"""An append-only file of JSON lines that a kill cannot spoil."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sgpo.files import publish_file
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class JsonlError(ValueError):
+    """A file of JSON lines that cannot be read; the message names file and row."""
+
+
+class JsonlFile:
+    """The rows of a file, in memory and on disk. Each row is on disk when `append` returns.
+
+    A last line that a kill tore off is dropped on opening. Numbers that are not finite are written as the strings
+    "NaN", "Infinity" and "-Infinity", since JSON has none; `number` reads them back. One process writes at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows, torn = _read(path)
+        if torn:
+            self._rewrite()
+
+    def append(self, row: dict[str, Any]) -> None:
+        row = _writable(row)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+        self.rows.append(row)
+
+    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop the rows that are not `wanted`; the file is rewritten aside and renamed."""
+        kept = [row for row in self.rows if wanted(row)]
+        if len(kept) < len(self.rows):
+            self.rows = kept
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        with publish_file(self.path) as aside:
+            aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+
+
+def number(value: Any) -> float:
+    """A number as it was before it was written."""
+    return float(_NOT_FINITE.get(value, value)) if isinstance(value, str) else float(value)
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _writable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of the file, and whether its last line is not whole."""
+    if not path.exists():
+        return [], False
+    content = path.read_bytes()
+    whole, newline, tail = content.rpartition(b"\n")
+    rows = []
+    for position, line in enumerate(whole.split(b"\n") if newline else [], start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise JsonlError(f"{path} row {position}: not JSON (expected one object per line)") from None
+        if not isinstance(row, dict):
+            raise JsonlError(f"{path} row {position}: {type(row).__name__} (expected an object)")
+        rows.append(row)
+    return rows, bool(tail)

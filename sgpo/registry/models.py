@@ -1,0 +1,204 @@
+"""Model folders in the registry: what goes in comes out again, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from sgpo.config import TrackingConfig
+from sgpo.files import publish_folder
+from sgpo.mlflow_client import experiment_id, resolved
+from sgpo.registry.lineage import FILES_TAG, RUN_ID_TAG
+from sgpo.registry.store import RegistryError, default_store, open_registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+# What belongs to a Hugging Face model; a pickled optimiser or a stray log does not.
+_MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".md")
+_MODEL_VERSIONS_TAG = "mlflow.modelVersions"
+_WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+class ModelFolderError(ValueError):
+    """A folder that is not a whole model; the message names the file and what would be right."""
+
+
+def register_model_folder(
+    tracking: TrackingConfig,
+    folder: Path,
+    tags: Mapping[str, str],
+    run_id: str,
+    metrics: Mapping[str, float] | None = None,
+    mlflow_run_id: str | None = None,
+) -> str:
+    """Register a Hugging Face folder as a new version of `tracking.registered_model`; returns the version.
+
+    The files become the artifacts of an MLflow logged model, and the version's source is `models:/<id of that model>`.
+    The sha256 of each file is in the version's `sgpo.files` tag. `tags` are usually `Lineage.tags()`; `run_id` is the
+    sgpo run: a version that it has registered before is returned instead of a second one, so a repeated task is safe.
+    With `mlflow_run_id` the model and the version are linked to that MLflow run and `metrics` to the model.
+
+    Raises ModelFolderError when the folder is not a whole model, RegistryError when MLflow does not answer or refuses.
+    """
+    files = {path.name: _fingerprint(path) for path in model_files(folder)}
+    name = tracking.registered_model
+    all_tags = {**tags, RUN_ID_TAG: run_id, FILES_TAG: json.dumps(files)}
+    with open_registry(tracking, write=False) as client:
+        if before := _version_of_run(client, name, run_id):
+            return before
+        # Gigabytes may go up here, so without the lock.
+        model_id = _upload(client, experiment_id(client, tracking), name, folder, files, mlflow_run_id)
+    with open_registry(tracking, write=True) as client:
+        if before := _version_of_run(client, name, run_id):
+            client.delete_logged_model(model_id)  # another process registered the same run meanwhile
+            return before
+        if metrics and mlflow_run_id:
+            _log_model_metrics(client, mlflow_run_id, model_id, metrics)
+        _create_registered_model(client, name)
+        with default_store(resolved(tracking).mlflow_uri):
+            version = client.create_model_version(
+                name, f"models:/{model_id}", run_id=mlflow_run_id, tags=all_tags, model_id=model_id
+            )
+        _link_back(client, model_id, name, str(version.version))
+        return str(version.version)
+
+
+def download_version(tracking: TrackingConfig, version_or_alias: str, target_folder: Path) -> str:
+    """Restore a version, given by number or alias, into `target_folder`, replacing what is there; returns its number.
+
+    Every file is checked against the sha256 it was registered with before the folder appears. Raises RegistryError when
+    there is no such version, or a file is missing or not what was registered.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = resolved(tracking).mlflow_uri
+    with open_registry(tracking, write=False) as client:
+        found = find_version(client, tracking, version_or_alias)
+        where = f"{tracking.registered_model} version {found.version}"
+        if FILES_TAG not in found.tags:
+            raise RegistryError(f"{where}: no '{FILES_TAG}' tag (expected a version registered by sgpo)")
+        location = client.get_model_version_download_uri(found.name, str(found.version))
+        artifacts = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
+        with publish_folder(target_folder) as aside:
+            for name, expected in json.loads(found.tags[FILES_TAG]).items():
+                try:
+                    artifacts.download_artifacts(name, dst_path=str(aside))
+                except (MlflowException, OSError) as error:
+                    raise RegistryError(f"{where}: {name} cannot be read from {location}") from error
+                if _fingerprint(aside / name) != expected:
+                    raise RegistryError(f"{where}: {name} is not the file that was registered (sha256 differs)")
+        return str(found.version)
+
+
+def find_version(client: MlflowClient, tracking: TrackingConfig, version_or_alias: str) -> ModelVersion:
+    """The version with this number or alias. RegistryError names what is not there."""
+    from mlflow.exceptions import MlflowException
+
+    name = tracking.registered_model
+    try:
+        if version_or_alias.isdecimal():
+            return client.get_model_version(name, version_or_alias)
+        return client.get_model_version_by_alias(name, version_or_alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise RegistryError(f"registry {tracking.mlflow_uri}: {name} has no version '{version_or_alias}'") from None
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a whole Hugging Face model, sorted by name; ModelFolderError names the first that is missing."""
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder}: no such folder (expected a Hugging Face model folder)")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        _read_json(folder, name)
+    shards = [_WEIGHTS]
+    if (folder / _WEIGHTS_INDEX).is_file():
+        shards = sorted(set(_read_json(folder, _WEIGHTS_INDEX).get("weight_map", {}).values()))
+    for name in shards:
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder}: no {name} (expected the weights as safetensors)")
+        try:
+            with safe_open(folder / name, framework="np") as weights:
+                empty = not list(weights.keys())
+        except SafetensorError as error:
+            raise ModelFolderError(f"{folder / name}: not whole safetensors: {error}") from None
+        if empty:
+            raise ModelFolderError(f"{folder / name}: holds no weights")
+    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in found if path.suffix in _MODEL_SUFFIXES)
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    if not path.is_file():
+        raise ModelFolderError(f"{folder}: no {name} (expected a Hugging Face model with its tokenizer)")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ModelFolderError(f"{path}: not JSON") from None
+    if not isinstance(value, dict):
+        raise ModelFolderError(f"{path}: {type(value).__name__} (expected an object)")
+    return value
+
+
+def _fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version_of_run(client: MlflowClient, name: str, run_id: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}' and tags.`{RUN_ID_TAG}` = '{run_id}'")
+    return str(found[0].version) if found else None
+
+
+def _create_registered_model(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _upload(
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    folder: Path,
+    files: Mapping[str, str],
+    mlflow_run_id: str | None,
+) -> str:
+    """A new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
+    model = client.create_logged_model(experiment, name=name, source_run_id=mlflow_run_id, model_type="transformers")
+    try:
+        for file in files:
+            client.log_model_artifact(model.model_id, str(folder / file))
+    except BaseException:
+        client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id
+
+
+def _link_back(client: MlflowClient, model_id: str, name: str, version: str) -> None:
+    """Name the version on the logged model, as a server does of itself and the SQLite store does not."""
+    if _MODEL_VERSIONS_TAG not in client.get_logged_model(model_id).tags:
+        client.set_logged_model_tags(model_id, {_MODEL_VERSIONS_TAG: json.dumps([{"name": name, "version": version}])})
+
+
+def _log_model_metrics(client: MlflowClient, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    batch = [Metric(key, value, now, 0, model_id=model_id, run_id=run_id) for key, value in metrics.items()]
+    client.log_batch(run_id, metrics=batch)
