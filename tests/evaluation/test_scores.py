@@ -70,6 +70,7 @@ def test_scores_survive_json() -> None:
 def test_the_same_seed_gives_the_same_intervals_and_the_order_of_rows_only_moves_them_a_little() -> None:
     table = outcomes([(str(i), "t", "1100" if i % 3 else "0000") for i in range(30)])
     assert scored(table) == scored(table)
+    assert score(table, 0.95, 200, seed=1).overall.avg_at_k.low != scored(table).overall.avg_at_k.low
     forwards, backwards = scored(table).overall.avg_at_k, scored(table[::-1]).overall.avg_at_k
     assert forwards.value == pytest.approx(backwards.value)
     assert forwards.low == pytest.approx(backwards.low, abs=0.05)
