@@ -85,7 +85,7 @@ class Delivery:
             why = "mlflow is not installed here" if isinstance(error, ImportError) else reason(error)
             self._say(
                 f"no MLflow at {self._tracking.mlflow_uri}: {why}; the run goes on, its numbers are in "
-                f"{self._run_dir / 'metrics.jsonl'}; deliver them later with sgpo.tracking.replay"
+                f"{self._run_dir / 'metrics.jsonl'}; deliver them later with `sgpo replay --run {self._run_dir}`"
             )
         self._silent = True
         self._next_try = time.monotonic() + self._wait

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from sgpo.config import TrackingConfig
+from sgpo.config import RunConfig, TrackingConfig, config_digest
 from sgpo.files import publish_file, write_json
 from sgpo.jsonl import JsonlFile
 from sgpo.mlflow_client import reason, resolved, short_patience
@@ -174,6 +174,13 @@ class RunTracker:
         if event not in self._events.rows:
             self._events.append(event)
         self._delivery.add(event)
+
+
+def open_tracker(config: RunConfig, run_dir: Path, parent: Path | None = None) -> RunTracker:
+    """The tracker of a run with these settings: they are its parameters, and their digest is a tag."""
+    tracker = RunTracker(run_dir, config.tracking, parent=parent, tags={"sgpo.config_digest": config_digest(config)})
+    tracker.log_params(config.model_dump(mode="json"))
+    return tracker
 
 
 def replay(run_dir: Path, tracking: TrackingConfig | None = None) -> int:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sgpo.config import TrackingConfig
+from sgpo.config import RunConfig, TrackingConfig, config_digest
 from sgpo.jsonl import JsonlError
 from sgpo.mlflow_client import connect
-from sgpo.tracking import METRICS, RunTracker, TrackingError, evaluation_metric, replay
+from sgpo.tracking import METRICS, RunTracker, TrackingError, evaluation_metric, open_tracker, replay
 
 DOWN = TrackingConfig(mlflow_uri="http://127.0.0.1:9")
 
@@ -213,6 +213,15 @@ def test_a_run_ends_in_mlflow_as_it_ended(
         if error:
             raise error
     assert runs_in_mlflow(tracking)[0].info.status == status
+
+
+def test_an_opened_tracker_has_the_settings_as_parameters(tracking: TrackingConfig, tmp_path: Path) -> None:
+    config = RunConfig(seed=7, tracking=tracking)
+    with open_tracker(config, tmp_path / "run"):
+        pass
+    (run,) = runs_in_mlflow(tracking)
+    assert (run.data.params["seed"], run.data.params["training.objective.delta"]) == ("7", "1.0")
+    assert run.data.tags["sgpo.config_digest"] == config_digest(config)
 
 
 def test_a_child_run_hangs_under_its_parent(tracking: TrackingConfig, tmp_path: Path) -> None:
