@@ -1,1 +1,8 @@
-"""problems"""
+"""What is asked and how an answer is judged: the problem, its files, the verifier."""
+
+from sgpo.problems.readers import read_problems, write_problems
+from sgpo.problems.rows import ProblemFileError
+from sgpo.problems.schema import Problem
+from sgpo.problems.verifier import Verdict, Verifier
+
+__all__ = ["Problem", "ProblemFileError", "Verdict", "Verifier", "read_problems", "write_problems"]

@@ -6,6 +6,8 @@ import hashlib
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+_NOT_BLANK = r"\S"
+
 
 def problem_id(question: str, answer: str) -> str:
     """Stable content hash: the same question and answer have the same id everywhere."""
@@ -15,26 +17,46 @@ def problem_id(question: str, answer: str) -> str:
 class Problem(BaseModel):
     """A question and its gold answer; `id` is a content hash unless given.
 
-    `answer` is the gold final answer as text; several expected answers are joined as the reader of the data set documents.
+    `answer` is the gold final answer as text. With `multiple` it lists several expected answers separated by commas,
+    and a response must name all of them, in any order; ordered tuples and intervals are written in brackets.
     `tolerance` is the absolute error that a numeric answer may have; `unit` is what the answer is measured in.
     `difficulty` is the tier, 1 the easiest. `response` is a strong model's full response, where there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str = ""
-    question: str = Field(min_length=1)
-    answer: str = Field(min_length=1)
-    domain: str = "math"
-    difficulty: int | None = Field(None, ge=1)
-    source: str | None = None
-    response: str | None = None
-    unit: str | None = None
-    tolerance: float | None = Field(None, ge=0.0)
+    id: str = Field(default="", description="text that is unique in the file, or nothing for a content hash")
+    question: str = Field(pattern=_NOT_BLANK, description="the problem as text")
+    answer: str = Field(pattern=_NOT_BLANK, description="the final answer as text")
+    domain: str = Field(default="math", pattern=_NOT_BLANK, description="a domain name such as math")
+    difficulty: int | None = Field(default=None, ge=1, description="a whole number from 1, the easiest, or nothing")
+    source: str | None = Field(default=None, pattern=_NOT_BLANK, description="the data set's name, or nothing")
+    response: str | None = Field(
+        default=None, pattern=_NOT_BLANK, description="a strong model's response as text, or nothing"
+    )
+    unit: str | None = Field(default=None, pattern=_NOT_BLANK, description="a unit such as km, or nothing")
+    tolerance: float | None = Field(
+        default=None, ge=0.0, allow_inf_nan=False, description="a finite absolute error from 0, or nothing"
+    )
+    multiple: bool = Field(
+        default=False, description="true where the answer lists several expected answers, else false"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _id_from_content(cls, values: object) -> object:
-        if isinstance(values, dict) and not values.get("id"):
-            return {**values, "id": problem_id(str(values.get("question", "")), str(values.get("answer", "")))}
+        if not isinstance(values, dict) or values.get("id"):
+            return values
+        question, answer = values.get("question"), values.get("answer")
+        if values.get("id") in ("", None) and isinstance(question, str) and isinstance(answer, str):
+            # Lone surrogates cannot be hashed; leave them to the field's own check, which names them.
+            return {**values, "id": problem_id(question, answer)} if _is_unicode(question + answer) else values
         return values
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
