@@ -99,6 +99,15 @@ def test_clipping_binds_only_in_the_direction_of_the_advantage(ratio, advantage,
     assert old_BT.grad is None
 
 
+def test_gradient_reaches_the_current_policy_alone():
+    logprobs_BT, old_BT = torch.zeros(1, 2, requires_grad=True), torch.zeros(1, 2, requires_grad=True)
+    advantages_B = torch.ones(1, requires_grad=True)
+    grpo_loss(logprobs_BT, old_BT, advantages_B, torch.ones(1, 2))[0].backward()
+    assert logprobs_BT.grad.tolist() == [[-0.5, -0.5]]
+    assert old_BT.grad is None
+    assert advantages_B.grad is None
+
+
 def test_the_default_bounds_are_the_papers():
     logprobs_BT = torch.tensor([[math.log(1.5)], [math.log(0.5)]], dtype=torch.float64)
     loss_B, _ = grpo_row_losses(logprobs_BT, torch.zeros(2, 1), torch.tensor([1.0, -1.0]), torch.ones(2, 1))
