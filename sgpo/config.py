@@ -93,7 +93,6 @@ class EvaluationConfig(Settings):
 
     k: int = Field(4, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
     sampling: SamplingConfig = SamplingConfig(temperature=0.6)
-    guided: bool = Field(True, description="Also measure with strategies in the prompt, where there are any")
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Level of the intervals")
     resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples")
     verifier_timeout: float = Field(5.0, gt=0.0, description="Seconds for one verdict")

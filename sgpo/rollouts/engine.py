@@ -11,6 +11,10 @@ from sgpo.config import SamplingConfig
 from sgpo.rollouts.schema import Response
 
 
+class PromptTooLongError(ValueError):
+    """A prompt that the model has no room for; prompts are refused, never cut."""
+
+
 class RolloutEngine(Protocol):
     """Draws responses. Sampling is a pure function of (weights, prompt, seed, sampling settings)."""
 

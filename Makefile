@@ -1,0 +1,41 @@
+# Every target sets up what it needs. `make demo` and `make test` are all a newcomer has to know.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PREFECT_HOME ?= $(CURDIR)/.sgpo/prefect
+export PREFECT_LOGGING_LEVEL ?= WARNING
+export DO_NOT_TRACK = 1
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export MLFLOW_DISABLE_TELEMETRY = true
+export DVC_NO_ANALYTICS = 1
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: setup demo test lint bench clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else "sgpo needs Python 3.11 or 3.12 (set PYTHON=...)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.3,<27"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ops,dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/python -m flows.demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: setup
+	$(BIN)/python benchmarks/rollouts.py
+	$(BIN)/python benchmarks/verifier.py
+
+clean:
+	rm -rf .venv .sgpo runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

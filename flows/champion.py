@@ -1,0 +1,20 @@
+"""The champion's files, from the registry to the folder that the data stages read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+
+from flows.process import REPOSITORY
+from sgpo.config import TrackingConfig
+from sgpo.registry.models import download_version
+from sgpo.registry.promotion import CHAMPION
+
+CHAMPION_FOLDER = Path("data/champion")
+
+
+@task(task_run_name="fetch champion", retries=2, retry_delay_seconds=[2, 10])
+def fetch_champion(tracking: TrackingConfig) -> str:
+    """Restore the champion into data/champion, checksums verified; returns its version."""
+    return download_version(tracking, CHAMPION, REPOSITORY / CHAMPION_FOLDER)

@@ -1,0 +1,80 @@
+"""Flow: register the challenger with its lineage, let the gate decide, and move the aliases."""
+
+from __future__ import annotations
+
+import getpass
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+
+from flows.data_versions import data_versions
+from flows.parameters import Overrides, Recipe, RunId, Why, run_folder, settings_of
+from flows.process import REPOSITORY, show
+from sgpo.config import RunConfig, config_digest
+from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.report import compare_files
+from sgpo.registry.gate import decide
+from sgpo.registry.lineage import Lineage, git_state
+from sgpo.registry.models import register_model_folder
+from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, promote as promote_version, set_challenger
+from sgpo.strategies.bank import strategies_digest
+
+
+@task(task_run_name="register {run_id}", retries=3, retry_delay_seconds=[2, 10, 30])
+def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
+    """Register the trained model as a new version with all that is needed to make it again; returns the version."""
+    folder = REPOSITORY / run_folder(settings, run_id)
+    commit, dirty = git_state(REPOSITORY) or (None, None)
+    lineage = Lineage(
+        data_md5s=data_versions("strategies", "probe", "splits"),
+        strategies_digest=strategies_digest(REPOSITORY / settings.data / "strategies.parquet"),
+        git_commit=commit,
+        git_dirty=dirty,
+        parent_version=parent,
+        config_digest=config_digest(settings),
+        evaluation={
+            "challenger": comparison.overall.challenger,
+            "champion": comparison.overall.champion,
+            "gain": comparison.overall.difference.value,
+        },
+    )
+    mlflow_run = folder / "mlflow_run_id"
+    version = register_model_folder(
+        settings.tracking, folder / "model", lineage.tags(), run_id,
+        mlflow_run_id=mlflow_run.read_text(encoding="utf-8").strip() if mlflow_run.is_file() else None,
+    )  # fmt: skip
+    set_challenger(settings.tracking, version)
+    return version
+
+
+@task(task_run_name="decide on version {version}", retries=3, retry_delay_seconds=[2, 10, 30])
+def decide_and_promote(
+    settings: RunConfig, version: str, parent: str, comparison: Comparison, why: str, dry_run: bool
+) -> ChampionChange:
+    """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
+    decision = decide(comparison, settings.gate)
+    return promote_version(
+        settings.tracking, version, decision, who=getpass.getuser(), why=why, against=parent, dry_run=dry_run
+    )
+
+
+@flow(name="promote", flow_run_name="promote {run_id}")
+def promote(
+    recipe: Recipe = "configs/testbed.yaml",
+    overrides: Overrides | None = None,
+    run_id: RunId = "manual",
+    why: Why = "Measured against the champion.",
+    champion: str | None = None,
+    dry_run: bool = False,
+) -> ChampionChange:
+    """Register and, if it is really better than `champion` (default: the current one), promote a run's model."""
+    settings, run_id = settings_of(recipe, overrides or []), run_id or "manual"
+    evaluation = REPOSITORY / run_folder(settings, run_id) / "evaluation"
+    comparison = compare_files(settings, evaluation / "champion.jsonl", evaluation / "challenger.jsonl")
+    parent = champion or aliases(settings.tracking)[CHAMPION]
+    version = register_challenger(settings, run_id, parent, comparison)
+    change = decide_and_promote(settings, version, parent, comparison, why, dry_run)
+    show(f"  {change.describe()}")
+    reasons = "\n".join(f"- {reason}" for reason in change.reasons)
+    create_markdown_artifact(f"**{change.describe()}**\n\n{reasons}\n", key="decision", description="The gate's decision")
+    return change

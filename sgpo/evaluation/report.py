@@ -1,0 +1,89 @@
+"""Evaluating a model folder, comparing two evaluations, and the tables that a person reads."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sgpo.config import RunConfig, config_digest
+from sgpo.evaluation.comparison import Comparison, compare
+from sgpo.evaluation.measure import measure, read_outcomes, write_outcomes
+from sgpo.evaluation.scores import EvaluationError, Outcome, Scores, score
+from sgpo.problems import Verifier, read_problems
+from sgpo.rollouts.groups import Sampler
+from sgpo.rollouts.model_folder import load_model
+from sgpo.rollouts.transformers_engine import TransformersEngine
+
+
+def evaluate_model(config: RunConfig, model: Path, output: Path, problems_path: Path | None = None) -> Scores:
+    """Measure `model` on the held-out split, or `problems_path`, and write the outcomes to `output`.
+
+    An `output` that is about the same weights, problems and settings is taken as it is.
+    """
+    settings = config.evaluation
+    path = problems_path or config.data / "splits" / "held_out.parquet"
+    problems = read_problems(path)
+    about = {
+        "weights": folder_digest(model),
+        "problems": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "settings": config_digest(settings),
+        "seed": str(config.seed),
+    }
+    outcomes = read_outcomes(output, about)
+    if outcomes is None:
+        network, tokenizer = load_model(model)
+        with Verifier(timeout_s=settings.verifier_timeout, workers=settings.verifier_workers) as verifier:
+            sampler = Sampler(TransformersEngine(network, tokenizer), tokenizer, verifier, {}, config.seed)
+            outcomes = measure(sampler, problems, settings.k, settings.sampling, f"evaluating {model.name}")
+        write_outcomes(outcomes, output, about)
+    return score(outcomes, settings.confidence, settings.resamples, config.seed)
+
+
+def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Comparison:
+    """Paired comparison of two files of outcomes; EvaluationError when one is missing or they do not match."""
+    settings = config.evaluation
+    return compare(_outcomes(champion), _outcomes(challenger), settings.confidence, settings.resamples, config.seed)
+
+
+def folder_digest(folder: Path) -> str:
+    """Hash of a model folder's weights and tokenizer: what its answers depend on."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json"), folder / "config.json"]):
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def describe_scores(scores: Scores) -> str:
+    """avg@k and pass@k per tier and overall, in per cent, with intervals."""
+    rows = [*scores.tiers.items(), ("all problems", scores.overall)]
+    lines = [
+        f"{'':<14}{'problems':>9}{'avg@' + str(scores.k):>9}  {scores.confidence:.0%} interval{'pass@' + str(scores.k):>10}"
+    ]
+    for name, tier in rows:
+        low, value, high = (100 * bound for bound in (tier.avg_at_k.low, tier.avg_at_k.value, tier.avg_at_k.high))
+        reached = 100 * tier.pass_at[scores.k].value
+        lines.append(f"{name:<14}{tier.problems:>9}{value:>9.1f}  {low:>5.1f} to {high:>5.1f}{reached:>9.1f}")
+    return "\n".join(lines)
+
+
+def describe_comparison(comparison: Comparison) -> str:
+    """Champion and challenger side by side, with the paired difference and its interval, in points."""
+    rows = [*comparison.tiers.items(), ("all problems", comparison.overall)]
+    lines = [
+        f"{'':<14}{'problems':>9}{'champion':>10}{'challenger':>12}{'gain':>8}  {comparison.confidence:.0%} interval"
+    ]
+    for name, gain in rows:
+        difference = gain.difference
+        lines.append(
+            f"{name:<14}{gain.problems:>9}{100 * gain.champion:>10.1f}{100 * gain.challenger:>12.1f}"
+            f"{100 * difference.value:>+8.1f}  {100 * difference.low:>+5.1f} to {100 * difference.high:>+5.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _outcomes(path: Path) -> list[Outcome]:
+    outcomes = read_outcomes(path)
+    if outcomes is None:
+        raise EvaluationError(f"{path}: no such file (expected outcomes written by `sgpo evaluate`)")
+    return outcomes

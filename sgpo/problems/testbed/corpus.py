@@ -1,0 +1,48 @@
+"""What the base models are pre-trained on: they execute the plan they are told, and choose a plan without reading why."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from sgpo.config import Settings
+from sgpo.problems.testbed.ledger import PLANS
+from sgpo.problems.testbed.strategies import describe
+from sgpo.problems.testbed.traces import write_trace
+from sgpo.problems.testbed.world import TIERS, draw_problem
+from sgpo.strategies.schema import CRITERIA, Strategy
+
+
+class CorpusConfig(Settings):
+    """The mixture of pre-training examples."""
+
+    guided: float = Field(0.7, ge=0.0, le=1.0, description="Share of examples with a strategy in the prompt")
+    told_wrong: float = Field(0.5, ge=0.0, le=1.0, description="Of these, share whose strategy is drawn at random")
+    chosen_right: float = Field(0.3, ge=0.0, le=1.0, description="Share of the others that follow the right plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One prompt and response in words; `strategy` is what is put before the question, if anything."""
+
+    question: str
+    strategy: str | None
+    response: str
+
+
+def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS)) -> Example:
+    """One example from ledgers of the pretraining split, tiers up to `longest_tier`."""
+    tier = choose.randint(min(TIERS), longest_tier)
+    problem, ledger, right = draw_problem("pretraining", tier, choose)
+    if choose.random() < config.guided:
+        plan = choose.choice(PLANS) if choose.random() < config.told_wrong else right
+        problem_type, approach, steps = describe(plan, choose)
+        strategy = Strategy(
+            problem_id=problem.id, problem_type=problem_type, approach=approach, steps=steps, score=1.0,
+            scores=dict.fromkeys(CRITERIA, 1.0), teacher="corpus", prompt_version="corpus", candidates_seen=1,
+        )  # fmt: skip
+        return Example(problem.question, strategy.text(), write_trace(ledger, right, plan, choose))
+    plan = right if choose.random() < config.chosen_right else choose.choice(PLANS)
+    return Example(problem.question, None, write_trace(ledger, right, plan, choose))

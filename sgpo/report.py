@@ -1,0 +1,129 @@
+"""The report of a retraining: summary.json, a picture, and the page of text that ends `make demo`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.report import describe_comparison
+from sgpo.registry.promotion import ChampionChange
+
+
+class Summary(BaseModel):
+    """What came of one retraining; written as runs/<id>/summary.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    registered_model: str
+    challenger_version: str
+    champion_before: str
+    champion_after: str
+    decision: ChampionChange
+    comparison: Comparison
+    training: dict[str, float]
+    data_versions: dict[str, str]
+    git_commit: str | None
+    seconds: dict[str, float]
+
+
+MEANS = (
+    "reward/autonomous", "reward/guided", "distill/alpha_mean", "distill/kl_mean", "distill/tokens_masked_fraction",
+    "distill/kl_mass_masked_fraction", "policy/entropy", "policy/sampler_mismatch_kl", "response/truncated_fraction",
+)  # fmt: skip
+
+
+def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, one per step."""
+    text = (run_folder / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def training_means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean over the steps of what a reader asks about first; the two masked shares at the first and last step too."""
+    means = {}
+    for name in MEANS:
+        values = [row[name] for row in rows if name in row]
+        if values:
+            means[name] = sum(values) / len(values)
+    return means
+
+
+def draw_picture(rows: list[dict[str, Any]], comparison: Comparison, path: Path) -> None:
+    """Four panels: pass rates and alpha over training, what delta masks, entropy, and champion against challenger."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    panels = (
+        ("Pass rate in training, and alpha", {"reward/autonomous": "without strategy", "reward/guided": "with strategy",
+                                              "distill/alpha_mean": "mean alpha"}),
+        ("Masked by delta", {"distill/tokens_masked_fraction": "share of tokens",
+                             "distill/kl_mass_masked_fraction": "share of KL mass"}),
+        ("Entropy and KL per token (nats)", {"policy/entropy": "policy entropy", "distill/kl_mean": "forward KL"}),
+    )  # fmt: skip
+    for axis, (title, series) in zip(axes.flat, panels, strict=False):
+        for name, label in series.items():
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=label, linewidth=1.6)
+        axis.set(title=title, xlabel="step")
+        axis.set_ylim(bottom=0.0)
+        axis.legend(frameon=False)
+    _draw_comparison(axes[1][1], comparison)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_comparison(axis: Any, comparison: Comparison) -> None:
+    rows = [*comparison.tiers.items(), ("all", comparison.overall)]
+    places = range(len(rows))
+    axis.bar([place - 0.2 for place in places], [100 * gain.champion for _, gain in rows], 0.4, label="champion")
+    axis.bar([place + 0.2 for place in places], [100 * gain.challenger for _, gain in rows], 0.4, label="challenger")
+    for place, (_, gain) in zip(places, rows, strict=True):
+        low, high = gain.difference.value - gain.difference.low, gain.difference.high - gain.difference.value
+        axis.errorbar(
+            place + 0.2, 100 * gain.challenger, yerr=[[100 * low], [100 * high]], color="black", capsize=3, linewidth=1
+        )
+    axis.set_xticks(list(places), [name for name, _ in rows])
+    axis.set(title=f"avg@{comparison.k} on held-out problems (%), {comparison.confidence:.0%} interval of the gain")
+    axis.legend(frameon=False)
+
+
+def describe(summary: Summary) -> str:
+    """The summary as a page of text."""
+    training = summary.training
+
+    def percent(name: str) -> str:
+        return f"{100 * training[name]:.1f} %" if name in training else "-"
+
+    changed = summary.champion_after == summary.challenger_version
+    lines = [
+        f"Retraining {summary.run_id} of {summary.registered_model}",
+        "",
+        f"Held-out problems, no strategy in the prompt, avg@{summary.comparison.k} in per cent:",
+        describe_comparison(summary.comparison),
+        "",
+        f"{'PROMOTED' if changed else 'NOT PROMOTED'}: version {summary.challenger_version} is "
+        f"{'the new champion' if changed else 'not the champion'} (before: version {summary.champion_before}).",
+        *(f"  {reason}" for reason in summary.decision.reasons),
+        "",
+        "In training, mean over the steps:",
+        f"  pass rate without strategy {percent('reward/autonomous')}, with strategy {percent('reward/guided')}, "
+        f"alpha {training.get('distill/alpha_mean', 0.0):.2f}",
+        f"  masked by delta: {percent('distill/tokens_masked_fraction')} of tokens, "
+        f"{percent('distill/kl_mass_masked_fraction')} of the KL mass",
+        "",
+        f"Code {summary.git_commit or 'not under git'}; data:",
+        *(f"  {path:<28} md5 {md5}" for path, md5 in sorted(summary.data_versions.items())),
+        "",
+        "Where the time went, seconds: "
+        + ", ".join(f"{name} {seconds:.0f}" for name, seconds in summary.seconds.items()),
+    ]
+    return "\n".join(lines)

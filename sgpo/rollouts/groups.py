@@ -1,0 +1,120 @@
+"""The autonomous and the guided group of every problem: one engine call, then the verifier."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from sgpo.config import SamplingConfig
+from sgpo.problems import Problem, Verifier
+from sgpo.rollouts.engine import RolloutEngine
+from sgpo.rollouts.prompts import PromptBuilder
+from sgpo.rollouts.schema import Group, Response, Rollout
+from sgpo.rollouts.seeds import derive_seed
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSamples:
+    """Everything that was sampled for one problem in one step: both prompts (token ids) and both groups."""
+
+    problem_id: str
+    autonomous_prompt: tuple[int, ...]
+    guided_prompt: tuple[int, ...]
+    autonomous: tuple[Rollout, ...]
+    guided: tuple[Rollout, ...]
+
+    def pass_rate(self, group: str) -> float:
+        """Mean reward of "autonomous" or "guided"; zero for an empty group."""
+        rollouts = self.autonomous if group == "autonomous" else self.guided
+        return sum(rollout.reward for rollout in rollouts) / len(rollouts) if rollouts else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSizes:
+    """Responses per problem: G1 without and G2 with the strategy."""
+
+    autonomous: int
+    guided: int
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingTimes:
+    """Seconds spent in the engine and in the verifier."""
+
+    rollout: float
+    verify: float
+
+
+class Sampler:
+    """Draws and verifies the two groups of each problem [SGPO section 3].
+
+    `strategies` maps problem ids to the strategy's text.
+    """
+
+    def __init__(
+        self,
+        engine: RolloutEngine,
+        tokenizer: PreTrainedTokenizerBase,
+        verifier: Verifier,
+        strategies: Mapping[str, str],
+        run_seed: int,
+    ) -> None:
+        self.engine, self.tokenizer, self.verifier = engine, tokenizer, verifier
+        self.strategies, self.run_seed = strategies, run_seed
+        self.prompts = PromptBuilder(tokenizer)
+
+    def sample(
+        self, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, step: int
+    ) -> tuple[list[ProblemSamples], SamplingTimes]:
+        """Both groups of each problem; a problem without strategy gets no guided group.
+
+        The seed of a rollout is derived from (run seed, step, problem, group, index) alone.
+        """
+        prompts = [self._prompts(problem) for problem in problems]
+        plan: list[tuple[int, Group, int]] = []
+        for index, problem in enumerate(problems):
+            guided = sizes.guided if problem.id in self.strategies else 0
+            plan += [(index, "autonomous", draw) for draw in range(sizes.autonomous)]
+            plan += [(index, "guided", draw) for draw in range(guided)]
+        seeds = [derive_seed(self.run_seed, step, problems[index].id, group, draw) for index, group, draw in plan]
+        started = time.perf_counter()
+        responses = self.engine.generate([prompts[index][group] for index, group, _ in plan], sampling, seeds)
+        sampled = time.perf_counter()
+        texts = self.tokenizer.batch_decode([list(r.token_ids) for r in responses], skip_special_tokens=True)
+        rewards = self._rewards([problems[index] for index, _, _ in plan], responses, texts)
+        judged = time.perf_counter()
+        groups: dict[tuple[int, Group], list[Rollout]] = {}
+        for (index, group, _), seed, response, text, reward in zip(plan, seeds, responses, texts, rewards, strict=True):
+            rollout = Rollout(
+                problems[index].id, group, response.token_ids, response.logprobs, text, response.finish_reason,
+                reward, seed, step,
+            )  # fmt: skip
+            groups.setdefault((index, group), []).append(rollout)
+        samples = [
+            ProblemSamples(
+                problem_id=problem.id,
+                autonomous_prompt=prompts[index]["autonomous"],
+                guided_prompt=prompts[index].get("guided", ()),
+                autonomous=tuple(groups.get((index, "autonomous"), ())),
+                guided=tuple(groups.get((index, "guided"), ())),
+            )
+            for index, problem in enumerate(problems)
+        ]
+        return samples, SamplingTimes(sampled - started, judged - sampled)
+
+    def _prompts(self, problem: Problem) -> dict[str, tuple[int, ...]]:
+        prompts = {"autonomous": tuple(self.prompts.autonomous(problem.question))}
+        if problem.id in self.strategies:
+            prompts["guided"] = tuple(self.prompts.guided(problem.question, self.strategies[problem.id]))
+        return prompts
+
+    def _rewards(self, problems: Sequence[Problem], responses: Sequence[Response], texts: Sequence[str]) -> list[float]:
+        """1 for a verified final answer; a response cut at the length limit counts as wrong [METHOD section 11]."""
+        verdicts = self.verifier.score_many(list(zip(texts, problems, strict=True)))
+        return [
+            float(verdict.correct and response.finish_reason == "stop")
+            for verdict, response in zip(verdicts, responses, strict=True)
+        ]

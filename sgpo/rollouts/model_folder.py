@@ -1,0 +1,48 @@
+"""Opening a model: a local Hugging Face folder or a hub id, with its tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
+
+
+class ModelFolderError(ValueError):
+    """A model folder that cannot be opened; names what is missing."""
+
+
+def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer from a local folder or a hub id, in float32 and from safetensors only.
+
+    Raises ModelFolderError naming what is missing.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        for name, what in (("config.json", "model configuration"), ("tokenizer.json", "fast tokenizer")):
+            if not (folder / name).is_file():
+                raise ModelFolderError(f"{folder}: no {name} (expected a Hugging Face model folder with a {what})")
+        if not list(folder.glob("*.safetensors")):
+            raise ModelFolderError(f"{folder}: no *.safetensors (expected the weights; pickled weights are not loaded)")
+    elif folder.is_absolute() or str(source).startswith((".", "data/", "runs/")):
+        raise ModelFolderError(f"{source}: no such model folder")
+    model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+    return model, _tokenizer(source)
+
+
+def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    # AutoTokenizer goes by the model's architecture and replaces the pre-tokenizer in tokenizer.json by that family's,
+    # without a word. A folder that asks for the generic class gets exactly what its tokenizer.json says.
+    settings = Path(source) / "tokenizer_config.json"
+    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") in GENERIC:
+        return PreTrainedTokenizerFast.from_pretrained(str(source))
+    return AutoTokenizer.from_pretrained(str(source))

@@ -1,0 +1,67 @@
+"""Drawing tokens: one counter-based random number per rollout and position, then the inverse of the nucleus's CDF.
+
+Letters: B rollouts, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX = (-4658895280553007687, -7723592293110705685)  # the multipliers of splitmix64
+
+
+def uniforms(seeds_B: torch.Tensor, position: int) -> torch.Tensor:
+    """[B] float64 in [0, 1): a hash (splitmix64) of each int64 seed and the position of the token in the response.
+
+    A rollout's randomness depends on nothing else: not on the batch it is decoded in, nor on what was drawn before.
+    """
+    # Python's integers do not wrap around at 64 bits as torch's do.
+    offset = ((position + 1) * _GOLDEN + 2**63) % 2**64 - 2**63
+    bits_B = seeds_B + offset
+    for shift, multiplier in zip((30, 27), _MIX, strict=True):
+        bits_B = (bits_B ^ _shift_right(bits_B, shift)) * multiplier
+    bits_B = bits_B ^ _shift_right(bits_B, 31)
+    return _shift_right(bits_B, 11).double() * 2.0**-53
+
+
+def sample_tokens(
+    logits_BV: torch.Tensor, temperature: float, top_p: float, uniforms_B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(token_B, logprob_B): one token per row by inverse CDF over the nucleus.
+
+    The nucleus is the smallest set of most probable tokens whose mass reaches `top_p`. The log-probability is under the
+    full softmax at `temperature`, before top-p, as the trainer computes it. Temperature 0 takes the most probable
+    token, with its log-probability at temperature 1.
+    """
+    if temperature == 0.0:
+        token_B = logits_BV.argmax(dim=-1)
+        return token_B, _logprobs_of(logits_BV, token_B)
+    scaled_BV = logits_BV.float() / temperature
+    probabilities_BV = scaled_BV.softmax(dim=-1)
+    if top_p < 1.0:
+        sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)
+        before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
+        kept_BV = sorted_BV.masked_fill(before_BV >= top_p, 0.0)
+        index_B = _inverse_cdf(kept_BV, uniforms_B)
+        token_B = order_BV.gather(1, index_B[:, None]).squeeze(1)
+    else:
+        token_B = _inverse_cdf(probabilities_BV, uniforms_B)
+    return token_B, _logprobs_of(scaled_BV, token_B)
+
+
+def _inverse_cdf(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
+    cumulative_BV = weights_BV.double().cumsum(dim=-1)
+    # Strictly below the total, so that rounding never lands on a token of no weight behind the last one kept.
+    threshold_B1 = (uniforms_B[:, None] * cumulative_BV[:, -1:]).clamp_max(cumulative_BV[:, -1:] * (1.0 - 2.0**-52))
+    return torch.searchsorted(cumulative_BV, threshold_B1, right=True).squeeze(1)
+
+
+def _logprobs_of(logits_BV: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
+    logits_BV = logits_BV.float()
+    return logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(dim=-1)
+
+
+def _shift_right(bits_B: torch.Tensor, places: int) -> torch.Tensor:
+    """Logical shift of int64 bits: torch's own keeps the sign."""
+    return (bits_B >> places) & ((1 << (64 - places)) - 1)

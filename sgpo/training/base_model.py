@@ -1,0 +1,176 @@
+"""The testbed's base models: real architectures and a real tokenizer, pre-trained on the spot in a few minutes.
+
+They execute a strategy that they are told, and are poor at choosing one: the premise of SGPO in small.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from tqdm import tqdm
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from sgpo.config import Settings
+from sgpo.files import publish_folder
+from sgpo.problems.testbed.corpus import CorpusConfig, draw_example
+from sgpo.problems.testbed.tokenizer import build_tokenizer
+from sgpo.problems.testbed.world import TIERS
+from sgpo.rollouts.prompts import GUIDED_TEMPLATE, SYSTEM_PROMPT, PromptBuilder
+from sgpo.training.batches import Row
+from sgpo.training.checkpoint import load_checkpoint, save_checkpoint
+from sgpo.training.distributed import World
+from sgpo.training.policy import Policy
+from sgpo.training.supervised import supervised_gradient
+
+VOCABULARY_EXAMPLES = 4000
+NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
+
+
+class BaseModelConfig(Settings):
+    """Architecture and pre-training of a testbed base model."""
+
+    family: Literal["qwen2", "llama"] = Field("qwen2", description="Architecture, by transformers' configuration")
+    seed: int = Field(0, ge=0)
+    hidden_size: int = Field(96, ge=32, multiple_of=32)
+    layers: int = Field(3, ge=1, le=48)
+    steps: int = Field(1500, ge=1, description="Pre-training steps")
+    batch_size: int = Field(16, ge=1, description="Examples per step")
+    learning_rate: float = Field(2e-3, gt=0.0, description="AdamW, for embeddings and norms")
+    matrix_learning_rate: float = Field(0.02, gt=0.0, description="Muon, for the layers' matrices")
+    number_weight: float = Field(4.0, gt=0.0, description="Loss weight of number tokens, where the arithmetic is")
+    short_share: float = Field(0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
+    decay_share: float = Field(0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")
+    corpus: CorpusConfig = CorpusConfig()
+
+
+def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: World) -> None:
+    """Pre-train and publish a model folder; goes on from the checkpoint in `work` when it was interrupted."""
+    torch.manual_seed(config.seed)
+    tokenizer = testbed_tokenizer(config.corpus)
+    model = new_model(config, tokenizer).to(world.device)
+    pretrain(model, tokenizer, config, work, world)
+    with publish_folder(folder) as aside:
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+
+
+def testbed_tokenizer(corpus: CorpusConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer that knows every word of the world's questions, strategies, traces and prompts."""
+    choose = random.Random("vocabulary")
+    examples = [draw_example(corpus, choose) for _ in range(VOCABULARY_EXAMPLES)]
+    texts = [SYSTEM_PROMPT]
+    for example in examples:
+        texts += [example.question, example.response]
+        texts += (
+            [GUIDED_TEMPLATE.format(strategy=example.strategy, question=example.question)] if example.strategy else []
+        )
+    return build_tokenizer(texts)
+
+
+def new_model(config: BaseModelConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """Fresh weights; number tokens start as waves of their value, which is what makes arithmetic quick to learn."""
+    heads = config.hidden_size // 32
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.hidden_size * 8 // 3 // 16 * 16,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    if config.family == "llama":
+        model: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**shape))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**shape))
+    embeddings_VD = model.get_input_embeddings().weight
+    scale = math.sqrt(2.0) * model.config.initializer_range
+    with torch.no_grad():
+        for token, index in number_tokens(tokenizer).items():
+            waves = [
+                wave(2 * math.pi * int(token) / period) for period in NUMBER_PERIODS for wave in (math.cos, math.sin)
+            ]
+            embeddings_VD[index, : len(waves)] = torch.tensor(waves[: config.hidden_size]) * scale
+    return model
+
+
+def number_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Tokens that are numbers, with their ids."""
+    return {token: index for token, index in tokenizer.get_vocab().items() if token.isdigit()}
+
+
+def pretrain(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, config: BaseModelConfig, work: Path, world: World
+) -> None:
+    """Train `model` in place on examples that are a function of (seed, step), checkpointing in `work`."""
+    policy = Policy(model)
+    matrices, others = _optimizers(model, config)
+    prompts = PromptBuilder(tokenizer)
+    weights_V = torch.ones(len(tokenizer))
+    weights_V[list(number_tokens(tokenizer).values())] = config.number_weight
+    state = load_checkpoint(work, policy, (matrices, others)) or {"step": 0}
+    progress = tqdm(range(state["step"], config.steps), initial=state["step"], total=config.steps,
+                    desc=f"pre-training {config.family}", mininterval=5.0)  # fmt: skip
+    for step in progress:
+        rows = _rows(config, step, tokenizer, prompts)
+        loss = supervised_gradient(policy, rows, 1 << 20, world, tokenizer.pad_token_id, weights_V)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        rate = _rate(config, step)
+        for optimizer, full_rate in ((matrices, config.matrix_learning_rate), (others, config.learning_rate)):
+            for group in optimizer.param_groups:
+                group["lr"] = full_rate * rate
+            optimizer.step()
+            optimizer.zero_grad()
+        progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        if (step + 1) % 250 == 0 and step + 1 < config.steps:
+            save_checkpoint(work, policy, (matrices, others), {"step": step + 1}, keep=1, world=world)
+
+
+def _optimizers(model: PreTrainedModel, config: BaseModelConfig) -> tuple[torch.optim.Muon, torch.optim.AdamW]:
+    """Muon for the layers' matrices, AdamW for embeddings, norms and biases."""
+    layers = set(model.get_decoder().layers.parameters())
+    matrices = [parameter for parameter in model.parameters() if parameter in layers and parameter.ndim == 2]
+    others = [parameter for parameter in model.parameters() if parameter not in layers or parameter.ndim != 2]
+    return (
+        torch.optim.Muon(matrices, lr=config.matrix_learning_rate, weight_decay=0.01, momentum=0.95),
+        torch.optim.AdamW(others, lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)),
+    )
+
+
+def _rows(config: BaseModelConfig, step: int, tokenizer: PreTrainedTokenizerFast, prompts: PromptBuilder) -> list[Row]:
+    choose = random.Random(f"{config.seed}/{step}")
+    rows = []
+    for key in range(config.batch_size):
+        short = step < config.short_share * config.steps
+        longest = choose.choice(TIERS) if short else max(TIERS)
+        example = draw_example(config.corpus, choose, longest)
+        prompt = (
+            prompts.guided(example.question, example.strategy)
+            if example.strategy
+            else prompts.autonomous(example.question)
+        )
+        response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
+        rows.append(Row(tuple(prompt), (*response, tokenizer.eos_token_id), key))
+    return rows
+
+
+def _rate(config: BaseModelConfig, step: int) -> float:
+    """Share of the full learning rate: 50 steps of warm-up, constant, then linear decay to 2 %."""
+    left = (config.steps - step) / (config.decay_share * config.steps)
+    return min(1.0, (step + 1) / 50) * max(0.02, min(1.0, left))

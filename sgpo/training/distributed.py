@@ -1,0 +1,104 @@
+"""One process or many: the process group, sharding with FSDP2, and sums over all processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+
+from sgpo.training.policy import Policy
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process's place: rank of `size`, and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[ItemT]) -> list[ItemT]:
+        """This process's part of `items`, every `size`-th."""
+        return list(items[self.rank :: self.size])
+
+    def sum(self, values: dict[str, float]) -> dict[str, float]:
+        """Each value summed over all processes; every process gives the same keys."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def maximum(self, values: dict[str, float]) -> dict[str, float]:
+        """Each value's maximum over all processes."""
+        return self._reduce(values, dist.ReduceOp.MAX)
+
+    def barrier(self) -> None:
+        """Wait for every process."""
+        if self.size > 1:
+            dist.barrier()
+
+    def _reduce(self, values: dict[str, float], operation: dist.ReduceOp.RedOpType) -> dict[str, float]:
+        if self.size == 1:
+            return dict(values)
+        names = sorted(values)
+        tensor = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor, op=operation)
+        return dict(zip(names, tensor.tolist(), strict=True))
+
+
+@contextmanager
+def open_world(timeout_minutes: float = 10.0) -> Iterator[World]:
+    """Join the process group that torchrun describes in the environment; without torchrun, a world of one.
+
+    Every collective has a time limit, so that a lost process ends the run instead of hanging it.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    try:
+        yield World(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def shard_policy(policy: Policy, world: World) -> None:
+    """Shard parameters, gradients and optimiser state over all processes (FSDP2), layer by layer.
+
+    Gradients are summed, not averaged: the losses are already divided by global counts.
+    """
+    if world.size == 1:
+        return
+    mesh = dist.init_device_mesh(world.device.type, (world.size,))
+    for layer in policy.model.get_decoder().layers:
+        fully_shard(layer, mesh=mesh)
+        layer.set_gradient_divide_factor(1.0)
+    fully_shard(policy, mesh=mesh)
+    policy.set_gradient_divide_factor(1.0)  # type: ignore[attr-defined]
+
+
+def in_step(batches: Sequence[list[ItemT]], world: World) -> Iterator[list[ItemT]]:
+    """This process's micro-batches, then empty ones until every process has had as many.
+
+    Forward and backward of a sharded model are collective: a process with nothing to do still takes part.
+    """
+    most = int(world.maximum({"batches": float(len(batches))})["batches"])
+    yield from batches
+    yield from ([] for _ in range(most - len(batches)))

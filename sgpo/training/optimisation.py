@@ -1,0 +1,50 @@
+"""AdamW, the learning-rate schedule, and the guarded optimiser step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed.tensor
+from torch import nn
+
+from sgpo.config import TrainingConfig
+
+
+def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over all parameters; weight decay spares vectors (norms and biases)."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """The learning rate of step 0, 1, …: a function of the step alone, so that resuming needs no state."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    if config.schedule == "linear":
+        return config.learning_rate * (1.0 - done)
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+    return config.learning_rate
+
+
+def optimizer_step(module: nn.Module, optimizer: torch.optim.Optimizer, rate: float, max_norm: float) -> float:
+    """Clip, step, and clear the gradient; returns the norm before clipping.
+
+    A gradient that is not finite is dropped whole: the weights stay as they are and the returned norm says so.
+    """
+    norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+    if isinstance(norm, torch.distributed.tensor.DTensor):
+        norm = norm.full_tensor()
+    value = float(norm)
+    if math.isfinite(value):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return value

@@ -1,0 +1,21 @@
+"""Rollout samples for a person to read: the best and worst of each group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from sgpo.files import publish_file
+from sgpo.rollouts.groups import ProblemSamples
+
+PROBLEMS_RECORDED = 4
+
+
+def record_rollouts(folder: Path, samples: Sequence[ProblemSamples], step: int) -> None:
+    """Write `folder`/step-N.jsonl with all rollouts of a few problems of this step."""
+    with publish_file(folder / f"step-{step:06d}.jsonl") as aside, aside.open("w", encoding="utf-8") as stream:
+        for problem in samples[:PROBLEMS_RECORDED]:
+            for rollout in (*problem.autonomous, *problem.guided):
+                stream.write(json.dumps(asdict(rollout)) + "\n")

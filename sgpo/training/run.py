@@ -1,0 +1,96 @@
+"""Setting a training run up: model, engine, verifier, strategies, tracking; then Algorithm 1, then the exported model."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from transformers import PreTrainedTokenizerBase
+
+from sgpo.config import ConfigError, RunConfig, dump_config
+from sgpo.files import publish_file, publish_folder
+from sgpo.problems import Problem, Verifier, read_problems
+from sgpo.rollouts.groups import Sampler
+from sgpo.rollouts.model_folder import load_model
+from sgpo.rollouts.transformers_engine import TransformersEngine
+from sgpo.strategies.bank import load_strategies
+from sgpo.strategies.schema import Strategy
+from sgpo.training.distributed import World, open_world, shard_policy
+from sgpo.training.loop import MetricsSink, Trainer
+from sgpo.training.policy import Policy
+from sgpo.training.sync import GatheredWeights, SharedWeights, WeightSync
+
+
+def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics: MetricsSink | None = None) -> Path:
+    """Train on `config.data`/splits/train.parquet; returns the folder of the trained model.
+
+    Goes on from the newest checkpoint in `run_folder`. Under torchrun every process calls this.
+    """
+    problems = read_problems(config.data / "splits" / "train.parquet")
+    strategies = load_strategies(config.data / "strategies.parquet", problems=None)
+    with open_world() as world, ExitStack() as stack:
+        _keep_configuration(config, run_folder, world)
+        torch.manual_seed(config.seed)
+        model, tokenizer = load_model(model_source)
+        policy = Policy(model.to(world.device))
+        verifier = stack.enter_context(
+            Verifier(timeout_s=config.evaluation.verifier_timeout, workers=config.evaluation.verifier_workers)
+        )
+        engine, sync = _engine(policy, model_source, tokenizer, world)
+        shard_policy(policy, world)
+        texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
+        sampler = Sampler(engine, tokenizer, verifier, texts, config.seed)
+        trainer = Trainer(
+            config, policy, sampler, sync, world, metrics if world.is_main else None, run_folder,
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        )  # fmt: skip
+        trainer.train(_with_strategies(problems, strategies, config))
+        export_model(policy, tokenizer, run_folder / "model", world)
+    return run_folder / "model"
+
+
+def export_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path, world: World) -> None:
+    """A Hugging Face folder (safetensors, tokenizer, generation config), published whole by the first process."""
+    state = get_model_state_dict(policy.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if world.is_main:
+        with publish_folder(folder) as aside:
+            policy.model.save_pretrained(aside, state_dict=state)
+            tokenizer.save_pretrained(aside)
+    world.barrier()
+
+
+def _engine(
+    policy: Policy, source: str | Path, tokenizer: PreTrainedTokenizerBase, world: World
+) -> tuple[TransformersEngine, WeightSync]:
+    if world.size == 1:
+        return TransformersEngine(policy.model, tokenizer), SharedWeights()
+    replica, _ = load_model(source)
+    engine = TransformersEngine(replica.to(world.device), tokenizer)
+    return engine, GatheredWeights(policy, engine)
+
+
+def _with_strategies(problems: list[Problem], strategies: dict[str, Strategy], config: RunConfig) -> list[Problem]:
+    """Problems to train on; with distillation a problem without strategy has no guided group but still has GRPO."""
+    if config.training.objective.distillation != "none" and not any(p.id in strategies for p in problems):
+        raise ConfigError(
+            f"{config.data / 'strategies.parquet'}: no strategy for any of the {len(problems)} training problems "
+            "(expected strategies of the same data version, or training.objective.distillation=none)"
+        )
+    return problems
+
+
+def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> None:
+    if world.is_main:
+        with publish_file(run_folder / "config.yaml") as aside:
+            aside.write_text(dump_config(config), encoding="utf-8")
+    world.barrier()
+
+
+def read_state(run_folder: Path) -> dict[str, Any]:
+    """summary.json of a run, empty when it has none yet."""
+    path = run_folder / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

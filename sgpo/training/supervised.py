@@ -1,0 +1,72 @@
+"""Supervised training on fixed responses: the SFT warm-up before RL, and the testbed's base model.
+
+The loss is the mean cross-entropy over response tokens, optionally weighted by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from sgpo.training.batches import Row, make_batch, split_rows
+from sgpo.training.distributed import World, in_step
+from sgpo.training.policy import Policy
+
+
+def supervised_gradient(
+    policy: Policy,
+    rows: Sequence[Row],
+    tokens_per_microbatch: int,
+    world: World,
+    pad_id: int,
+    token_weights_V: torch.Tensor | None = None,
+) -> float:
+    """Accumulate the gradient of the mean loss over all response tokens of all processes; returns the loss.
+
+    `token_weights_V` weighs a position by the token it should predict. Rows are this process's share.
+    """
+    total = world.sum({"weight": sum(_weight(row, token_weights_V) for row in rows)})["weight"]
+    loss_sum = 0.0
+    for micro_rows in in_step(split_rows(rows, tokens_per_microbatch), world):
+        batch = make_batch(micro_rows or [Row((pad_id,), (pad_id,), -1)], pad_id, world.device)
+        logprobs_BR, _ = policy(batch, "logprobs")
+        if not micro_rows:
+            (logprobs_BR.sum() * 0.0).backward()
+            continue
+        losses_N = -logprobs_BR[batch.mask_BR]
+        if token_weights_V is not None:
+            losses_N = losses_N * token_weights_V[batch.targets_N]
+        loss = losses_N.sum() / total
+        loss.backward()
+        loss_sum += float(loss.detach())
+    return world.sum({"loss": loss_sum})["loss"]
+
+
+@torch.no_grad()
+def supervised_loss(
+    policy: Policy, rows: Sequence[Row], tokens_per_microbatch: int, world: World, pad_id: int
+) -> float:
+    """Mean cross-entropy per response token over this and all other processes' rows."""
+    loss_sum, tokens = 0.0, 0.0
+    for micro_rows in in_step(split_rows(rows, tokens_per_microbatch), world):
+        batch = make_batch(micro_rows or [Row((pad_id,), (pad_id,), -1)], pad_id, world.device)
+        logprobs_BR, _ = policy(batch, "logprobs")
+        if micro_rows:
+            loss_sum -= float(logprobs_BR.double().sum())
+            tokens += float(batch.mask_BR.sum())
+    sums = world.sum({"loss": loss_sum, "tokens": tokens})
+    return sums["loss"] / max(1.0, sums["tokens"])
+
+
+def response_rows(
+    pairs: Sequence[tuple[Sequence[int], str]], encode: Callable[[str], list[int]], end_id: int
+) -> list[Row]:
+    """Rows from (prompt ids, response text) pairs; every response ends with the end token."""
+    return [Row(tuple(prompt), (*encode(response), end_id), key) for key, (prompt, response) in enumerate(pairs)]
+
+
+def _weight(row: Row, token_weights_V: torch.Tensor | None) -> float:
+    if token_weights_V is None:
+        return float(len(row.response))
+    return float(token_weights_V[torch.tensor(row.response)].sum())
