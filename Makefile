@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFECT_HOME ?= $(CURDIR)/.sgpo/prefect
-export PREFECT_LOGGING_LEVEL ?= WARNING
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export MLFLOW_DISABLE_TELEMETRY = true
 export DVC_NO_ANALYTICS = 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
+# Threads that spin while they wait make torch many times slower on a shared machine.
+export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: setup demo test lint bench clean
 

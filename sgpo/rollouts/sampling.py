@@ -1,6 +1,6 @@
 """Drawing tokens: one counter-based random number per rollout and position, then the inverse of the nucleus's CDF.
 
-Letters: B rollouts, V vocabulary.
+Letters: B rollouts, V vocabulary, C candidates for the nucleus, M candidates of all rows.
 """
 
 from __future__ import annotations
@@ -34,20 +34,39 @@ def sample_tokens(
     full softmax at `temperature`, before top-p, as the trainer computes it. Temperature 0 takes the most probable
     token, with its log-probability at temperature 1.
     """
+    # Log-probabilities of bfloat16 logits would be worth two digits.
+    logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
     if temperature == 0.0:
         token_B = logits_BV.argmax(dim=-1)
         return token_B, _logprobs_of(logits_BV, token_B)
-    scaled_BV = logits_BV.float() / temperature
+    scaled_BV = logits_BV / temperature
     probabilities_BV = scaled_BV.softmax(dim=-1)
     if top_p < 1.0:
-        sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)
-        before_BV = sorted_BV.cumsum(dim=-1) - sorted_BV
-        kept_BV = sorted_BV.masked_fill(before_BV >= top_p, 0.0)
-        index_B = _inverse_cdf(kept_BV, uniforms_B)
-        token_B = order_BV.gather(1, index_B[:, None]).squeeze(1)
+        token_B = _nucleus_draw(probabilities_BV, top_p, uniforms_B)
     else:
         token_B = _inverse_cdf(probabilities_BV, uniforms_B)
     return token_B, _logprobs_of(scaled_BV, token_B)
+
+
+def _nucleus_draw(probabilities_BV: torch.Tensor, top_p: float, uniforms_B: torch.Tensor) -> torch.Tensor:
+    """Inverse CDF over the nucleus, most probable token first, equal ones in the order of the vocabulary."""
+    # All tokens below (1 - top_p) / V together weigh less than 1 - top_p, so none of them is in the nucleus. The few
+    # others (C at most) are sorted instead of the vocabulary. Columns of no weight fill up the shorter rows.
+    rows, vocabulary = probabilities_BV.shape
+    candidate_BV = probabilities_BV >= (1.0 - top_p) / vocabulary
+    # Rounding must not leave a row without its most probable token.
+    candidate_BV.scatter_(1, probabilities_BV.argmax(dim=1, keepdim=True), True)
+    row_M, token_M = candidate_BV.nonzero(as_tuple=True)
+    column_M = candidate_BV.cumsum(dim=1)[row_M, token_M] - 1
+    widest = int(column_M.max()) + 1
+    weights_BC = probabilities_BV.new_zeros(rows, widest)
+    weights_BC[row_M, column_M] = probabilities_BV[row_M, token_M]
+    tokens_BC = torch.zeros(rows, widest, dtype=torch.int64, device=probabilities_BV.device)
+    tokens_BC[row_M, column_M] = token_M
+    sorted_BC, order_BC = weights_BC.sort(dim=-1, descending=True, stable=True)
+    before_BC = sorted_BC.double().cumsum(dim=-1) - sorted_BC
+    index_B = _inverse_cdf(sorted_BC.masked_fill(before_BC >= top_p, 0.0), uniforms_B)
+    return tokens_BC.gather(1, order_BC.gather(1, index_B[:, None])).squeeze(1)
 
 
 def _inverse_cdf(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
@@ -58,7 +77,6 @@ def _inverse_cdf(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Te
 
 
 def _logprobs_of(logits_BV: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
-    logits_BV = logits_BV.float()
     return logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(dim=-1)
 
 

@@ -1,16 +1,19 @@
 """Sampling with a transformers model: the engine that needs nothing else installed.
 
-Prompts that occur several times (a group's rollouts) are read once. Rows that have finished leave the batch.
-Letters: B rows in the batch, U unique prompts, T prompt length, V vocabulary.
+Prompts that occur several times (a group's rollouts) are read once and their keys and values are kept once; every
+rollout keeps only those of its own response. Decoding small models is bound by memory traffic, and this is most of it.
+Letters: B rows (rollouts) in the batch, U unique prompts, R most rows of one prompt, T prompt length, N new tokens,
+H query heads, K key-value heads, G = H/K, S size of a head, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
 from sgpo.rollouts.engine import PromptTooLongError
@@ -21,28 +24,47 @@ from sgpo.rollouts.schema import Response
 COMPACT_BELOW = 0.8
 """Rows are dropped from the batch when the share of live ones falls below this: dropping copies the cache."""
 
+UNSET = -1
+"""In the matrix of sampled tokens: nothing was sampled here."""
+
 
 class TransformersEngine:
-    """A RolloutEngine on a model in this process.
+    """A RolloutEngine on a model in this process: Qwen2, Llama and others of their build, in any float type.
 
     Given the trainer's own module it always samples from the current weights, and `load_weights` is not needed.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model = model
-        end = tokenizer.eos_token_id
-        if end is None:
-            raise ValueError("the tokenizer has no end token (expected eos_token in tokenizer_config.json)")
-        self.end_id = int(end)  # type: ignore[arg-type]
-        self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer_or_eos_ids: PreTrainedTokenizerBase | Sequence[int] | int,
+        device: torch.device | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Responses end at the tokenizer's end token, or at any of the ids given instead.
+
+        `device` moves the model; `progress(finished, total)` is called after every position of a batch.
+        Raises ValueError without end token, and for a model with sliding-window layers.
+        """
+        self.model = model if device is None else model.to(device)  # type: ignore[arg-type]
+        self.end_ids = _end_ids(tokenizer_or_eos_ids)
+        self.progress = progress
+        if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
+            raise ValueError(
+                f"{type(model).__name__} has sliding-window layers (expected full attention in all layers)"
+            )
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int]
     ) -> list[Response]:
         """One response per prompt and seed, in the order given.
 
+        A response depends on (weights, prompt, seed, sampling settings), not on the other rows of its batch, but for
+        rounding: the order of a matrix product's sums depends on its size, so that rarely a draw on the very edge
+        between two tokens falls to the other side.
+
         Raises PromptTooLongError when prompt and response may exceed the model's positions (a prompt is refused rather
-        than cut), ValueError for an empty prompt or unequal numbers of prompts and seeds.
+        than cut), ValueError for an empty prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
         """
         self._check(prompts, sampling, seeds)
         order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), index))
@@ -53,7 +75,8 @@ class TransformersEngine:
             with torch.inference_mode():
                 for start in range(0, len(order), sampling.batch_size):
                     part = order[start : start + sampling.batch_size]
-                    decoded = self._decode([prompts[i] for i in part], [seeds[i] for i in part], sampling)
+                    report = self._reporter(start, len(part), len(order))
+                    decoded = self._decode([prompts[i] for i in part], [seeds[i] for i in part], sampling, report)
                     responses.update(zip(part, decoded, strict=True))
         finally:
             self.model.train(was_training)
@@ -62,129 +85,228 @@ class TransformersEngine:
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Copy every parameter in place; ValueError names one that is unknown, missing or of another shape.
 
-        A tied output projection may be given or left out.
+        A tied output projection may be given or left out. Tensors are taken one at a time, so that a sharded trainer
+        never holds a second whole model; after an error the weights are a mixture and must be loaded again.
         """
-        own = dict(self.model.named_parameters())
-        tied = {name for name in self.model.state_dict() if name not in own}
-        missing = set(own)
+        own = self.model.state_dict(keep_vars=True)
+        missing = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for name, tensor in named_tensors:
-            if name in tied:
-                continue
             if name not in own:
                 raise ValueError(f"unknown weight '{name}' (expected the parameters of {type(self.model).__name__})")
             if own[name].shape != tensor.shape:
                 raise ValueError(f"weight '{name}' has shape {tuple(tensor.shape)} (expected {tuple(own[name].shape)})")
-            own[name].data.copy_(tensor)
-            missing.discard(name)
+            with torch.no_grad():
+                own[name].copy_(tensor)
+            missing.pop(id(own[name]), None)
         if missing:
-            raise ValueError(f"missing weight '{min(missing)}' ({len(missing)} of {len(own)} were not given)")
+            raise ValueError(f"missing weight '{min(missing.values())}' ({len(missing)} were not given)")
 
     def _check(self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int]) -> None:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds (expected one seed per prompt)")
-        positions = self.model.config.max_position_embeddings
+        positions, vocabulary = self.model.config.max_position_embeddings, self.model.config.vocab_size
         for index, prompt in enumerate(prompts):
-            if not prompt:
-                raise ValueError(f"prompt {index} is empty")
+            if len(prompt) == 0:
+                raise ValueError(f"prompt {index} is empty (expected at least one token)")
             if len(prompt) + sampling.max_new_tokens > positions:
                 raise PromptTooLongError(
                     f"prompt {index} has {len(prompt)} tokens and may be answered with {sampling.max_new_tokens} "
                     f"(expected at most {positions} together)"
                 )
+            if min(prompt) < 0 or max(prompt) >= vocabulary:
+                raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
 
-    def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> list[Response]:
-        state = self._read_prompts(prompts, seeds, sampling)
-        tokens_BR = torch.full((len(prompts), sampling.max_new_tokens), self.pad_id, device=self.model.device)
-        logprobs_BR = torch.zeros(tokens_BR.shape, device=self.model.device)
-        head_weight_VD = self.model.get_output_embeddings().weight
+    def _reporter(self, before: int, rows: int, total: int) -> Callable[[int], None]:
+        progress = self.progress
+        return (lambda live: progress(before + rows - live, total)) if progress else (lambda live: None)
+
+    def _decode(
+        self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig, report: Callable[[int], None]
+    ) -> list[Response]:
+        rows, device = len(prompts), self.model.device
+        tokens_BN = torch.full((rows, sampling.max_new_tokens), UNSET, device=device)
+        logprobs_BN = torch.zeros(tokens_BN.shape, device=device)
+        end_ids = torch.tensor(self.end_ids, device=device)
+        state = self._read_prompts(prompts, seeds, sampling.max_new_tokens)
+        head = self.model.get_output_embeddings()
         for position in range(sampling.max_new_tokens):
-            logits_BV = state.hidden_BD @ head_weight_VD.T
-            token_B, logprob_B = sample_tokens(
-                logits_BV, sampling.temperature, sampling.top_p, uniforms(state.seeds_B, position)
-            )
-            alive = state.alive_B
-            tokens_BR[state.row_B[alive], position] = token_B[alive]
-            logprobs_BR[state.row_B[alive], position] = logprob_B[alive]
-            state.alive_B = alive & (token_B != self.end_id)
+            draws_B = uniforms(state.seeds_B, position)
+            token_B, logprob_B = sample_tokens(head(state.hidden_BD), sampling.temperature, sampling.top_p, draws_B)
+            tokens_BN[state.row_B, position] = token_B.where(state.alive_B, UNSET)
+            logprobs_BN[state.row_B, position] = logprob_B.float()
+            state.alive_B = state.alive_B & (token_B[:, None] != end_ids).all(dim=1)
             live = int(state.alive_B.sum())
+            report(live if position + 1 < sampling.max_new_tokens else 0)
             if live == 0 or position + 1 == sampling.max_new_tokens:
                 break
-            if live < COMPACT_BELOW * len(state.alive_B):
+            if live < COMPACT_BELOW * len(token_B):
                 kept = state.alive_B.nonzero().squeeze(1)
                 state.take_rows(kept)
                 token_B = token_B[kept]
-            self._advance(state, token_B)
-        return self._responses(tokens_BR, logprobs_BR)
+            self._advance(state, token_B, position)
+        return self._responses(tokens_BN, logprobs_BN)
 
-    def _read_prompts(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> _Decoding:
+    def _read_prompts(self, prompts: list[Sequence[int]], seeds: list[int], max_new_tokens: int) -> _Decoding:
         """One forward pass over the unique prompts, left-padded; then one row per rollout."""
-        device = self.model.device
+        device, layers = self.model.device, self.model.config.num_hidden_layers
         unique = {prompt: index for index, prompt in enumerate(dict.fromkeys(tuple(prompt) for prompt in prompts))}
         longest = max(len(prompt) for prompt in unique)
-        padded = [[self.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in unique]
-        input_ids_UT = torch.tensor(padded, device=device)
-        start_U = torch.tensor([longest - len(prompt) for prompt in unique], device=device)
+        pads_U = torch.tensor([longest - len(prompt) for prompt in unique], device=device)
         column_T = torch.arange(longest, device=device)
-        real_UT = column_T >= start_U[:, None]
+        real_UT = column_T >= pads_U[:, None]
         # A padded column sees itself, so that no row of the softmax is empty.
         causal_TT = column_T[:, None] >= column_T
         mask_U1TT = ((causal_TT & real_UT[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
-        cache = PreallocatedCache(self.model.config.num_hidden_layers, longest + sampling.max_new_tokens)
-        hidden_UTD = self.model.get_decoder()(
-            input_ids=input_ids_UT,
-            attention_mask=mask_U1TT,
-            position_ids=(column_T - start_U[:, None]).clamp_min(0),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        row_B = torch.tensor([unique[tuple(prompt)] for prompt in prompts], device=device)
-        cache.take_rows(row_B)
+        cache = PreallocatedCache(layers, longest)
+        with self._attention("sdpa"):
+            hidden_UTD = self.model.get_decoder()(
+                input_ids=torch.tensor(
+                    [[0] * (longest - len(prompt)) + list(prompt) for prompt in unique], device=device
+                ),
+                attention_mask=mask_U1TT,
+                position_ids=(column_T - pads_U[:, None]).clamp_min(0),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+        prompt_B = torch.tensor([unique[tuple(prompt)] for prompt in prompts], device=device)
         return _Decoding(
-            cache=cache,
-            hidden_BD=hidden_UTD[row_B, -1],
-            start_B=start_U[row_B],
+            prompts=_SharedPrompts(cache, real_UT, prompt_B),
+            cache=PreallocatedCache(layers, max_new_tokens),
+            hidden_BD=hidden_UTD[prompt_B, -1],
+            start_B=longest - pads_U[prompt_B],
             seeds_B=torch.tensor(seeds, dtype=torch.int64, device=device),
             row_B=torch.arange(len(prompts), device=device),
             alive_B=torch.ones(len(prompts), dtype=torch.bool, device=device),
-            length=longest,
         )
 
-    def _advance(self, state: _Decoding, token_B: torch.Tensor) -> None:
-        """Feed the tokens just drawn."""
-        columns = torch.arange(state.length + 1, device=token_B.device)
-        state.hidden_BD = self.model.get_decoder()(
-            input_ids=token_B[:, None],
-            attention_mask=(columns >= state.start_B[:, None])[:, None, None],
-            position_ids=(state.length - state.start_B)[:, None],
-            past_key_values=state.cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        state.length += 1
+    def _advance(self, state: _Decoding, token_B: torch.Tensor, position: int) -> None:
+        """Feed the tokens just drawn, which stand at `position` of their responses."""
+        with self._attention(SHARED_PROMPT_ATTENTION):
+            state.hidden_BD = self.model.get_decoder()(
+                input_ids=token_B[:, None],
+                position_ids=(state.start_B + position)[:, None],
+                past_key_values=state.cache,
+                use_cache=True,
+                shared_prompts=state.prompts,
+            ).last_hidden_state[:, -1]
 
-    def _responses(self, tokens_BR: torch.Tensor, logprobs_BR: torch.Tensor) -> list[Response]:
-        ended_BR = tokens_BR == self.end_id
-        stopped = ended_BR.any(dim=1).tolist()
-        ends = (ended_BR.int().argmax(dim=1) + 1).tolist()
+    @contextmanager
+    def _attention(self, name: str) -> Iterator[None]:
+        """The model's attention function, for one call: the trainer may be using the same module with another."""
+        config = self.model.get_decoder().config
+        before = config._attn_implementation
+        config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+
+    def _responses(self, tokens_BN: torch.Tensor, logprobs_BN: torch.Tensor) -> list[Response]:
+        lengths = (tokens_BN != UNSET).sum(dim=1).tolist()
         responses = []
-        for tokens, logprobs, stop, end in zip(tokens_BR.tolist(), logprobs_BR.tolist(), stopped, ends, strict=True):
-            length = end if stop else len(tokens)
-            responses.append(Response(tuple(tokens[:length]), tuple(logprobs[:length]), "stop" if stop else "length"))
+        for tokens, logprobs, length in zip(tokens_BN.tolist(), logprobs_BN.tolist(), lengths, strict=True):
+            reason = "stop" if tokens[length - 1] in self.end_ids else "length"
+            responses.append(Response(tuple(tokens[:length]), tuple(logprobs[:length]), reason))
         return responses
+
+
+class _SharedPrompts:
+    """Keys and values of the unique prompts, and which rows attend to which; `slot_B` is a row's place in [U * R]."""
+
+    def __init__(self, cache: PreallocatedCache, real_UT: torch.Tensor, prompt_B: torch.Tensor) -> None:
+        self.cache, self.real_UT = cache, real_UT
+        self._arrange(prompt_B)
+
+    def take_rows(self, rows: torch.Tensor) -> None:
+        """Keep these rows, and the prompts that they still need."""
+        used, prompt_B = self.prompt_B[rows].unique(return_inverse=True)
+        if len(used) < len(self.real_UT):
+            self.cache.take_rows(used)
+            self.real_UT = self.real_UT[used]
+        self._arrange(prompt_B)
+
+    def _arrange(self, prompt_B: torch.Tensor) -> None:
+        self.prompt_B = prompt_B
+        counts_U = prompt_B.bincount(minlength=len(self.real_UT))
+        by_prompt_B = prompt_B.argsort(stable=True)
+        firsts_U = counts_U.cumsum(0) - counts_U
+        rank_B = torch.empty_like(prompt_B)
+        rank_B[by_prompt_B] = torch.arange(len(prompt_B), device=prompt_B.device) - firsts_U[prompt_B[by_prompt_B]]
+        self.rows_per_prompt = int(counts_U.max())
+        self.slot_B = prompt_B * self.rows_per_prompt + rank_B
+
+    def gather(self, rows_BKGX: torch.Tensor) -> torch.Tensor:
+        """[B, K, G, X] -> [U, K, R * G, X], zero where a prompt has fewer than R rows."""
+        _, kv_heads, groups, size = rows_BKGX.shape
+        slots = rows_BKGX.new_zeros(len(self.real_UT) * self.rows_per_prompt, kv_heads, groups, size)
+        slots[self.slot_B] = rows_BKGX
+        by_prompt = slots.view(-1, self.rows_per_prompt, kv_heads, groups, size).transpose(1, 2)
+        return by_prompt.reshape(len(self.real_UT), kv_heads, self.rows_per_prompt * groups, size)
+
+    def scatter(self, prompts_UKMX: torch.Tensor) -> torch.Tensor:
+        """The way back: [U, K, R * G, X] -> [B, K, G, X]."""
+        prompts, kv_heads, _, size = prompts_UKMX.shape
+        by_row = prompts_UKMX.view(prompts, kv_heads, self.rows_per_prompt, -1, size).transpose(1, 2)
+        return by_row.reshape(prompts * self.rows_per_prompt, kv_heads, -1, size)[self.slot_B]
+
+
+def _shared_prompt_attention(
+    module: torch.nn.Module,
+    query_BH1S: torch.Tensor,
+    key_BKNS: torch.Tensor,
+    value_BKNS: torch.Tensor,
+    attention_mask: None,
+    scaling: float,
+    shared_prompts: _SharedPrompts,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one new token per row to its prompt (kept once per prompt) and its response, in one softmax."""
+    rows, heads, _, size = query_BH1S.shape
+    layer = shared_prompts.cache.layers[module.layer_idx]  # type: ignore[index]
+    query_BKGS = (query_BH1S * scaling).reshape(rows, key_BKNS.shape[1], -1, size)
+    to_prompt_UKMT = shared_prompts.gather(query_BKGS) @ layer.keys.transpose(2, 3)
+    to_prompt_UKMT.masked_fill_(~shared_prompts.real_UT[:, None, None], float("-inf"))
+    scores_BKGX = torch.cat([shared_prompts.scatter(to_prompt_UKMT), query_BKGS @ key_BKNS.transpose(2, 3)], dim=-1)
+    # At least float32, as transformers' own attention does.
+    precision = torch.promote_types(scores_BKGX.dtype, torch.float32)
+    weights_BKGX = scores_BKGX.softmax(dim=-1, dtype=precision).to(value_BKNS.dtype)
+    prompt_BKGT, response_BKGN = weights_BKGX.split([layer.keys.shape[2], key_BKNS.shape[2]], dim=-1)
+    from_prompt_BKGS = shared_prompts.scatter(shared_prompts.gather(prompt_BKGT) @ layer.values)
+    return (from_prompt_BKGS + response_BKGN @ value_BKNS).reshape(rows, 1, heads, size), None
+
+
+SHARED_PROMPT_ATTENTION = "sgpo_shared_prompt"
+# No mask function is registered under this name: transformers then builds no mask for the decoding steps.
+AttentionInterface.register(SHARED_PROMPT_ATTENTION, _shared_prompt_attention)
 
 
 @dataclass(slots=True)
 class _Decoding:
-    """Rows being decoded: `row_B` is their place in the result, `start_B` the column of their first real token."""
+    """Rows being decoded: `row_B` is their place in the result, `start_B` the length of their prompt."""
 
+    prompts: _SharedPrompts
     cache: PreallocatedCache
     hidden_BD: torch.Tensor
     start_B: torch.Tensor
     seeds_B: torch.Tensor
     row_B: torch.Tensor
     alive_B: torch.Tensor
-    length: int
 
     def take_rows(self, rows: torch.Tensor) -> None:
-        self.cache.take_rows(rows)
+        self.prompts.take_rows(rows)
+        if self.cache.get_seq_length() > 0:
+            self.cache.take_rows(rows)
         self.start_B, self.seeds_B, self.row_B = self.start_B[rows], self.seeds_B[rows], self.row_B[rows]
         self.alive_B = self.alive_B[rows]
+
+
+def _end_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
+    if isinstance(source, int):
+        return (source,)
+    if isinstance(source, Sequence):
+        if not source:
+            raise ValueError("no end token ids (expected at least one)")
+        return tuple(source)
+    if source.eos_token_id is None:
+        raise ValueError("the tokenizer has no end token (expected eos_token in tokenizer_config.json)")
+    return (int(source.eos_token_id),)  # type: ignore[arg-type]

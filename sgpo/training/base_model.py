@@ -39,7 +39,11 @@ NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
 
 
 class BaseModelConfig(Settings):
-    """Architecture and pre-training of a testbed base model."""
+    """Architecture and pre-training of a testbed base model.
+
+    It first learns to choose rightly and then, for the rest of the steps, from examples that mostly do not: what it knows about
+    choosing is still in it, and hardly shows.
+    """
 
     family: Literal["qwen2", "llama"] = Field("qwen2", description="Architecture, by transformers' configuration")
     seed: int = Field(0, ge=0)
@@ -51,6 +55,9 @@ class BaseModelConfig(Settings):
     matrix_learning_rate: float = Field(0.02, gt=0.0, description="Muon, for the layers' matrices")
     number_weight: float = Field(4.0, gt=0.0, description="Loss weight of number tokens, where the arithmetic is")
     short_share: float = Field(0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
+    right_share: float = Field(
+        0.6, ge=0.0, le=1.0, description="Share of the steps in which every decision is right: what is later drowned by habit"
+    )
     decay_share: float = Field(0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")
     corpus: CorpusConfig = CorpusConfig()
 
@@ -159,7 +166,8 @@ def _rows(config: BaseModelConfig, step: int, tokenizer: PreTrainedTokenizerFast
     for key in range(config.batch_size):
         short = step < config.short_share * config.steps
         longest = choose.choice(TIERS) if short else max(TIERS)
-        example = draw_example(config.corpus, choose, longest)
+        chosen_right = 1.0 if step < config.right_share * config.steps else None
+        example = draw_example(config.corpus, choose, longest, chosen_right)
         prompt = (
             prompts.guided(example.question, example.strategy)
             if example.strategy

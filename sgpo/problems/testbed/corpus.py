@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from sgpo.config import Settings
-from sgpo.problems.testbed.ledger import PLANS
+from sgpo.problems.testbed.ledger import PLANS, Plan
 from sgpo.problems.testbed.strategies import describe
 from sgpo.problems.testbed.traces import write_trace
 from sgpo.problems.testbed.world import TIERS, draw_problem
@@ -20,7 +20,7 @@ class CorpusConfig(Settings):
 
     guided: float = Field(0.7, ge=0.0, le=1.0, description="Share of examples with a strategy in the prompt")
     told_wrong: float = Field(0.5, ge=0.0, le=1.0, description="Of these, share whose strategy is drawn at random")
-    chosen_right: float = Field(0.3, ge=0.0, le=1.0, description="Share of the others that follow the right plan")
+    chosen_right: float = Field(0.6, ge=0.0, le=1.0, description="Chance that each decision of the others is right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,13 @@ class Example:
     response: str
 
 
-def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS)) -> Example:
-    """One example from ledgers of the pretraining split, tiers up to `longest_tier`."""
+def draw_example(
+    config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS), chosen_right: float | None = None
+) -> Example:
+    """One example from ledgers of the pretraining split, tiers up to `longest_tier`.
+
+    `chosen_right` stands in for the setting of that name.
+    """
     tier = choose.randint(min(TIERS), longest_tier)
     problem, ledger, right = draw_problem("pretraining", tier, choose)
     if choose.random() < config.guided:
@@ -44,5 +49,16 @@ def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int 
             scores=dict.fromkeys(CRITERIA, 1.0), teacher="corpus", prompt_version="corpus", candidates_seen=1,
         )  # fmt: skip
         return Example(problem.question, strategy.text(), write_trace(ledger, right, plan, choose))
-    plan = right if choose.random() < config.chosen_right else choose.choice(PLANS)
+    plan = _chosen(right, config.chosen_right if chosen_right is None else chosen_right, choose)
     return Example(problem.question, None, write_trace(ledger, right, plan, choose))
+
+
+def _chosen(right: Plan, chance: float, choose: random.Random) -> Plan:
+    """A plan each of whose three decisions is the right one with `chance`, by itself."""
+    wrong = Plan(
+        "reverse" if right.direction == "forward" else "forward",
+        "swing" if right.pattern == "steady" else "steady",
+        "room" if right.finish == "count" else "count",
+    )
+    direction, pattern, finish = (right if choose.random() < chance else wrong for _ in range(3))
+    return Plan(direction.direction, pattern.pattern, finish.finish)
