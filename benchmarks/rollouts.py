@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/rollouts.py [--threads 1 2] [--rounds 3]
 
-A 0.9M-parameter Qwen2 with random weights answers 16 prompts, each repeated, with at most 64 tokens at temperature 1 and
-top-p 0.95. Both sides get the same prompts, left-padded for `generate`, and only tokens up to the end token count.
+A 0.9M-parameter Qwen2 with random weights answers 16 prompts, each repeated, with at most 64 tokens at temperature 1
+and top-p 0.95. Both sides get the same prompts, left-padded for `generate`, and only tokens up to the end token count.
 "full length": no response can end early. "ends early": responses end after about 25 tokens, as in training, so that it
 shows what leaving the batch is worth. The sides take turns; each figure is the best of its rounds.
 """
@@ -54,7 +54,9 @@ def by_generate(model: Qwen2ForCausalLM, prompts: list[list[int]]) -> int:
     )  # fmt: skip
     mask_BT = (input_ids_BT != PAD).long()
     with torch.inference_mode():
-        sequences_BT = model.generate(input_ids_BT, attention_mask=mask_BT, generation_config=settings)
+        sequences_BT = model.generate(  # type: ignore[attr-defined]
+            input_ids_BT, attention_mask=mask_BT, generation_config=settings
+        )
     return int((sequences_BT[:, longest:] != PAD).sum())
 
 

@@ -43,16 +43,15 @@ class TransformersEngine:
     ) -> None:
         """Responses end at the tokenizer's end token, or at any of the ids given instead.
 
-        `device` moves the model; `progress(finished, total)` is called after every position of a batch.
+        `device` moves the model; `progress(position, live)` is called after every token with the tokens drawn so far
+        per row of the batch and the number of rows without end token.
         Raises ValueError without end token, and for a model with sliding-window layers.
         """
         self.model = model if device is None else model.to(device)  # type: ignore[arg-type]
         self.end_ids = _end_ids(tokenizer_or_eos_ids)
         self.progress = progress
         if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
-            raise ValueError(
-                f"{type(model).__name__} has sliding-window layers (expected full attention in all layers)"
-            )
+            raise ValueError(f"{type(model).__name__} has sliding-window layers (expected full attention throughout)")
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int]
@@ -63,8 +62,8 @@ class TransformersEngine:
         rounding: the order of a matrix product's sums depends on its size, so that rarely a draw on the very edge
         between two tokens falls to the other side.
 
-        Raises PromptTooLongError when prompt and response may exceed the model's positions (a prompt is refused rather
-        than cut), ValueError for an empty prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
+        Raises PromptTooLongError when prompt and response may exceed the model's positions (prompts are never cut),
+        ValueError for an empty prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
         """
         self._check(prompts, sampling, seeds)
         order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), index))
@@ -75,8 +74,7 @@ class TransformersEngine:
             with torch.inference_mode():
                 for start in range(0, len(order), sampling.batch_size):
                     part = order[start : start + sampling.batch_size]
-                    report = self._reporter(start, len(part), len(order))
-                    decoded = self._decode([prompts[i] for i in part], [seeds[i] for i in part], sampling, report)
+                    decoded = self._decode([prompts[i] for i in part], [seeds[i] for i in part], sampling)
                     responses.update(zip(part, decoded, strict=True))
         finally:
             self.model.train(was_training)
@@ -116,13 +114,7 @@ class TransformersEngine:
             if min(prompt) < 0 or max(prompt) >= vocabulary:
                 raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
 
-    def _reporter(self, before: int, rows: int, total: int) -> Callable[[int], None]:
-        progress = self.progress
-        return (lambda live: progress(before + rows - live, total)) if progress else (lambda live: None)
-
-    def _decode(
-        self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig, report: Callable[[int], None]
-    ) -> list[Response]:
+    def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> list[Response]:
         rows, device = len(prompts), self.model.device
         tokens_BN = torch.full((rows, sampling.max_new_tokens), UNSET, device=device)
         logprobs_BN = torch.zeros(tokens_BN.shape, device=device)
@@ -136,7 +128,8 @@ class TransformersEngine:
             logprobs_BN[state.row_B, position] = logprob_B.float()
             state.alive_B = state.alive_B & (token_B[:, None] != end_ids).all(dim=1)
             live = int(state.alive_B.sum())
-            report(live if position + 1 < sampling.max_new_tokens else 0)
+            if self.progress:
+                self.progress(position + 1, live)
             if live == 0 or position + 1 == sampling.max_new_tokens:
                 break
             if live < COMPACT_BELOW * len(token_B):
@@ -157,12 +150,11 @@ class TransformersEngine:
         # A padded column sees itself, so that no row of the softmax is empty.
         causal_TT = column_T[:, None] >= column_T
         mask_U1TT = ((causal_TT & real_UT[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
+        padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in unique]
         cache = PreallocatedCache(layers, longest)
         with self._attention("sdpa"):
             hidden_UTD = self.model.get_decoder()(
-                input_ids=torch.tensor(
-                    [[0] * (longest - len(prompt)) + list(prompt) for prompt in unique], device=device
-                ),
+                input_ids=torch.tensor(padded, device=device),
                 attention_mask=mask_U1TT,
                 position_ids=(column_T - pads_U[:, None]).clamp_min(0),
                 past_key_values=cache,
@@ -301,12 +293,10 @@ class _Decoding:
 
 
 def _end_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
-    if isinstance(source, int):
-        return (source,)
-    if isinstance(source, Sequence):
-        if not source:
-            raise ValueError("no end token ids (expected at least one)")
-        return tuple(source)
-    if source.eos_token_id is None:
-        raise ValueError("the tokenizer has no end token (expected eos_token in tokenizer_config.json)")
-    return (int(source.eos_token_id),)  # type: ignore[arg-type]
+    if isinstance(source, int | Sequence):
+        end_ids = (source,) if isinstance(source, int) else tuple(source)
+    else:
+        end_ids = () if source.eos_token_id is None else (int(source.eos_token_id),)  # type: ignore[arg-type]
+    if not end_ids:
+        raise ValueError("no end token (expected eos_token in tokenizer_config.json, or the end token's id)")
+    return end_ids

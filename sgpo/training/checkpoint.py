@@ -27,6 +27,7 @@ from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
 
 MANIFEST = "manifest.json"
+SEPARATOR = "/"
 Optimizers = tuple[torch.optim.Optimizer, ...]
 
 
@@ -41,17 +42,20 @@ def save_checkpoint(
 
     Every process calls this; the first one writes.
     """
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(policy, options=options)
     moments = get_optimizer_state_dict(policy, optimizers, options=options)
     target = folder / f"step-{state['step']:06d}"
     if world.is_main:
-        tensors = {name: value for name, value in moments.items() if isinstance(value, torch.Tensor)}
-        settings = {name: value for name, value in moments.items() if not isinstance(value, torch.Tensor)}
+        tensors = {
+            f"{parameter}{SEPARATOR}{name}": value
+            for parameter, values in moments["state"].items()
+            for name, value in values.items()
+        }
         with publish_folder(target) as aside:
             save_file(_unshared(weights), aside / "model.safetensors")
             save_file(_unshared(tensors), aside / "optimizer.safetensors")
-            write_json(aside / "state.json", {**state, "optimizer_settings": settings})
+            write_json(aside / "state.json", {**state, "optimizer_groups": moments["param_groups"]})
             write_json(aside / MANIFEST, {file.name: file_sha256(file) for file in sorted(aside.iterdir())})
         for old in _steps(folder)[:-keep]:
             shutil.rmtree(old)
@@ -68,10 +72,14 @@ def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dic
     if newest is None:
         return None
     state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
-    options = StateDictOptions(full_state_dict=True, flatten_optimizer_state_dict=True)
+    options = StateDictOptions(full_state_dict=True)
     set_model_state_dict(policy, load_file(newest / "model.safetensors"), options=options)
-    moments: dict[str, Any] = dict(load_file(newest / "optimizer.safetensors"))
-    set_optimizer_state_dict(policy, optimizers, {**moments, **state.pop("optimizer_settings")}, options=options)
+    per_parameter: dict[str, dict[str, torch.Tensor]] = {}
+    for name, value in load_file(newest / "optimizer.safetensors").items():
+        parameter, _, key = name.rpartition(SEPARATOR)
+        per_parameter.setdefault(parameter, {})[key] = value
+    moments: dict[str, Any] = {"state": per_parameter, "param_groups": state.pop("optimizer_groups")}
+    set_optimizer_state_dict(policy, optimizers, moments, options=options)
     return state
 
 

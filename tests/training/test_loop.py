@@ -1,0 +1,151 @@
+"""The loop: interrupted and resumed it ends with the same weights; damaged checkpoints are never loaded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from samples import HashVerifier
+
+from sgpo.config import RunConfig, load_config
+from sgpo.problems import read_problems
+from sgpo.rollouts.groups import Sampler
+from sgpo.rollouts.model_folder import ModelFolderError, load_model
+from sgpo.rollouts.transformers_engine import TransformersEngine
+from sgpo.strategies.bank import load_strategies
+from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
+from sgpo.training.distributed import World
+from sgpo.training.loop import Trainer
+from sgpo.training.order import items_of_step
+from sgpo.training.policy import Policy
+from sgpo.training.sync import SharedWeights
+
+SMALL = [
+    "training.steps=4", "training.problems_per_step=3", "training.autonomous_rollouts=3", "training.guided_rollouts=2",
+    "training.checkpoint_every=1", "training.learning_rate=0.01", "training.sampling.max_new_tokens=12",
+]  # fmt: skip
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Recorder:
+    """A metrics sink that can stop the run, as a kill between two steps would."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.rows: dict[int, dict[str, float]] = {}
+        self.stop_after = stop_after
+
+    def resume_at(self, step: int) -> None:
+        self.rows = {at: row for at, row in self.rows.items() if at < step}
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        self.rows[step] = metrics
+        if step == self.stop_after:
+            raise Interrupted
+
+
+class AlwaysFinished(TransformersEngine):
+    """Untrained models never say the end token: count responses that were cut as finished."""
+
+    def generate(self, prompts, sampling, seeds):
+        from dataclasses import replace
+
+        return [replace(response, finish_reason="stop") for response in super().generate(prompts, sampling, seeds)]
+
+
+def run(folder: Path, config: RunConfig, model_folder: Path, data: Path, recorder: Recorder) -> dict[str, torch.Tensor]:
+    model, tokenizer = load_model(model_folder)
+    policy = Policy(model)
+    texts = {key: strategy.text() for key, strategy in load_strategies(data / "strategies.parquet").items()}
+    sampler = Sampler(AlwaysFinished(model, tokenizer), tokenizer, HashVerifier(), texts, config.seed)
+    world = World(0, 1, torch.device("cpu"))
+    trainer = Trainer(config, policy, sampler, SharedWeights(), world, recorder, folder, tokenizer.pad_token_id)
+    trainer.train(read_problems(data / "splits" / "train.parquet"))
+    return {name: value.clone() for name, value in policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_a_resumed_run_ends_with_the_same_weights_and_metrics(tmp_path, model_folder, data_folder, minibatches):
+    config = load_config(None, [*SMALL, f"training.minibatches={minibatches}"])
+    whole = Recorder()
+    expected = run(tmp_path / "whole", config, model_folder, data_folder, whole)
+    parts = Recorder(stop_after=2)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts", config, model_folder, data_folder, parts)
+    parts.stop_after = None
+    weights = run(tmp_path / "parts", config, model_folder, data_folder, parts)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    start, _ = load_model(model_folder)
+    assert not torch.equal(expected["model.model.norm.weight"], start.get_decoder().norm.weight)
+    untimed = [
+        {step: {k: v for k, v in row.items() if not k.startswith(("time/", "throughput/"))} for step, row in r.rows.items()}
+        for r in (whole, parts)
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_several_minibatches_have_ratios_other_than_one(tmp_path, model_folder, data_folder):
+    recorder = Recorder()
+    run(tmp_path, load_config(None, [*SMALL, "training.minibatches=3"]), model_folder, data_folder, recorder)
+    assert any(row["policy/ratio_max"] > 1.0 + 1e-6 for row in recorder.rows.values())
+
+
+def test_the_sampler_and_the_trainer_agree_on_the_policy(tmp_path, model_folder, data_folder):
+    recorder = Recorder()
+    run(tmp_path, load_config(None, SMALL), model_folder, data_folder, recorder)
+    assert all(abs(row["policy/sampler_mismatch_kl"]) < 1e-6 for row in recorder.rows.values())
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken(tmp_path, model_folder, data_folder, capsys):
+    config = load_config(None, SMALL)
+    expected = run(tmp_path, config, model_folder, data_folder, Recorder())
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step-000004"
+    weights_file = newest / "model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:-100])
+    again = run(tmp_path, config, model_folder, data_folder, Recorder())
+    assert "passed over" in capsys.readouterr().out
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, model_folder, data_folder):
+    run(tmp_path, load_config(None, SMALL), model_folder, data_folder, Recorder())
+    other = load_config(None, [*SMALL, "training.objective.delta=2.0"])
+    with pytest.raises(CheckpointError, match="another configuration"):
+        run(tmp_path, other, model_folder, data_folder, Recorder())
+
+
+def test_every_problem_is_seen_once_in_an_epoch_and_the_order_changes():
+    items = list(range(10))
+    epochs = [[item for step in range(5) for item in items_of_step(items, 2, 0, step + 5 * e)] for e in range(2)]
+    assert all(sorted(epoch) == items for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert items_of_step(items, 4, 0, 2)[:2] == epochs[0][8:]
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_model_folder_with_something_missing_is_refused_by_name(tmp_path, model_folder, missing):
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    (folder / missing).unlink()
+    with pytest.raises(ModelFolderError, match=missing.replace("model.safetensors", r"\.safetensors")):
+        load_model(folder)
+
+
+def test_the_tokenizer_is_the_one_in_the_folder(model_folder, tokenizer):
+    """AutoTokenizer would replace its pre-tokenizer by the architecture's, without a word."""
+    _, loaded = load_model(model_folder)
+    text = "We know the first count. Start with 14. Next add 3 to get 17. The answer is \\boxed{17}."
+    ids = loaded(text, add_special_tokens=False)["input_ids"]
+    assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert loaded.decode(ids) == text
