@@ -24,8 +24,7 @@ from sgpo.rollouts.schema import Response
 COMPACT_BELOW = 0.8
 """Rows are dropped from the batch when the share of live ones falls below this: dropping copies the cache."""
 
-UNSET = -1
-"""In the matrix of sampled tokens: nothing was sampled here."""
+UNSET = -1  # in the matrix of sampled tokens: nothing was sampled here
 
 
 class TransformersEngine:
@@ -115,12 +114,12 @@ class TransformersEngine:
                 raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
 
     def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> list[Response]:
-        rows, device = len(prompts), self.model.device
-        tokens_BN = torch.full((rows, sampling.max_new_tokens), UNSET, device=device)
+        device = self.model.device
+        tokens_BN = torch.full((len(prompts), sampling.max_new_tokens), UNSET, device=device)
         logprobs_BN = torch.zeros(tokens_BN.shape, device=device)
         end_ids = torch.tensor(self.end_ids, device=device)
         state = self._read_prompts(prompts, seeds, sampling.max_new_tokens)
-        head = self.model.get_output_embeddings()
+        head: torch.nn.Module = self.model.get_output_embeddings()  # type: ignore[assignment]
         for position in range(sampling.max_new_tokens):
             draws_B = uniforms(state.seeds_B, position)
             token_B, logprob_B = sample_tokens(head(state.hidden_BD), sampling.temperature, sampling.top_p, draws_B)
@@ -184,10 +183,9 @@ class TransformersEngine:
 
     @contextmanager
     def _attention(self, name: str) -> Iterator[None]:
-        """The model's attention function, for one call: the trainer may be using the same module with another."""
+        """The attention function for one call; the trainer may use the same module with another."""
         config = self.model.get_decoder().config
-        before = config._attn_implementation
-        config._attn_implementation = name
+        before, config._attn_implementation = config._attn_implementation, name
         try:
             yield
         finally:
@@ -195,11 +193,10 @@ class TransformersEngine:
 
     def _responses(self, tokens_BN: torch.Tensor, logprobs_BN: torch.Tensor) -> list[Response]:
         lengths = (tokens_BN != UNSET).sum(dim=1).tolist()
-        responses = []
-        for tokens, logprobs, length in zip(tokens_BN.tolist(), logprobs_BN.tolist(), lengths, strict=True):
-            reason = "stop" if tokens[length - 1] in self.end_ids else "length"
-            responses.append(Response(tuple(tokens[:length]), tuple(logprobs[:length]), reason))
-        return responses
+        return [
+            Response(tuple(tokens[:n]), tuple(logprobs[:n]), "stop" if tokens[n - 1] in self.end_ids else "length")
+            for tokens, logprobs, n in zip(tokens_BN.tolist(), logprobs_BN.tolist(), lengths, strict=True)
+        ]
 
 
 class _SharedPrompts:
