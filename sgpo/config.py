@@ -32,48 +32,48 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 class SamplingConfig(Settings):
     """How responses are drawn. Log-probabilities are of the full softmax at this temperature, before top-p."""
 
-    temperature: float = Field(1.0, ge=0.0, le=5.0, description="Softmax temperature; 0 is greedy")
-    top_p: float = Field(0.95, gt=0.0, le=1.0, description="Nucleus mass that is sampled from")
-    max_new_tokens: int = Field(96, ge=1, le=131072, description="Longest response, in tokens")
-    batch_size: int = Field(256, ge=1, le=65536, description="Rollouts decoded together")
+    temperature: float = Field(default=1.0, ge=0.0, le=5.0, description="Softmax temperature; 0 is greedy")
+    top_p: float = Field(default=0.95, gt=0.0, le=1.0, description="Nucleus mass that is sampled from")
+    max_new_tokens: int = Field(default=96, ge=1, le=131072, description="Longest response, in tokens")
+    batch_size: int = Field(default=256, ge=1, le=65536, description="Rollouts decoded together")
 
 
 class ObjectiveConfig(Settings):
     """The loss of one step [SGPO Eqs. 1-7]; defaults are the paper's."""
 
-    clip_low: float = Field(0.2, ge=0.0, lt=1.0, description="eps_low of Eq. 1")
-    clip_high: float = Field(0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher)")
-    normalize_std: bool = Field(True, description="Divide advantages by the group's standard deviation")
-    normalization: Literal["sequence", "token"] = Field("sequence", description="Mean per response, or per token")
+    clip_low: float = Field(default=0.2, ge=0.0, lt=1.0, description="eps_low of Eq. 1")
+    clip_high: float = Field(default=0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher)")
+    normalize_std: bool = Field(default=True, description="Divide advantages by the group's standard deviation")
+    normalization: Literal["sequence", "token"] = Field(default="sequence", description="Mean per response or token")
     distillation: Literal["forward_kl", "none"] = Field(
-        "forward_kl", description="forward_kl is SGPO; none is GRPO on autonomous rollouts alone"
+        default="forward_kl", description="forward_kl is SGPO; none is GRPO on autonomous rollouts alone"
     )
-    target: Literal["sum", "mean", "random"] = Field("sum", description="Reachable target choice, Eq. 4")
-    delta: float | None = Field(1.0, gt=0.0, description="KL per token above which it is masked, Eq. 5; null: never")
-    weight: Literal["adaptive", "fixed"] = Field("adaptive", description="alpha by Eq. 6, or alpha_max always")
-    alpha0: float = Field(0.5, ge=0.0, description="Scale of Eq. 6")
-    gamma: float = Field(0.1, gt=0.0, description="Smoothing of Eq. 6")
-    alpha_max: float = Field(0.8, ge=0.0, description="Cap of Eq. 6")
+    target: Literal["sum", "mean", "random"] = Field(default="sum", description="Reachable target choice, Eq. 4")
+    delta: float | None = Field(default=1.0, gt=0.0, description="KL above which a token is masked, Eq. 5")
+    weight: Literal["adaptive", "fixed"] = Field(default="adaptive", description="alpha by Eq. 6, or alpha_max always")
+    alpha0: float = Field(default=0.5, ge=0.0, description="Scale of Eq. 6")
+    gamma: float = Field(default=0.1, gt=0.0, description="Smoothing of Eq. 6")
+    alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
 
 
 class TrainingConfig(Settings):
     """The SGPO loop (Algorithm 1)."""
 
-    steps: int = Field(60, ge=0, description="Optimiser steps")
-    problems_per_step: int = Field(16, ge=1, description="Problems sampled for one step, over all processes")
-    autonomous_rollouts: int = Field(8, ge=1, le=256, description="G1, responses without strategy per problem")
-    guided_rollouts: int = Field(4, ge=0, le=256, description="G2, responses with strategy per problem")
-    minibatches: int = Field(1, ge=1, description="Optimiser steps per sampled batch")
-    learning_rate: float = Field(2e-4, gt=0.0, le=1.0)
-    warmup_steps: int = Field(5, ge=0, description="Steps of linear learning-rate warm-up")
+    steps: int = Field(default=60, ge=0, description="Optimiser steps")
+    problems_per_step: int = Field(default=16, ge=1, description="Problems sampled for one step, over all processes")
+    autonomous_rollouts: int = Field(default=8, ge=1, le=256, description="G1, responses without strategy per problem")
+    guided_rollouts: int = Field(default=4, ge=0, le=256, description="G2, responses with strategy per problem")
+    minibatches: int = Field(default=1, ge=1, description="Optimiser steps per sampled batch")
+    learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)
+    warmup_steps: int = Field(default=5, ge=0, description="Steps of linear learning-rate warm-up")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    weight_decay: float = Field(0.0, ge=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0, description="Gradient norm is clipped to this")
-    tokens_per_microbatch: int = Field(16384, ge=1, description="Padded tokens in one forward and backward")
-    mask_truncated: bool = Field(False, description="Leave responses that hit the length limit out of the loss")
-    checkpoint_every: int = Field(10, ge=1, description="Steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints that are kept")
-    log_rollouts_every: int = Field(10, ge=1, description="Steps between recorded rollout samples")
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    max_grad_norm: float = Field(default=1.0, gt=0.0, description="Gradient norm is clipped to this")
+    tokens_per_microbatch: int = Field(default=16384, ge=1, description="Padded tokens in one forward and backward")
+    mask_truncated: bool = Field(default=False, description="Leave responses that hit the length limit out of the loss")
+    checkpoint_every: int = Field(default=10, ge=1, description="Steps between checkpoints")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints that are kept")
+    log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
 
@@ -81,47 +81,47 @@ class TrainingConfig(Settings):
 class WarmupConfig(Settings):
     """Supervised warm-up on strong-model responses before RL (METHOD.md section 8); zero epochs skips it."""
 
-    epochs: int = Field(0, ge=0)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-5, gt=0.0, le=1.0)
-    warmup_ratio: float = Field(0.1, ge=0.0, le=1.0)
-    held_out_fraction: float = Field(0.1, ge=0.0, lt=1.0, description="Share that selects the best epoch")
+    epochs: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0.0, le=1.0)
+    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
+    held_out_fraction: float = Field(default=0.1, ge=0.0, lt=1.0, description="Share that selects the best epoch")
 
 
 class EvaluationConfig(Settings):
     """How a model is measured."""
 
-    k: int = Field(4, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
+    k: int = Field(default=4, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
     sampling: SamplingConfig = SamplingConfig(temperature=0.6)
-    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Level of the intervals")
-    resamples: int = Field(2000, ge=100, le=1_000_000, description="Bootstrap resamples")
-    verifier_timeout: float = Field(5.0, gt=0.0, description="Seconds for one verdict")
-    verifier_workers: int = Field(2, ge=1, le=256)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Level of the intervals")
+    resamples: int = Field(default=2000, ge=100, le=1_000_000, description="Bootstrap resamples")
+    verifier_timeout: float = Field(default=5.0, gt=0.0, description="Seconds for one verdict")
+    verifier_workers: int = Field(default=2, ge=1, le=256)
 
 
 class GateConfig(Settings):
     """When a challenger replaces the champion."""
 
-    margin: float = Field(0.0, ge=-1.0, le=1.0, description="Lower bound of the overall gain must exceed this")
-    tolerance: float = Field(0.05, ge=0.0, le=1.0, description="No tier may fall by more than this")
+    margin: float = Field(default=0.0, ge=-1.0, le=1.0, description="Lower bound of the overall gain must exceed this")
+    tolerance: float = Field(default=0.05, ge=0.0, le=1.0, description="No tier may fall by more than this")
 
 
 class TrackingConfig(Settings):
     """Where results go."""
 
-    mlflow_uri: str = Field("sqlite:///.sgpo/mlflow.db", min_length=1, description="MLflow tracking and registry URI")
-    artifact_root: str = Field(".sgpo/mlartifacts", description="Artifact folder for a new experiment on SQLite")
-    experiment: str = Field("sgpo", min_length=1)
-    registered_model: str = Field("sgpo-testbed", min_length=1, description="Name in the model registry")
+    mlflow_uri: str = Field(default="sqlite:///.sgpo/mlflow.db", min_length=1, description="Tracking and registry URI")
+    artifact_root: str = Field(default=".sgpo/mlartifacts", description="Artifacts of a new experiment on SQLite")
+    experiment: str = Field(default="sgpo", min_length=1)
+    registered_model: str = Field(default="sgpo-testbed", min_length=1, description="Name in the model registry")
 
 
 class RunConfig(Settings):
     """One retraining, whole."""
 
-    seed: int = Field(0, ge=0, description="Everything random is derived from it")
+    seed: int = Field(default=0, ge=0, description="Everything random is derived from it")
     data: Path = Field(Path("data"), description="Folder with problems, strategies and splits")
     runs: Path = Field(Path("runs"), description="Folder of run directories")
-    processes: int = Field(1, ge=1, le=4096, description="Training processes; more than one runs under torchrun")
+    processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
     warmup: WarmupConfig = WarmupConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,7 +1,7 @@
 """The data stages, in the order of dvc.yaml: each is one function here, one `sgpo` command, and one stage there.
 
-world -> base model -> responses -> strategies -> probe -> splits. A stage reads and writes files under the data folder only,
-whole or not at all, and can be killed and run again.
+world -> base model -> responses -> strategies -> probe -> splits. A stage reads and writes files under the data folder
+only, whole or not at all, and can be killed and run again.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from sgpo.training.distributed import open_world
 class ProbeConfig(Settings):
     """How the champion is probed with and without strategies, before training."""
 
-    seed: int = Field(0, ge=0)
-    problems: int = Field(120, ge=1, description="Training problems that are probed, the first ones")
-    autonomous_rollouts: int = Field(4, ge=1)
-    guided_rollouts: int = Field(4, ge=1)
+    seed: int = Field(default=0, ge=0)
+    problems: int = Field(default=120, ge=1, description="Training problems that are probed, the first ones")
+    autonomous_rollouts: int = Field(default=4, ge=1)
+    guided_rollouts: int = Field(default=4, ge=1)
     sampling: SamplingConfig = SamplingConfig()
 
 
 class SplitConfig(Settings):
     """Which problems are trained on."""
 
-    warmup_fraction: float = Field(0.0, ge=0.0, lt=1.0, description="Share of the problems kept for SFT warm-up")
-    drop_solved: bool = Field(False, description="Leave out probed problems whose every autonomous rollout is right")
+    warmup_fraction: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up")
+    drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
 
 
 class PipelineParams(Settings):
@@ -152,7 +152,7 @@ def probe(params: PipelineParams, data: Path, model: Path) -> None:
 
 
 def split(params: PipelineParams, data: Path) -> None:
-    """data/splits/{warmup,train,held_out}.parquet from the problems that have a strategy, and the probe's pass rates."""
+    """data/splits/{warmup,train,held_out}.parquet from problems, strategies and the probe's pass rates."""
     settings = params.splits
     problems = read_problems(data / "problems" / "train.parquet")
     strategies = load_strategies(data / "strategies.parquet", problems)

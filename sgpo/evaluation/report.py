@@ -57,9 +57,8 @@ def folder_digest(folder: Path) -> str:
 def describe_scores(scores: Scores) -> str:
     """avg@k and pass@k per tier and overall, in per cent, with intervals."""
     rows = [*scores.tiers.items(), ("all problems", scores.overall)]
-    lines = [
-        f"{'':<14}{'problems':>9}{'avg@' + str(scores.k):>9}  {scores.confidence:.0%} interval{'pass@' + str(scores.k):>10}"
-    ]
+    average, reach = f"avg@{scores.k}", f"pass@{scores.k}"
+    lines = [f"{'':<14}{'problems':>9}{average:>9}  {scores.confidence:.0%} interval{reach:>10}"]
     for name, tier in rows:
         low, value, high = (100 * bound for bound in (tier.avg_at_k.low, tier.avg_at_k.value, tier.avg_at_k.high))
         reached = 100 * tier.pass_at[scores.k].value

@@ -77,8 +77,8 @@ class Sampler:
         plan: list[tuple[int, Group, int]] = []
         for index, problem in enumerate(problems):
             guided = sizes.guided if problem.id in self.strategies else 0
-            plan += [(index, "autonomous", draw) for draw in range(sizes.autonomous)]
-            plan += [(index, "guided", draw) for draw in range(guided)]
+            plan.extend((index, "autonomous", draw) for draw in range(sizes.autonomous))
+            plan.extend((index, "guided", draw) for draw in range(guided))
         seeds = [derive_seed(self.run_seed, step, problems[index].id, group, draw) for index, group, draw in plan]
         started = time.perf_counter()
         responses = self.engine.generate([prompts[index][group] for index, group, _ in plan], sampling, seeds)

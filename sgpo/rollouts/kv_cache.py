@@ -26,7 +26,8 @@ class PreallocatedLayer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         end = self.length + key_states.shape[2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -35,7 +36,8 @@ class PreallocatedLayer(CacheLayerMixin):
 
     def take_rows(self, rows: torch.Tensor) -> None:
         """Keep, repeat or reorder rows."""
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
 
     def _taken(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

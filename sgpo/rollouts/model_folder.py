@@ -36,7 +36,20 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
     elif folder.is_absolute() or str(source).startswith((".", "data/", "runs/")):
         raise ModelFolderError(f"{source}: no such model folder")
     model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
-    return model, _tokenizer(source)
+    tokenizer = _tokenizer(source)
+    if tokenizer.eos_token_id is None:
+        raise ModelFolderError(f"{source}: the tokenizer has no end token (expected eos_token in its configuration)")
+    return model, tokenizer
+
+
+def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the end token."""
+    return int(tokenizer.eos_token_id)  # type: ignore[arg-type]
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills batches up: the padding token, or the end token where there is none."""
+    return end_id(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)  # type: ignore[arg-type]
 
 
 def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase:

@@ -27,6 +27,7 @@ from sgpo.files import publish_folder
 from sgpo.problems.testbed.corpus import CorpusConfig, draw_example
 from sgpo.problems.testbed.tokenizer import build_tokenizer
 from sgpo.problems.testbed.world import TIERS
+from sgpo.rollouts.model_folder import end_id, pad_id
 from sgpo.rollouts.prompts import GUIDED_TEMPLATE, SYSTEM_PROMPT, PromptBuilder
 from sgpo.training.batches import Row
 from sgpo.training.checkpoint import load_checkpoint, save_checkpoint
@@ -35,30 +36,30 @@ from sgpo.training.policy import Policy
 from sgpo.training.supervised import supervised_gradient
 
 VOCABULARY_EXAMPLES = 4000
+TOKENS_PER_MICROBATCH = 1024
 NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
 
 
 class BaseModelConfig(Settings):
     """Architecture and pre-training of a testbed base model.
 
-    It first learns to choose rightly and then, for the rest of the steps, from examples that mostly do not: what it knows about
-    choosing is still in it, and hardly shows.
+    It first learns to choose rightly and then, for the rest of the steps, from examples that mostly do not: what it
+    knows about choosing is still in it, and hardly shows.
     """
 
-    family: Literal["qwen2", "llama"] = Field("qwen2", description="Architecture, by transformers' configuration")
-    seed: int = Field(0, ge=0)
-    hidden_size: int = Field(96, ge=32, multiple_of=32)
-    layers: int = Field(3, ge=1, le=48)
-    steps: int = Field(1500, ge=1, description="Pre-training steps")
-    batch_size: int = Field(16, ge=1, description="Examples per step")
-    learning_rate: float = Field(2e-3, gt=0.0, description="AdamW, for embeddings and norms")
-    matrix_learning_rate: float = Field(0.02, gt=0.0, description="Muon, for the layers' matrices")
-    number_weight: float = Field(4.0, gt=0.0, description="Loss weight of number tokens, where the arithmetic is")
-    short_share: float = Field(0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
-    right_share: float = Field(
-        0.6, ge=0.0, le=1.0, description="Share of the steps in which every decision is right: what is later drowned by habit"
-    )
-    decay_share: float = Field(0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")
+    family: Literal["qwen2", "llama"] = Field(default="qwen2", description="Architecture")
+    seed: int = Field(default=0, ge=0)
+    hidden_size: int = Field(default=96, ge=32, multiple_of=32)
+    layers: int = Field(default=3, ge=1, le=48)
+    steps: int = Field(default=1500, ge=1, description="Pre-training steps")
+    batch_size: int = Field(default=16, ge=1, description="Examples per step")
+    learning_rate: float = Field(default=2e-3, gt=0.0, description="AdamW, for embeddings and norms")
+    matrix_learning_rate: float = Field(default=0.02, gt=0.0, description="Muon, for the layers' matrices")
+    number_weight: float = Field(default=4.0, gt=0.0, description="Loss weight of number tokens")
+    short_share: float = Field(default=0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
+    skilled_share: float = Field(default=0.6, ge=0.0, le=1.0, description="Share of the steps on the `skilled` mixture")
+    decay_share: float = Field(default=0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")
+    skilled: CorpusConfig = CorpusConfig(guided=0.5, told_wrong=0.25, chosen_right=1.0)
     corpus: CorpusConfig = CorpusConfig()
 
 
@@ -66,7 +67,7 @@ def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: W
     """Pre-train and publish a model folder; goes on from the checkpoint in `work` when it was interrupted."""
     torch.manual_seed(config.seed)
     tokenizer = testbed_tokenizer(config.corpus)
-    model = new_model(config, tokenizer).to(world.device)
+    model = new_model(config, tokenizer)
     pretrain(model, tokenizer, config, work, world)
     with publish_folder(folder) as aside:
         model.save_pretrained(aside)
@@ -106,7 +107,7 @@ def new_model(config: BaseModelConfig, tokenizer: PreTrainedTokenizerFast) -> Pr
         model: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**shape))
     else:
         model = Qwen2ForCausalLM(Qwen2Config(**shape))
-    embeddings_VD = model.get_input_embeddings().weight
+    embeddings_VD = model.get_input_embeddings().get_parameter("weight")
     scale = math.sqrt(2.0) * model.config.initializer_range
     with torch.no_grad():
         for token, index in number_tokens(tokenizer).items():
@@ -126,7 +127,7 @@ def pretrain(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, config: BaseModelConfig, work: Path, world: World
 ) -> None:
     """Train `model` in place on examples that are a function of (seed, step), checkpointing in `work`."""
-    policy = Policy(model)
+    policy = Policy(model).to(world.device)
     matrices, others = _optimizers(model, config)
     prompts = PromptBuilder(tokenizer)
     weights_V = torch.ones(len(tokenizer))
@@ -136,7 +137,7 @@ def pretrain(
                     desc=f"pre-training {config.family}", mininterval=5.0)  # fmt: skip
     for step in progress:
         rows = _rows(config, step, tokenizer, prompts)
-        loss = supervised_gradient(policy, rows, 1 << 20, world, tokenizer.pad_token_id, weights_V)
+        loss = supervised_gradient(policy, rows, TOKENS_PER_MICROBATCH, world, pad_id(tokenizer), weights_V)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = _rate(config, step)
         for optimizer, full_rate in ((matrices, config.matrix_learning_rate), (others, config.learning_rate)):
@@ -151,7 +152,7 @@ def pretrain(
 
 def _optimizers(model: PreTrainedModel, config: BaseModelConfig) -> tuple[torch.optim.Muon, torch.optim.AdamW]:
     """Muon for the layers' matrices, AdamW for embeddings, norms and biases."""
-    layers = set(model.get_decoder().layers.parameters())
+    layers = {parameter for name, parameter in model.named_parameters() if ".layers." in name}
     matrices = [parameter for parameter in model.parameters() if parameter in layers and parameter.ndim == 2]
     others = [parameter for parameter in model.parameters() if parameter not in layers or parameter.ndim != 2]
     return (
@@ -162,19 +163,19 @@ def _optimizers(model: PreTrainedModel, config: BaseModelConfig) -> tuple[torch.
 
 def _rows(config: BaseModelConfig, step: int, tokenizer: PreTrainedTokenizerFast, prompts: PromptBuilder) -> list[Row]:
     choose = random.Random(f"{config.seed}/{step}")
+    corpus = config.skilled if step < config.skilled_share * config.steps else config.corpus
     rows = []
     for key in range(config.batch_size):
         short = step < config.short_share * config.steps
         longest = choose.choice(TIERS) if short else max(TIERS)
-        chosen_right = 1.0 if step < config.right_share * config.steps else None
-        example = draw_example(config.corpus, choose, longest, chosen_right)
+        example = draw_example(corpus, choose, longest)
         prompt = (
             prompts.guided(example.question, example.strategy)
             if example.strategy
             else prompts.autonomous(example.question)
         )
         response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
-        rows.append(Row(tuple(prompt), (*response, tokenizer.eos_token_id), key))
+        rows.append(Row(tuple(prompt), (*response, end_id(tokenizer)), key))
     return rows
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: everything to go on exactly, written aside and published by one rename, with checksums.
 
-A checkpoint is a folder `step-000040` with model.safetensors, optimizer.safetensors, state.json and manifest.json (sha256 of
-the others, written last). One that does not match its manifest is never loaded.
+A checkpoint is a folder `step-000040` with model.safetensors, optimizer.safetensors, state.json and manifest.json
+(sha256 of the others, written last). One that does not match its manifest is never loaded.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def save_checkpoint(
     Every process calls this; the first one writes.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = get_model_state_dict(policy, options=options)
-    moments = get_optimizer_state_dict(policy, optimizers, options=options)
+    weights: dict[str, Any] = get_model_state_dict(policy, options=options)
+    moments: dict[str, Any] = get_optimizer_state_dict(policy, optimizers, options=options)
     target = folder / f"step-{state['step']:06d}"
     if world.is_main:
         tensors = {
@@ -73,7 +73,7 @@ def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dic
         return None
     state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
     options = StateDictOptions(full_state_dict=True)
-    set_model_state_dict(policy, load_file(newest / "model.safetensors"), options=options)
+    set_model_state_dict(policy, dict(load_file(newest / "model.safetensors")), options=options)
     per_parameter: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in load_file(newest / "optimizer.safetensors").items():
         parameter, _, key = name.rpartition(SEPARATOR)

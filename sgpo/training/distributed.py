@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from sgpo.training.policy import Policy
@@ -86,10 +87,11 @@ def shard_policy(policy: Policy, world: World) -> None:
     """
     if world.size == 1:
         return
-    mesh = dist.init_device_mesh(world.device.type, (world.size,))
-    for layer in policy.model.get_decoder().layers:
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    layers = policy.model.get_decoder().get_submodule("layers")
+    for layer in layers.children():
         fully_shard(layer, mesh=mesh)
-        layer.set_gradient_divide_factor(1.0)
+        layer.set_gradient_divide_factor(1.0)  # type: ignore[operator]
     fully_shard(policy, mesh=mesh)
     policy.set_gradient_divide_factor(1.0)  # type: ignore[attr-defined]
 

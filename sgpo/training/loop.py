@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_
 from sgpo.training.order import items_of_step
 from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
-from sgpo.training.step import SgpoGradient
+from sgpo.training.step import SgpoGradient, Sums
 from sgpo.training.sync import WeightSync
 
 GROUPS_OF_ALL_ONE_KIND = 5
@@ -97,7 +97,7 @@ class Trainer:
         clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
         clock.restart()
 
-        sums: Counter[str] = Counter()
+        sums: Sums = defaultdict(float)
         rate = learning_rate(training, step)
         minibatches = _split(samples, training.minibatches)
         prepared = [gradient.prepare(part, seed, step) for part in minibatches]
@@ -141,6 +141,6 @@ def _split(samples: list[ProblemSamples], parts: int) -> list[list[ProblemSample
     return [samples[index::parts] for index in range(parts)]
 
 
-def _merge(sums: Counter[str], part: Counter[str]) -> None:
+def _merge(sums: Sums, part: Sums) -> None:
     for name, value in part.items():
         sums[name] = max(sums[name], value) if name.endswith("_max") else sums[name] + value

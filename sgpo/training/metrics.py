@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.training.distributed import World
@@ -11,7 +10,7 @@ from sgpo.training.distributed import World
 
 def step_metrics(
     samples: Sequence[ProblemSamples],
-    sums: Counter[str],
+    sums: Mapping[str, float],
     world: World,
     problems: int,
     learning_rate: float,
@@ -29,10 +28,10 @@ def step_metrics(
         "autonomous_reward": sum(rollout.reward for rollout in autonomous),
         "guided": len(guided),
         "guided_reward": sum(rollout.reward for rollout in guided),
-        **{name: float(sums[name]) for name in SUMMED},
+        **{name: sums.get(name, 0.0) for name in SUMMED},
     }
     total = world.sum({name: float(value) for name, value in local.items()})
-    largest = world.maximum({**{name: float(sums[name]) for name in LARGEST}, **times})
+    largest = world.maximum({**{name: sums.get(name, 0.0) for name in LARGEST}, **times})
     seconds = sum(largest[name] for name in times)
     metrics = {
         "reward/autonomous": _share(total, "autonomous_reward", "autonomous"),

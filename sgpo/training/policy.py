@@ -35,7 +35,9 @@ class Policy(nn.Module):
         "forward_kl": (kl_BR,) of Eq. 3 from the guided side, given by its hidden states, to this batch's context.
         """
         hidden_ND = self._response_hidden(batch)
-        weight_VD = self.model.get_output_embeddings().weight
+        projection = self.model.get_output_embeddings()
+        assert projection is not None
+        weight_VD = projection.get_parameter("weight")
         if want == "hidden":
             return (hidden_ND,)
         if want == "forward_kl":

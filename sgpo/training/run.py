@@ -1,4 +1,4 @@
-"""Setting a training run up: model, engine, verifier, strategies, tracking; then Algorithm 1, then the exported model."""
+"""Setting a training run up: model, engine, verifier, strategies; then Algorithm 1, then the exported model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sgpo.config import ConfigError, RunConfig, dump_config
 from sgpo.files import publish_file, publish_folder
 from sgpo.problems import Problem, Verifier, read_problems
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import load_model
+from sgpo.rollouts.model_folder import load_model, pad_id
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import Strategy
@@ -36,7 +36,7 @@ def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics
         _keep_configuration(config, run_folder, world)
         torch.manual_seed(config.seed)
         model, tokenizer = load_model(model_source)
-        policy = Policy(model.to(world.device))
+        policy = Policy(model).to(world.device)
         verifier = stack.enter_context(
             Verifier(timeout_s=config.evaluation.verifier_timeout, workers=config.evaluation.verifier_workers)
         )
@@ -46,7 +46,7 @@ def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics
         sampler = Sampler(engine, tokenizer, verifier, texts, config.seed)
         trainer = Trainer(
             config, policy, sampler, sync, world, metrics if world.is_main else None, run_folder,
-            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            pad_id(tokenizer),
         )  # fmt: skip
         trainer.train(_with_strategies(problems, strategies, config))
         export_model(policy, tokenizer, run_folder / "model", world)
@@ -69,7 +69,8 @@ def _engine(
     if world.size == 1:
         return TransformersEngine(policy.model, tokenizer), SharedWeights()
     replica, _ = load_model(source)
-    engine = TransformersEngine(replica.to(world.device), tokenizer)
+    Policy(replica).to(world.device)
+    engine = TransformersEngine(replica, tokenizer)
     return engine, GatheredWeights(policy, engine)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +17,9 @@ from sgpo.training.batches import Row, TokenBatch, make_batch, split_rows
 from sgpo.training.distillation import Target, choose_targets
 from sgpo.training.distributed import World, in_step
 from sgpo.training.policy import Policy
+
+Sums = defaultdict[str, float]
+"""Metrics to be added up over micro-batches and processes; names that end in _max are maxima."""
 
 
 @dataclass(slots=True)
@@ -62,9 +65,9 @@ class SgpoGradient:
 
     def accumulate(
         self, samples: Sequence[ProblemSamples], scored: Sequence[Scored], targets: Sequence[Target], problems: int
-    ) -> Counter[str]:
+    ) -> Sums:
         """Backward of L_GRPO + alpha L_KD over `problems` problems [Eq. 7]; returns sums of this process's metrics."""
-        sums: Counter[str] = Counter()
+        sums: Sums = defaultdict(float)
         tokens = self._token_denominator(scored, problems)
         for rows in self._microbatches([item.row for item in scored]):
             self._autonomous(rows, scored, tokens, problems, sums)
@@ -84,9 +87,7 @@ class SgpoGradient:
             for row, logprobs_R in zip(rows, logprobs_BR, strict=False):
                 scored[row.key].old_logprobs = logprobs_R[: len(row.response)]
 
-    def _autonomous(
-        self, rows: list[Row], scored: Sequence[Scored], tokens: float, problems: int, sums: Counter[str]
-    ) -> None:
+    def _autonomous(self, rows: list[Row], scored: Sequence[Scored], tokens: float, problems: int, sums: Sums) -> None:
         batch = self._batch(rows)
         logprobs_BR, entropy_BR = self.policy(batch, "logprobs", self.config.sampling.temperature)
         if not rows:
@@ -121,7 +122,7 @@ class SgpoGradient:
         targets: Sequence[Target],
         guided_hidden: dict[int, torch.Tensor],
         problems: int,
-        sums: Counter[str],
+        sums: Sums,
     ) -> None:
         batch = self._batch(rows)
         hidden_ND = torch.cat([guided_hidden[row.key] for row in rows]) if rows else None
@@ -191,10 +192,10 @@ class SgpoGradient:
         return old_BR
 
 
-def _add(sums: Counter[str], *metrics: dict[str, torch.Tensor]) -> None:
+def _add(sums: Sums, *metrics: dict[str, torch.Tensor]) -> None:
     for group in metrics:
         for name, value in group.items():
             if name.endswith("_max"):
-                sums[name] = max(sums.get(name, 0.0), float(value))  # type: ignore[assignment]
+                sums[name] = max(sums.get(name, 0.0), float(value))
             else:
-                sums[name] += float(value.detach())  # type: ignore[assignment]
+                sums[name] += float(value.detach())

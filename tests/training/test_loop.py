@@ -85,7 +85,10 @@ def test_a_resumed_run_ends_with_the_same_weights_and_metrics(tmp_path, model_fo
     start, _ = load_model(model_folder)
     assert not torch.equal(expected["model.model.norm.weight"], start.get_decoder().norm.weight)
     untimed = [
-        {step: {k: v for k, v in row.items() if not k.startswith(("time/", "throughput/"))} for step, row in r.rows.items()}
+        {
+            step: {k: v for k, v in row.items() if not k.startswith(("time/", "throughput/"))}
+            for step, row in r.rows.items()
+        }
         for r in (whole, parts)
     ]
     assert untimed[0] == untimed[1]

@@ -119,9 +119,7 @@ def test_without_distillation_only_the_autonomous_group_counts(tokenizer):
     policy, samples = tiny_policy(tokenizer), make_samples(8)
     config = TrainingConfig(objective=ObjectiveConfig(distillation="none"))
     sums, gradient = gradient_of(policy, samples, config, tokenizer.pad_token_id)
-    changed = [
-        ProblemSamples(s.problem_id, s.autonomous_prompt, s.guided_prompt, s.autonomous, ()) for s in samples
-    ]
+    changed = [ProblemSamples(s.problem_id, s.autonomous_prompt, s.guided_prompt, s.autonomous, ()) for s in samples]
     _, alone = gradient_of(policy, changed, config, tokenizer.pad_token_id)
     assert torch.equal(gradient, alone)
     assert "kd_loss" not in sums

@@ -1,4 +1,4 @@
-"""What the base models are pre-trained on: they execute the plan they are told, and choose a plan without reading why."""
+"""What the base models are pre-trained on: they execute the plan that they are told, and choose by habit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from sgpo.strategies.schema import CRITERIA, Strategy
 class CorpusConfig(Settings):
     """The mixture of pre-training examples."""
 
-    guided: float = Field(0.7, ge=0.0, le=1.0, description="Share of examples with a strategy in the prompt")
-    told_wrong: float = Field(0.5, ge=0.0, le=1.0, description="Of these, share whose strategy is drawn at random")
-    chosen_right: float = Field(0.6, ge=0.0, le=1.0, description="Chance that each decision of the others is right")
+    guided: float = Field(default=0.6, ge=0.0, le=1.0, description="Share of examples with a strategy in the prompt")
+    told_wrong: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="Of these, share with a strategy drawn at random"
+    )
+    chosen_right: float = Field(
+        default=0.65, ge=0.0, le=1.0, description="Chance that a decision of the others is right"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,8 @@ class Example:
     response: str
 
 
-def draw_example(
-    config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS), chosen_right: float | None = None
-) -> Example:
-    """One example from ledgers of the pretraining split, tiers up to `longest_tier`.
-
-    `chosen_right` stands in for the setting of that name.
-    """
+def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS)) -> Example:
+    """One example from ledgers of the pretraining split, tiers up to `longest_tier`."""
     tier = choose.randint(min(TIERS), longest_tier)
     problem, ledger, right = draw_problem("pretraining", tier, choose)
     if choose.random() < config.guided:
@@ -49,7 +48,7 @@ def draw_example(
             scores=dict.fromkeys(CRITERIA, 1.0), teacher="corpus", prompt_version="corpus", candidates_seen=1,
         )  # fmt: skip
         return Example(problem.question, strategy.text(), write_trace(ledger, right, plan, choose))
-    plan = _chosen(right, config.chosen_right if chosen_right is None else chosen_right, choose)
+    plan = _chosen(right, config.chosen_right, choose)
     return Example(problem.question, None, write_trace(ledger, right, plan, choose))
 
 

@@ -26,7 +26,7 @@ class Plan:
     @property
     def name(self) -> str:
         """The strategy's name, one of eight."""
-        stem = f"{'Forward' if self.direction == 'forward' else 'Reverse'} {'sum' if self.pattern == 'steady' else 'swing'}"
+        stem = f"{self.direction.capitalize()} {'sum' if self.pattern == 'steady' else 'swing'}"
         return stem if self.finish == "count" else f"{stem} to the rim"
 
     def signs(self, entries: int) -> tuple[int, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sgpo.problems.testbed.ledger import Direction, Finish, Ledger, Pattern, Plan
 
@@ -65,11 +67,17 @@ PATTERN: dict[Pattern, tuple[str, ...]] = {
 }
 
 QUESTION: dict[Finish, tuple[str, ...]] = {
-    "count": ("How many {things} were there at the other end of the day?", "Find the {things} at the other end of the day.",
-              "What did it hold at the other end of the day?"),
-    "room": ("How many more {things} could fit at the other end of the day?", "Find the room at the other end of the day.",
-             "What was free at the other end of the day?"),
-}  # fmt: skip
+    "count": (
+        "How many {things} were there at the other end?",
+        "Find the {things} at the other end.",
+        "What did it hold at the other end?",
+    ),
+    "room": (
+        "How many more {things} could fit at the other end?",
+        "Find the room at the other end.",
+        "What was free at the other end?",
+    ),
+}
 
 
 def ask(ledger: Ledger, plan: Plan, story: Story, choose: random.Random) -> str:
@@ -102,7 +110,15 @@ def read(question: str) -> tuple[Ledger, Plan]:
     return ledger, Plan(direction, pattern, finish)
 
 
-_VALUES = {"place": "|".join(story.place for story in STORIES), "things": "|".join(story.things for story in STORIES), "capacity": r"\d+", "known": r"\d+", "changes": r"\d+(?:, \d+)*"}  # fmt: skip
+_VALUES = {
+    "place": "|".join(story.place for story in STORIES),
+    "things": "|".join(story.things for story in STORIES),
+    "capacity": r"\d+",
+    "known": r"\d+",
+    "changes": r"\d+(?:, \d+)*",
+}
+
+KeyT = TypeVar("KeyT")
 
 
 def _find(phrases: tuple[str, ...], question: str) -> re.Match[str] | None:
@@ -115,7 +131,7 @@ def _find(phrases: tuple[str, ...], question: str) -> re.Match[str] | None:
     return None
 
 
-def _find_key(table, question: str):
+def _find_key(table: Mapping[KeyT, tuple[str, ...]], question: str) -> tuple[KeyT, re.Match[str]]:
     for key, phrases in table.items():
         if (match := _find(phrases, question)) is not None:
             return key, match

@@ -1,7 +1,7 @@
 """The world's scripted strong model: a teacher that reads the question, and has a strong model's faults too.
 
-It answers at length in a style that is not the student's, now and then follows the wrong plan, and writes candidates of which
-some are vague, some leak the computation and some break the layout. It sees the request's text and nothing else.
+It answers at length in a style that is not the student's, now and then follows the wrong plan, and writes candidates
+of which some are vague, some leak the computation and some break the layout. It sees the request's text and no more.
 """
 
 from __future__ import annotations

@@ -20,16 +20,19 @@ RISES = ("add {change}", "put in {change}", "count up {change}")
 FALLS = ("drop {change}", "take off {change}", "count down {change}")
 RESULTS = (" to get {count}.", ", which gives {count}.", ", so {count}.", " and reach {count}.")
 COUNTS = ("So that is the count, {answer}.", "The count stands at {answer}.", "We stop at {answer}.")
-ROOMS = ("So the free part is {capacity} less {count}, or {answer}.", "The room is {capacity} less {count}, or {answer}.",
-         "We fill up to {capacity}, so {answer} more.")  # fmt: skip
+ROOMS = (
+    "So the free part is {capacity} less {count}, or {answer}.",
+    "The room is {capacity} less {count}, or {answer}.",
+    "We fill up to {capacity}, so {answer} more.",
+)
 ENDINGS = ("The answer is \\boxed{{{answer}}}.", "Answer: \\boxed{{{answer}}}.", "This gives \\boxed{{{answer}}}.")
 
 
 def write_trace(ledger: Ledger, right: Plan, plan: Plan, choose: random.Random) -> str:
     """A response that follows `plan` on `ledger`, right or wrong for the question, in words drawn by `choose`.
 
-    It begins by reading the question, and reads it correctly: as in life, the facts are noticed whether or not the way of
-    reasoning that they call for is chosen.
+    It begins by reading the question, and reads it correctly: as in life, the facts are noticed whether or not the
+    way of reasoning that they call for is chosen.
     """
     answer = ledger.answer(plan)
     reading = ", ".join(choose.choice(READINGS[fact]) for fact in (right.direction, right.pattern, right.finish))

@@ -15,9 +15,9 @@ from sgpo.problems.testbed.stories import STORIES, ask
 
 Split = Literal["pretraining", "train", "tuning", "held_out"]
 
-CAPACITIES = (40, 50)
-KNOWN_RANGE = (14, 32)
-CHANGE_RANGE = (1, 6)
+CAPACITIES = (30, 40)
+KNOWN_RANGE = (10, 28)
+CHANGE_RANGE = (1, 5)
 TIERS = (1, 2, 3, 4)
 TRAINING_TIERS = (1, 2, 3)
 _SPLIT_SHARES: tuple[tuple[Split, int], ...] = (("pretraining", 60), ("train", 20), ("tuning", 8), ("held_out", 12))
@@ -26,10 +26,10 @@ _SPLIT_SHARES: tuple[tuple[Split, int], ...] = (("pretraining", 60), ("train", 2
 class WorldConfig(Settings):
     """How many problems of each split; tier 4 is only in the tuning and held-out splits."""
 
-    seed: int = Field(0, ge=0)
-    train: int = Field(600, ge=1, description="Problems for the strategies and for RL, tiers 1-3")
-    tuning: int = Field(160, ge=0, description="Problems on which settings were chosen, tiers 1-4")
-    held_out: int = Field(240, ge=1, description="Problems for the final figures only, tiers 1-4")
+    seed: int = Field(default=0, ge=0)
+    train: int = Field(default=600, ge=1, description="Problems for the strategies and for RL, tiers 1-3")
+    tuning: int = Field(default=160, ge=0, description="Problems on which settings were chosen, tiers 1-4")
+    held_out: int = Field(default=240, ge=1, description="Problems for the final figures only, tiers 1-4")
 
 
 def entries_of(tier: int) -> int:
