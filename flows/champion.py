@@ -14,7 +14,7 @@ from sgpo.registry.promotion import CHAMPION
 CHAMPION_FOLDER = Path("data/champion")
 
 
-@task(task_run_name="fetch champion", retries=2, retry_delay_seconds=[2, 10])
-def fetch_champion(tracking: TrackingConfig) -> str:
-    """Restore the champion into data/champion, checksums verified; returns its version."""
-    return download_version(tracking, CHAMPION, REPOSITORY / CHAMPION_FOLDER)
+@task(task_run_name="fetch {version}", retries=2, retry_delay_seconds=[2, 10])
+def fetch_champion(tracking: TrackingConfig, version: str = CHAMPION) -> str:
+    """Restore a version (number or alias) into data/champion, checksums verified; returns its number."""
+    return download_version(tracking, version, REPOSITORY / CHAMPION_FOLDER)

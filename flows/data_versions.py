@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from pathlib import Path
 
 import yaml
 from prefect import task
 
-from flows.process import REPOSITORY, can_help_to_retry, run_command
+from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, show
 
 Md5s = dict[str, str]
+
+_ADVICE = (
+    "Generating lock file", "Updating lock file", "To track the changes", "git add", "To enable auto staging",
+    "dvc config", "Use `dvc push`", "Data and pipelines are up to date", "Stage '",
+)  # fmt: skip
+_STAGE_FAILED = re.compile(r"failed to run: .*, exited with (-?\d+)$")
 
 
 @task(
@@ -21,9 +27,21 @@ Md5s = dict[str, str]
     timeout_seconds=6 * 3600,
 )
 def reproduce(stage: str) -> Md5s:
-    """`dvc repro <stage>`: does nothing for stages whose inputs have not changed; returns what `stage` made."""
-    run_command([sys.executable, "-m", "dvc", "repro", "--quiet", stage])
-    return data_versions(stage)
+    """`dvc repro <stage>`: does nothing for stages whose inputs have not changed; returns what `stage` made.
+
+    Raises CommandFailed with the exit code of the stage's own command.
+    """
+    before = data_versions(stage)
+    try:
+        run_command([sys.executable, "-m", "dvc", "repro", stage], unsaid=_ADVICE)
+    except CommandFailed as error:
+        for number, line in enumerate(error.last_lines):
+            if failed := _STAGE_FAILED.search(line):
+                raise CommandFailed(error.command, int(failed[1]), error.last_lines[:number]) from None
+        raise
+    versions = data_versions(stage)
+    show(f"  {stage}: {'as before' if versions == before else 'made'}")
+    return versions
 
 
 @task(task_run_name="dvc push", retries=2, retry_delay_seconds=[5, 20])
@@ -35,7 +53,7 @@ def push_data() -> None:
 def data_versions(*stages: str) -> Md5s:
     """md5 of every output in dvc.lock, or of the given stages' outputs."""
     lock = REPOSITORY / "dvc.lock"
-    content = yaml.safe_load(Path(lock).read_text(encoding="utf-8")) if lock.is_file() else {}
+    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
     return {
         out["path"]: out["md5"]
         for name, stage in content.get("stages", {}).items()

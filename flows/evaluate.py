@@ -5,9 +5,19 @@ from __future__ import annotations
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.champion import CHAMPION_FOLDER
-from flows.parameters import Overrides, Recipe, RunId, run_folder, setting_arguments, settings_of
+from flows.champion import CHAMPION_FOLDER, fetch_champion
+from flows.parameters import (
+    Overrides,
+    Recipe,
+    RunName,
+    Settings,
+    all_overrides,
+    described,
+    setting_arguments,
+    settings_of,
+)
 from flows.process import REPOSITORY, can_help_to_retry, run_command, sgpo_command
+from flows.runs import run_folder, started
 from sgpo.evaluation.comparison import Comparison
 from sgpo.evaluation.report import compare_files
 
@@ -25,17 +35,23 @@ def evaluate_process(recipe: str, overrides: list[str], model: str, output: str,
 
 
 @flow(name="evaluate", flow_run_name="evaluate {run_id}")
+@described
 def evaluate(
-    recipe: Recipe = "configs/testbed.yaml", overrides: Overrides | None = None, run_id: RunId = "manual"
+    run_id: RunName,
+    recipe: Recipe = "configs/testbed.yaml",
+    settings: Settings = None,
+    overrides: Overrides = (),
 ) -> Comparison:
-    """Measure both models and compare them problem by problem."""
-    overrides, settings = overrides or [], settings_of(recipe, overrides or [])
-    folder = run_folder(settings, run_id or "manual")
+    """Measure a run's model and the champion it began from, and compare them problem by problem."""
+    chosen = all_overrides(overrides, settings)
+    config = settings_of(recipe, chosen)
+    fetch_champion(config.tracking, started(config, run_id).champion)
+    folder = run_folder(config, run_id)
     files = {who: folder / "evaluation" / f"{who}.jsonl" for who in ("champion", "challenger")}
     models = {"champion": CHAMPION_FOLDER, "challenger": folder / "model"}
     for who, output in files.items():
-        evaluate_process(recipe, overrides, str(models[who]), str(output), who)
-    comparison = compare_files(settings, REPOSITORY / files["champion"], REPOSITORY / files["challenger"])
+        evaluate_process(recipe, chosen, str(models[who]), str(output), who)
+    comparison = compare_files(config, REPOSITORY / files["champion"], REPOSITORY / files["challenger"])
     rows = [
         {
             "problems": name, "champion": f"{gain.champion:.1%}", "challenger": f"{gain.challenger:.1%}",

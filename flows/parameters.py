@@ -2,33 +2,97 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Optional, TypeVar, get_type_hints
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from flows.process import REPOSITORY
 from sgpo.config import RunConfig, load_config
 
-Recipe = Annotated[str, Field(description="Run recipe, a YAML file in configs/")]
+Recipe = Annotated[str, Field(description="Run recipe, a YAML file in configs/", pattern=r"^[\w./-]+\.ya?ml$")]
+RunName = Annotated[str, Field(description="Name of the run directory", pattern=r"^\w[\w.-]*$")]
 RunId = Annotated[
-    str | None,
-    Field(description="Name of the run directory; an unfinished run of this name goes on", pattern=r"^[\w.-]+$"),
+    Optional[RunName],  # noqa: UP045 - Prefect's form has it from here
+    Field(description="Name of the run directory; an unfinished run of this name goes on. Empty: a new one, by date"),
 ]
-Overrides = Annotated[list[str], Field(description="Settings over the recipe's, such as training.steps=100")]
+Overrides = Annotated[
+    tuple[str, ...], Field(description="Any other setting over the recipe's, such as training.sampling.top_p=1.0")
+]
 Why = Annotated[str, Field(description="Why, for the record", min_length=1)]
+Version = Annotated[
+    Optional[str],  # noqa: UP045
+    Field(description="Version of the registered model to probe. Empty: the champion"),
+]
+DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
+
+FORM_SETTINGS = (
+    "seed", "training.steps", "training.learning_rate", "training.problems_per_step", "training.autonomous_rollouts",
+    "training.guided_rollouts", "evaluation.k", "gate.margin", "gate.tolerance",
+)  # fmt: skip
+"""Settings that have a field of their own in the form, with the bounds and the description of sgpo/config.py."""
 
 
-def settings_of(recipe: str, overrides: list[str]) -> RunConfig:
+def _form_field(dotted: str) -> tuple[Any, Any]:
+    """An optional form field with type, bounds, description and default-by-recipe of one setting."""
+    model: type[BaseModel] = RunConfig
+    *groups, last = dotted.split(".")
+    for group in groups:
+        annotation = model.model_fields[group].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    info = model.model_fields[last]
+    bounded = Annotated[info.annotation, *info.metadata]  # type: ignore[valid-type]
+    description = (
+        f"{info.description or last.replace('_', ' ').capitalize()}. Empty: the recipe's (else {info.default})"
+    )
+    return Optional[bounded], Field(None, title=dotted, description=description)  # noqa: UP045
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def overrides(self) -> list[str]:
+        """The filled fields as `key=value`."""
+        names = {dotted.replace(".", "_"): dotted for dotted in FORM_SETTINGS}
+        return [f"{names[name]}={json.dumps(value)}" for name, value in self.model_dump(exclude_none=True).items()]
+
+
+FormSettings = create_model(
+    "FormSettings",
+    __base__=_Form,
+    __doc__="The settings that are changed most.",
+    **{dotted.replace(".", "_"): _form_field(dotted) for dotted in FORM_SETTINGS},
+)
+Settings = Annotated[Optional[FormSettings], Field(description="The settings that are changed most")]  # noqa: UP045
+
+
+FlowT = TypeVar("FlowT", bound=Callable[..., Any])
+
+
+def described(function: FlowT) -> FlowT:
+    """Add the parameters' descriptions to the docstring, which is where Prefect's form takes them from."""
+    lines = []
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        for note in getattr(hint, "__metadata__", ()):
+            if isinstance(note, FieldInfo) and note.description:
+                lines.append(f"    {name}: {note.description}")
+    function.__doc__ = f"{function.__doc__}\n\nArgs:\n" + "\n".join(lines)
+    return function
+
+
+def all_overrides(overrides: Sequence[str], settings: _Form | None) -> list[str]:
+    """What was filled in, as overrides; the form's fields come last."""
+    return [*overrides, *(settings.overrides() if settings else [])]
+
+
+def settings_of(recipe: str, overrides: Sequence[str]) -> RunConfig:
     """The run's settings; ConfigError names file and key."""
     return load_config(REPOSITORY / recipe, overrides)
 
 
-def setting_arguments(recipe: str, overrides: list[str]) -> list[str]:
+def setting_arguments(recipe: str, overrides: Sequence[str]) -> list[str]:
     """The same settings as arguments of an `sgpo` command."""
     return ["--config", recipe, *overrides]
-
-
-def run_folder(settings: RunConfig, run_id: str) -> Path:
-    """The run directory, relative to the repository."""
-    return settings.runs / run_id

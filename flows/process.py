@@ -19,32 +19,42 @@ class CommandFailed(RuntimeError):
     """A child process that did not exit with 0; `code` is its exit code, negative for a signal."""
 
     def __init__(self, command: Sequence[str], code: int, last_lines: Sequence[str]) -> None:
-        self.code = code
+        self.command, self.code, self.last_lines = list(command), code, list(last_lines)
         super().__init__(f"`{' '.join(command)}` exited with {code}: {' | '.join(last_lines)}")
 
 
-def run_command(command: Sequence[str]) -> None:
-    """Run `command` in the repository; raises CommandFailed.
+def run_command(command: Sequence[str], unsaid: tuple[str, ...] = ()) -> None:
+    """Run `command` in the repository; raises CommandFailed with its last three lines.
 
-    The child stays in this process's group, so that cancelling the flow run ends it too.
+    Lines that begin with one of `unsaid` go nowhere. The command ends with this process, however that ends (`flows.child`).
     """
     logger = get_run_logger()
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
     last_lines: list[str] = []
+    child = [sys.executable, "-m", "flows.child", str(os.getpid()), *command]
     with subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        child, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line := line.strip():
-                logger.info(line)
-                show(f"  {line}")
-                last_lines = [*last_lines[-2:], line]
+        try:
+            for line in process.stdout:
+                if (line := line.strip()) and not line.startswith(unsaid or "\n"):
+                    logger.info("%s", line)
+                    show(f"  {line}")
+                    last_lines = [*last_lines[-2:], line]
+        except BaseException:  # a timeout or a cancellation: waiting for the command would undo it
+            process.terminate()
+            raise
     if process.returncode != 0:
         raise CommandFailed(command, process.returncode, last_lines)
 
 
-def can_help_to_retry(task, task_run, state) -> bool:  # noqa: ANN001 - Prefect's signature
+def can_help_to_retry(task, task_run, state) -> bool:
     """Prefect's retry condition: everything but a user error, which would only fail again."""
     try:
         state.result()

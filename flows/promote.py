@@ -8,15 +8,27 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.data_versions import data_versions
-from flows.parameters import Overrides, Recipe, RunId, Why, run_folder, settings_of
+from flows.parameters import (
+    DryRun,
+    Overrides,
+    Recipe,
+    RunName,
+    Settings,
+    Why,
+    all_overrides,
+    described,
+    settings_of,
+)
 from flows.process import REPOSITORY, show
+from flows.runs import run_folder, started
 from sgpo.config import RunConfig, config_digest
 from sgpo.evaluation.comparison import Comparison
 from sgpo.evaluation.report import compare_files
 from sgpo.registry.gate import decide
 from sgpo.registry.lineage import Lineage, git_state
 from sgpo.registry.models import register_model_folder
-from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, promote as promote_version, set_challenger
+from sgpo.registry.promotion import ChampionChange, history, set_challenger
+from sgpo.registry.promotion import promote as promote_version
 from sgpo.strategies.bank import strategies_digest
 
 
@@ -53,28 +65,37 @@ def decide_and_promote(
 ) -> ChampionChange:
     """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
     decision = decide(comparison, settings.gate)
-    return promote_version(
+    change = promote_version(
         settings.tracking, version, decision, who=getpass.getuser(), why=why, against=parent, dry_run=dry_run
     )
+    if change.action == "unchanged" and not dry_run:  # this run was killed after it had promoted: what it did then
+        done = [
+            record for record in history(settings.tracking) if record.version == version and record.action == "promote"
+        ]
+        return done[-1] if done else change
+    return change
 
 
 @flow(name="promote", flow_run_name="promote {run_id}")
+@described
 def promote(
+    run_id: RunName,
     recipe: Recipe = "configs/testbed.yaml",
-    overrides: Overrides | None = None,
-    run_id: RunId = "manual",
     why: Why = "Measured against the champion.",
-    champion: str | None = None,
-    dry_run: bool = False,
+    dry_run: DryRun = False,
+    settings: Settings = None,
+    overrides: Overrides = (),
 ) -> ChampionChange:
-    """Register and, if it is really better than `champion` (default: the current one), promote a run's model."""
-    settings, run_id = settings_of(recipe, overrides or []), run_id or "manual"
-    evaluation = REPOSITORY / run_folder(settings, run_id) / "evaluation"
-    comparison = compare_files(settings, evaluation / "champion.jsonl", evaluation / "challenger.jsonl")
-    parent = champion or aliases(settings.tracking)[CHAMPION]
-    version = register_challenger(settings, run_id, parent, comparison)
-    change = decide_and_promote(settings, version, parent, comparison, why, dry_run)
+    """Register an evaluated run's model and, if it is really better than the champion it began from, promote it."""
+    config = settings_of(recipe, all_overrides(overrides, settings))
+    parent = started(config, run_id).champion
+    evaluation = REPOSITORY / run_folder(config, run_id) / "evaluation"
+    comparison = compare_files(config, evaluation / "champion.jsonl", evaluation / "challenger.jsonl")
+    version = register_challenger(config, run_id, parent, comparison)
+    change = decide_and_promote(config, version, parent, comparison, why, dry_run)
     show(f"  {change.describe()}")
     reasons = "\n".join(f"- {reason}" for reason in change.reasons)
-    create_markdown_artifact(f"**{change.describe()}**\n\n{reasons}\n", key="decision", description="The gate's decision")
+    create_markdown_artifact(
+        f"**{change.describe()}**\n\n{reasons}\n", key="decision", description="The gate's decision"
+    )
     return change

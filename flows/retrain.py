@@ -6,21 +6,20 @@ import base64
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from flows.champion import fetch_champion
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.evaluate import evaluate
 from flows.extract_strategies import extract_strategies
 from flows.generate_rollouts import generate_rollouts
-from flows.parameters import Overrides, Recipe, RunId, run_folder, settings_of
+from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, described, settings_of
 from flows.process import REPOSITORY, show
 from flows.promote import promote
+from flows.runs import new_run_id, run_folder, start_run
 from flows.train import train
-from sgpo.config import RunConfig
+from sgpo.config import ConfigError, RunConfig
 from sgpo.evaluation.comparison import Comparison
 from sgpo.files import write_json
 from sgpo.registry.lineage import git_state
@@ -29,30 +28,35 @@ from sgpo.report import Summary, describe, draw_picture, read_metrics, training_
 from sgpo.tracking import evaluation_metric, open_tracker
 
 
-@flow(name="retrain", flow_run_name="retrain {run_id}")
+@flow(name="retrain")
+@described
 def retrain(
     recipe: Recipe = "configs/testbed.yaml",
-    overrides: Overrides | None = None,
     run_id: RunId = None,
+    settings: Settings = None,
+    overrides: Overrides = (),
 ) -> Summary:
     """Retrain, measure and promote. A run id that was interrupted goes on from what is done."""
-    overrides, settings = overrides or [], settings_of(recipe, overrides or [])
-    run_id = run_id or f"retrain-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    chosen = all_overrides(overrides, settings)
+    config, run_id = settings_of(recipe, chosen), run_id or new_run_id("retrain")
+    ended = run_folder(config, run_id) / "summary.json"
+    if (REPOSITORY / ended).is_file():
+        raise ConfigError(f"{ended}: this run has ended; choose another run id")
+    start = start_run(config, run_id)
     clock = PhaseClock()
     with clock.phase("strategies"):
         extract_strategies()
     with clock.phase("probe"):
-        champion = fetch_champion(settings.tracking)
-        generate_rollouts(recipe, overrides)
+        generate_rollouts(recipe, start.champion, tuple(chosen))
     with clock.phase("training"):
-        train(recipe, overrides, run_id)
+        train(recipe, run_id, None, tuple(chosen))
     with clock.phase("evaluation"):
-        comparison = evaluate(recipe, overrides, run_id)
+        comparison = evaluate(run_id, recipe, None, tuple(chosen))
     with clock.phase("promotion"):
-        change = promote(recipe, overrides, run_id, "Retraining.", champion)
+        change = promote(run_id, recipe, "Retraining.", False, None, tuple(chosen))
     with clock.phase("report"):
         push_data()
-        return report(settings, run_id, champion, comparison, change, data_versions(), clock.seconds)
+        return report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
 
 
 @task(task_run_name="report {run_id}", retries=2, retry_delay_seconds=[2, 10])
@@ -86,10 +90,10 @@ def report(
     picture = folder / "report" / "retraining.png"
     draw_picture(rows, comparison, picture)
     _log_to_mlflow(settings, run_id, summary, versions)
-    write_json(folder / "summary.json", summary.model_dump(mode="json"))
     encoded = base64.b64encode(picture.read_bytes()).decode()
     create_image_artifact(f"data:image/png;base64,{encoded}", key="retraining", description=f"Retraining {run_id}")
     create_markdown_artifact(f"```\n{describe(summary)}\n```", key="summary", description=f"Retraining {run_id}")
+    write_json(folder / "summary.json", summary.model_dump(mode="json"))
     return summary
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from prefect import flow, task
 
-from flows.champion import CHAMPION_FOLDER
-from flows.parameters import Overrides, Recipe, RunId, run_folder, setting_arguments, settings_of
-from flows.process import REPOSITORY, can_help_to_retry, run_command, training_command
+from flows.champion import CHAMPION_FOLDER, fetch_champion
+from flows.parameters import (
+    Overrides,
+    Recipe,
+    RunId,
+    Settings,
+    all_overrides,
+    described,
+    setting_arguments,
+    settings_of,
+)
+from flows.process import REPOSITORY, can_help_to_retry, run_command, show, training_command
+from flows.runs import new_run_id, run_folder, start_run
 
 
 @task(
@@ -19,15 +29,25 @@ def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
     """`sgpo train`, under torchrun where the recipe asks for several processes; goes on from the newest checkpoint."""
     settings = settings_of(recipe, overrides)
     folder = run_folder(settings, run_id)
-    if not (REPOSITORY / folder / "model" / "config.json").is_file():
+    if (REPOSITORY / folder / "model" / "config.json").is_file():
+        show("  trained already")
+    else:
         arguments = ["--model", str(CHAMPION_FOLDER), "--run", str(folder), *setting_arguments(recipe, overrides)]
         run_command(training_command(settings.processes, "train", *arguments))
     return str(folder / "model")
 
 
-@flow(name="train", flow_run_name="train {run_id}")
+@flow(name="train")
+@described
 def train(
-    recipe: Recipe = "configs/testbed.yaml", overrides: Overrides | None = None, run_id: RunId = "manual"
+    recipe: Recipe = "configs/testbed.yaml",
+    run_id: RunId = None,
+    settings: Settings = None,
+    overrides: Overrides = (),
 ) -> str:
-    """Train a challenger from the champion; returns its model folder."""
-    return train_process(recipe, overrides or [], run_id or "manual")
+    """Train a challenger from the champion on the data as they are; returns its model folder."""
+    chosen = all_overrides(overrides, settings)
+    config, run_id = settings_of(recipe, chosen), run_id or new_run_id("train")
+    start = start_run(config, run_id)
+    fetch_champion(config.tracking, start.champion)
+    return train_process(recipe, chosen, run_id)

@@ -44,7 +44,7 @@ def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
 
 
 def training_means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean over the steps of what a reader asks about first; the two masked shares at the first and last step too."""
+    """Mean over the steps of what a reader asks about first."""
     means = {}
     for name in MEANS:
         values = [row[name] for row in rows if name in row]
@@ -75,7 +75,10 @@ def draw_picture(rows: list[dict[str, Any]], comparison: Comparison, path: Path)
                 axis.plot(*zip(*points, strict=True), label=label, linewidth=1.6)
         axis.set(title=title, xlabel="step")
         axis.set_ylim(bottom=0.0)
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
+        else:  # a run in which no problem had both groups right has no distillation to draw
+            axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axis.transAxes)
     _draw_comparison(axes[1][1], comparison)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -121,7 +124,7 @@ def describe(summary: Summary) -> str:
         f"{percent('distill/kl_mass_masked_fraction')} of the KL mass",
         "",
         f"Code {summary.git_commit or 'not under git'}; data:",
-        *(f"  {path:<28} md5 {md5}" for path, md5 in sorted(summary.data_versions.items())),
+        *(f"  {path:<30} md5 {md5}" for path, md5 in sorted(summary.data_versions.items())),
         "",
         "Where the time went, seconds: "
         + ", ".join(f"{name} {seconds:.0f}" for name, seconds in summary.seconds.items()),

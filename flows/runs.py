@@ -1,0 +1,103 @@
+"""How a run began: kept in its directory, so that a run that goes on does so with the same champion and settings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from pydantic import BaseModel, ValidationError
+
+from flows.process import REPOSITORY
+from sgpo.config import ConfigError, RunConfig
+from sgpo.files import write_json
+from sgpo.registry.promotion import CHAMPION, aliases
+from sgpo.registry.store import RegistryError
+
+
+class Start(BaseModel):
+    """runs/<id>/start.json. `champion` is the version trained from and measured against, whoever is champion by now."""
+
+    champion: str
+    settings: dict[str, Any]
+    params: str
+
+
+def run_folder(settings: RunConfig, run_id: str) -> Path:
+    """The run directory, relative to the repository."""
+    return settings.runs / run_id
+
+
+def new_run_id(kind: str) -> str:
+    """A run directory's name when none is given."""
+    return f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def read_start(settings: RunConfig, run_id: str) -> Start | None:
+    """How a run began; None when it has not. ConfigError when the file is not one that `start_run` writes."""
+    path = REPOSITORY / run_folder(settings, run_id) / "start.json"
+    try:
+        return Start.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not the start of a run: {' '.join(str(error).split())}") from None
+
+
+def difference(settings: RunConfig, start: Start) -> str | None:
+    """What a run that began so cannot go on with: the first changed setting, or params.yaml; None when it can.
+
+    Settings of the evaluation and of the gate may change: what they are about is done again.
+    """
+    now = _kept(settings)
+    for key in sorted(now.keys() | start.settings.keys()):
+        if now.get(key) != start.settings.get(key):
+            return f"{key} was {start.settings.get(key)!r}, now {now.get(key)!r}"
+    return None if _params() == start.params else "params.yaml was another"
+
+
+@task(task_run_name="start {run_id}", retries=2, retry_delay_seconds=[2, 10])
+def start_run(settings: RunConfig, run_id: str) -> Start:
+    """Note how the run begins, or return how it did; ConfigError when it cannot go on as it began."""
+    folder = run_folder(settings, run_id)
+    start = read_start(settings, run_id)
+    if start is None:
+        champion = aliases(settings.tracking).get(CHAMPION)
+        if champion is None:
+            raise RegistryError(
+                f"{settings.tracking.registered_model}: no champion to train from (expected one set by "
+                "`sgpo registry champion VERSION WHY`, or by `make demo`)"
+            )
+        start = Start(champion=champion, settings=_kept(settings), params=_params())
+        write_json(REPOSITORY / folder / "start.json", start.model_dump())
+    if changed := difference(settings, start):
+        raise ConfigError(f"{folder}: this run began with other settings ({changed}); choose another run id")
+    return start
+
+
+def started(settings: RunConfig, run_id: str) -> Start:
+    """How a run began; ConfigError when there is no such run."""
+    start = read_start(settings, run_id)
+    if start is None:
+        raise ConfigError(
+            f"{run_folder(settings, run_id)}: no such run (expected one begun by the flow train or retrain)"
+        )
+    return start
+
+
+def _kept(settings: RunConfig) -> dict[str, Any]:
+    """Dotted settings that what is trained depends on."""
+    return _flat(settings.model_dump(mode="json", include={"seed", "data", "warmup", "training"}))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _params() -> str:
+    path = REPOSITORY / "params.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
