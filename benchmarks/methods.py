@@ -1,0 +1,98 @@
+"""Does SGPO help on the testbed? SGPO over five seeds; SGPO without KL clipping and GRPO, three seeds each.
+
+Every method has the same base model, problems, steps and sample budget (12 rollouts per problem), and is measured without
+strategies on held-out problems that nothing was tuned on. Run `make demo` once before (it makes the data), then
+`.venv/bin/python benchmarks/methods.py`; finished runs are kept in runs/methods and not repeated. Writes docs/testbed-results.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sgpo.config import load_config
+from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.report import compare_files, evaluate_model
+from sgpo.report import read_metrics
+
+RECIPE = "configs/testbed.yaml"
+BASE = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("data/base/qwen2")
+FOLDER = Path("runs/methods")
+METHODS: dict[str, tuple[list[str], range]] = {
+    "SGPO (the demo's recipe)": ([], range(5)),
+    "SGPO without KL clipping": (["training.objective.delta=null"], range(3)),
+    "GRPO, 12 rollouts": (
+        ["training.objective.distillation=none", "training.autonomous_rollouts=12", "training.guided_rollouts=0"],
+        range(3),
+    ),
+}
+AT_ONCE = 2
+
+
+def run_one(name: str, overrides: list[str], seed: int) -> tuple[Comparison, list[dict]]:
+    """Train and measure one seed of one method; what is done already is not repeated."""
+    folder = FOLDER / f"{name.split(',')[0].replace(' ', '-').replace('(', '').replace(')', '')}-{seed}"
+    settings = [*overrides, f"seed={seed}"]
+    if not (folder / "model" / "config.json").is_file():
+        command = [sys.executable, "-m", "sgpo.cli", "train", "--model", str(BASE), "--run", str(folder)]
+        tracking = f"tracking.mlflow_uri=sqlite:///{FOLDER.absolute()}/{folder.name}.db"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        with (FOLDER / f"{folder.name}.log").open("w", encoding="utf-8") as log:
+            subprocess.run(
+                [*command, "--config", RECIPE, *settings, tracking], check=True, env=environment, stdout=log, stderr=log
+            )
+    # The same evaluation seeds for every run: only the weights differ.
+    config = load_config(RECIPE)
+    evaluate_model(config, BASE, FOLDER / "base.jsonl")
+    evaluate_model(config, folder / "model", folder / "held_out.jsonl")
+    return compare_files(config, FOLDER / "base.jsonl", folder / "held_out.jsonl"), read_metrics(folder)
+
+
+def mean(rows: list[dict], name: str) -> float:
+    """Mean of a metric over the steps that have it."""
+    values = [row[name] for row in rows if name in row]
+    return sum(values) / len(values) if values else float("nan")
+
+
+def main() -> None:
+    """Run what is missing, and write the tables."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    jobs = [(name, overrides, seed) for name, (overrides, seeds) in METHODS.items() for seed in seeds]
+    evaluate_model(load_config(RECIPE), BASE, FOLDER / "base.jsonl")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(lambda job: run_one(*job), jobs))
+    lines = [
+        "| method | seed | base | trained | gain, 95 % interval | pass rate in training, unguided / guided | mean alpha "
+        "| masked, tokens / KL mass |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, _, seed), (comparison, rows) in zip(jobs, results, strict=True):
+        gain = comparison.overall
+        difference = gain.difference
+        guided = mean(rows, "reward/guided")
+        lines.append(
+            f"| {name} | {seed} | {100 * gain.champion:.1f} | {100 * gain.challenger:.1f} "
+            f"| {100 * difference.value:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}) "
+            f"| {100 * mean(rows, 'reward/autonomous'):.0f} / {f'{100 * guided:.0f}' if guided == guided else '-'} "
+            f"| {mean(rows, 'distill/alpha_mean'):.2f} "
+            f"| {100 * mean(rows, 'distill/tokens_masked_fraction'):.1f} % / "
+            f"{100 * mean(rows, 'distill/kl_mass_masked_fraction'):.0f} % |"
+        )
+    Path("docs/testbed-results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    summary = {
+        name: [100 * comparison.overall.challenger for (job, _, _), (comparison, _) in zip(jobs, results, strict=True)
+               if job == name]
+        for name in METHODS
+    }  # fmt: skip
+    (FOLDER / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    print("\n".join(lines))
+    for name, values in summary.items():
+        print(f"{name}: mean {sum(values) / len(values):.1f} over {len(values)} seeds")
+
+
+if __name__ == "__main__":
+    main()

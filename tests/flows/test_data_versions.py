@@ -1,0 +1,65 @@
+"""DVC as the flows use it: real stages in a repository of the test's own."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import data_versions, process
+from flows.data_versions import reproduce
+from flows.process import CommandFailed
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stage `double` that reads number.txt, fails on what is no number, and counts its runs."""
+    (tmp_path / "double.py").write_text(
+        "import sys\nopen('runs', 'a').write('x')\ntext = open('number.txt').read()\n"
+        "if not text.strip().isdigit(): sys.exit(f'NumberError: number.txt: {text!r} (expected a number)')\n"
+        "open('double.txt', 'w').write(str(2 * int(text)))\n"
+    )
+    (tmp_path / "number.txt").write_text("21")
+    (tmp_path / "dvc.yaml").write_text(
+        f"stages: {{double: {{cmd: {sys.executable} double.py, deps: [number.txt], outs: [double.txt]}}}}\n"
+    )
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("PYTHONPATH", str(process.REPOSITORY))
+    for module in (process, data_versions):
+        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    return tmp_path
+
+
+def test_a_stage_is_made_once_and_its_version_is_the_md5_of_its_output(repository: Path) -> None:
+    expected = {"double.txt": hashlib.md5(b"42").hexdigest()}
+    assert reproduce("double") == expected
+    assert reproduce("double") == expected
+    assert data_versions.data_versions() == expected
+    assert (repository / "runs").read_text() == "x"
+
+
+def test_changed_input_makes_a_new_version(repository: Path) -> None:
+    before = reproduce("double")
+    (repository / "number.txt").write_text("4")
+    assert reproduce("double") != before
+    assert (repository / "double.txt").read_text() == "8"
+
+
+def test_bad_input_of_a_stage_is_the_users_error_and_not_tried_again(repository: Path) -> None:
+    (repository / "number.txt").write_text("many")
+    with pytest.raises(CommandFailed, match=r"exited with 1: .*NumberError: number.txt: 'many'") as failed:
+        reproduce("double")
+    assert failed.value.code == 1
+    assert (repository / "runs").read_text() == "x"
+    assert not (repository / "double.txt").exists()
+
+
+def test_stages_that_are_not_made_have_no_version(repository: Path) -> None:
+    assert data_versions.data_versions() == {}
+    reproduce("double")
+    assert data_versions.data_versions("another stage") == {}

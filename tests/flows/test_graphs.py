@@ -1,0 +1,174 @@
+"""The two graphs hold together: DVC's stages, Prefect's flows and deployments, and the `sgpo` commands both run."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import shlex
+from typing import Any
+
+import click
+import pytest
+import typer
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from flows.parameters import FORM_SETTINGS, FormSettings
+from flows.process import REPOSITORY
+from sgpo.cli import app
+from sgpo.config import load_config
+
+STAGES: dict[str, Any] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+DEPLOYMENTS: dict[str, Any] = {
+    deployment["name"]: deployment
+    for deployment in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
+}
+FLOWS = ("extract-strategies", "generate-rollouts", "train", "evaluate", "promote", "retrain")
+
+
+def calls(function: str) -> list[list[Any]]:
+    """The literal arguments of every call of `function` in flows/."""
+    found = []
+    for path in sorted((REPOSITORY / "flows").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function:
+                found.append([argument.value for argument in node.args if isinstance(argument, ast.Constant)])
+    return found
+
+
+def parse(arguments: list[str]) -> tuple[str, ...]:
+    """Parse as `sgpo` would, without running anything; returns the path of the command. click's UsageError if bad."""
+    command: click.Command = typer.main.get_command(app)
+    path = []
+    while isinstance(command, click.Group):
+        context = click.Context(command)
+        name, found, arguments = command.resolve_command(context, arguments)
+        assert name and found
+        path.append(name)
+        command = found
+    command.make_context(path[-1], list(arguments))
+    return tuple(path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_is_one_sgpo_command(stage: str) -> None:
+    program, *arguments = shlex.split(STAGES[stage]["cmd"])
+    assert program == "sgpo"
+    parse(arguments)
+
+
+def test_the_parse_of_these_tests_refuses_what_is_no_command() -> None:
+    for arguments in (["world", "no-such-command"], ["probe", "--no-such-option", "1"], ["train"]):
+        with pytest.raises(click.UsageError):
+            parse(arguments)
+
+
+def test_stages_that_flows_make_exist() -> None:
+    made = {call[0] for call in calls("reproduce")}
+    assert {"strategies", "probe", "splits"} <= made <= STAGES.keys()
+
+
+def test_flows_and_stages_train_and_evaluate_by_the_same_commands() -> None:
+    stage_commands = {parse(shlex.split(stage["cmd"])[1:])[0] for stage in STAGES.values()}
+    flow_commands = {call[0] for name in ("sgpo_command", "training_command") for call in calls(name) if call}
+    assert flow_commands == {"train", "evaluate"}
+    assert flow_commands <= stage_commands
+
+
+def test_every_input_of_a_stage_is_made_by_a_stage_or_kept_in_git_or_the_champion() -> None:
+    made = {_path(out) for stage in STAGES.values() for out in stage["outs"]}
+    for name, stage in STAGES.items():
+        for dependency in stage["deps"]:
+            known = any(dependency == out or dependency.startswith(f"{out}/") for out in made)
+            assert known or dependency == "data/champion" or (REPOSITORY / dependency).exists(), (name, dependency)
+
+
+def test_all_flows_are_deployed_to_the_pool_and_run_one_at_a_time() -> None:
+    assert set(DEPLOYMENTS) == set(FLOWS)
+    for deployment in DEPLOYMENTS.values():
+        assert deployment["work_pool"]["name"] == "sgpo"
+        assert deployment["enforce_parameter_schema"] is True
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+        assert deployment["description"]
+        assert "sgpo" in deployment["tags"]
+
+
+def test_the_weekly_schedule_has_a_time_zone_and_waits_to_be_turned_on() -> None:
+    (schedule,) = DEPLOYMENTS["retrain"]["schedules"]
+    assert schedule["timezone"]
+    assert schedule["active"] is False
+    minute, hour, day, month, weekday = schedule["cron"].split()
+    assert minute.isdigit()
+    assert hour.isdigit()
+    assert (day, month) == ("*", "*")
+    assert weekday.isdigit()
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_field_of_a_form_says_what_it_is(name: str) -> None:
+    flow = _flow(name)
+    schema = parameter_schema(flow).model_dump()
+    assert flow.name == name
+    for parameter, field in schema["properties"].items():
+        assert field.get("description"), f"{name}: {parameter} has no description"
+    for parameter in schema.get("required") or []:
+        assert parameter == "run_id"
+    recipe = schema["properties"].get("recipe", {"default": "configs/testbed.yaml"})["default"]
+    load_config(REPOSITORY / recipe)
+
+
+def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
+    fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
+    assert len(fields) == len(FORM_SETTINGS)
+    assert fields["training_autonomous_rollouts"]["anyOf"][0] == {"minimum": 1, "maximum": 256, "type": "integer"}
+    assert fields["training_steps"]["description"].startswith("Optimiser steps.")
+    assert fields["training_steps"]["title"] == "training.steps"
+
+
+def test_filled_fields_of_the_form_become_settings_and_empty_ones_leave_the_recipe() -> None:
+    overrides = FormSettings.model_validate({"training_steps": 7, "gate_margin": 0.01}).overrides()
+    settings = load_config(REPOSITORY / "configs/testbed.yaml", overrides)
+    assert (settings.training.steps, settings.gate.margin) == (7, 0.01)
+    assert settings.training.learning_rate == load_config(REPOSITORY / "configs/testbed.yaml").training.learning_rate
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"run_id": "../elsewhere"},
+        {"recipe": "configs/testbed.txt"},
+        {"settings": {"training_steps": -1}},
+        {"settings": {"no_such_setting": 1}},
+        {"overrides": "training.steps=1"},
+    ],
+)
+@pytest.mark.usefixtures("prefect_api")
+def test_a_bad_parameter_is_refused_before_a_run_starts(parameters: dict[str, Any]) -> None:
+    async def start() -> None:
+        async with get_client() as client:
+            try:
+                deployment = (await client.read_deployment_by_name("retrain/refusals")).id
+            except ObjectNotFound:
+                flow = _flow("retrain")
+                flow_id = await client.create_flow(flow)
+                deployment = await client.create_deployment(
+                    flow_id, "refusals", enforce_parameter_schema=True,
+                    parameter_openapi_schema=parameter_schema(flow).model_dump(),
+                )  # fmt: skip
+            await client.create_flow_run_from_deployment(deployment, parameters=parameters)
+
+    with pytest.raises(PrefectHTTPStatusError) as refused:
+        asyncio.run(start())
+    assert refused.value.response.status_code in (409, 422)
+
+
+def _flow(name: str) -> Flow[..., Any]:
+    path, function = DEPLOYMENTS[name]["entrypoint"].split(":")
+    return load_flow_from_entrypoint(f"{REPOSITORY / path}:{function}")
+
+
+def _path(out: str | dict[str, Any]) -> str:
+    return out if isinstance(out, str) else next(iter(out))

@@ -1,0 +1,118 @@
+"""A command of a flow: streamed, ended with its parent, and tried again only when that can help."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect import flow, task
+
+from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, training_command
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+def python(program: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", program, *arguments]
+
+
+def run_in_flow(command: list[str], **settings: object) -> None:
+    """The command as a task of a flow, with the retries that the flows here have."""
+
+    @task(retries=2, retry_condition_fn=can_help_to_retry)
+    def command_task() -> None:
+        run_command(command, **settings)  # pyright: ignore[reportArgumentType]
+
+    @flow
+    def command_flow() -> None:
+        command_task()
+
+    command_flow()
+
+
+def test_lines_of_the_command_reach_the_run_log_while_it_runs(caplog: pytest.LogCaptureFixture) -> None:
+    program = "import sys, time; print('first 100%'); print('second', file=sys.stderr); time.sleep(0.5); print('third')"
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        run_in_flow(python(program))
+    said = {record.getMessage(): record.created for record in caplog.records}
+    assert [line for line in said if line in ("first 100%", "second", "third")] == ["first 100%", "second", "third"]
+    assert said["third"] - said["first 100%"] > 0.4
+
+
+def test_lines_that_are_unsaid_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        run_in_flow(python("print('advice: sleep'); print('news')"), unsaid=("advice",))
+    assert "news" in caplog.messages
+    assert "advice: sleep" not in caplog.messages
+
+
+def test_a_user_error_names_its_last_lines_and_is_not_tried_again(tmp_path: Path) -> None:
+    program = "import sys; open(sys.argv[1], 'a').write('x'); print('1\\n2\\n3\\nConfigError: seed is -1'); sys.exit(1)"
+    with pytest.raises(CommandFailed, match=r"exited with 1: 2 \| 3 \| ConfigError: seed is -1$") as failed:
+        run_in_flow(python(program, str(tmp_path / "tries")))
+    assert failed.value.code == 1
+    assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_a_crashed_command_is_tried_again(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; tries = open(sys.argv[1], 'a+'); tries.write('x'); tries.flush(); tries.seek(0);"
+        "os.kill(os.getpid(), 11) if len(tries.read()) < 3 else None"
+    )
+    run_in_flow(python(program, str(tmp_path / "tries")))
+    assert (tmp_path / "tries").read_text() == "xxx"
+
+
+def test_a_command_killed_by_a_signal_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed) as failed:
+        run_in_flow(python("import os; os.kill(os.getpid(), 9)"))
+    assert failed.value.code == -signal.SIGKILL
+
+
+def test_a_command_and_its_children_end_when_the_flow_is_killed(tmp_path: Path) -> None:
+    grandchild = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}, sys.argv[1]])"
+    parent = (
+        "import os, subprocess, sys; subprocess.run([sys.executable, '-m', 'flows.child', str(os.getpid()),"
+        f" sys.executable, '-c', {child!r}, sys.argv[1]])"
+    )
+    flow_process = subprocess.Popen(python(parent, str(tmp_path / "pid")), cwd=REPOSITORY)
+    pid = _written_pid(tmp_path / "pid")
+    flow_process.send_signal(signal.SIGKILL)
+    flow_process.wait()
+    deadline = time.monotonic() + 10
+    while _runs(pid):
+        assert time.monotonic() < deadline, "the grandchild goes on after its flow was killed"
+        time.sleep(0.05)
+
+
+def test_several_training_processes_run_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGPO_TRAINING_PYTHON", "/other/python")
+    assert training_command(1, "train") == ["/other/python", "-m", "sgpo.cli", "train"]
+    launched = training_command(2, "train")
+    assert launched[:3] == ["/other/python", "-m", "torch.distributed.run"]
+    assert "--nproc-per-node=2" in launched
+    assert launched[-3:] == ["-m", "sgpo.cli", "train"]
+
+
+def _written_pid(path: Path) -> int:
+    deadline = time.monotonic() + 20
+    while not (path.is_file() and path.read_text()):
+        assert time.monotonic() < deadline, "the grandchild did not start"
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
