@@ -2,112 +2,39 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
-_HOME = Path(os.environ.setdefault("PREFECT_HOME", str(Path(__file__).resolve().parent.parent / ".sgpo" / "prefect")))
-os.environ.setdefault("SGPO_CONSOLE", "1")
-# The terminal gets the demo's own lines; the run's whole log, tracebacks included, is in the Prefect UI.
-os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-_HOME.mkdir(parents=True, exist_ok=True)
+from flows.server import prefect_server, wait_for
+from sgpo.config import ConfigError, load_config
 
-from prefect import flow  # noqa: E402 - Prefect reads its settings when it is imported
-
-from flows.data_versions import reproduce  # noqa: E402
-from flows.parameters import settings_of  # noqa: E402
-from flows.process import REPOSITORY, CommandFailed, show  # noqa: E402
-from flows.retrain import PhaseClock, retrain  # noqa: E402
-from flows.runs import difference, read_start, run_folder  # noqa: E402
-from sgpo.config import ConfigError, RunConfig  # noqa: E402
-from sgpo.evaluation.report import folder_digest  # noqa: E402
-from sgpo.evaluation.scores import EvaluationError  # noqa: E402
-from sgpo.files import write_json  # noqa: E402
-from sgpo.registry.models import ModelFolderError, register_model_folder  # noqa: E402
-from sgpo.registry.promotion import set_champion  # noqa: E402
-from sgpo.registry.store import RegistryError  # noqa: E402
-from sgpo.report import Summary, describe  # noqa: E402
-from sgpo.stages import load_params  # noqa: E402
-
+REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPE = "configs/testbed.yaml"
 
 
 def main() -> None:
-    """Build the base model, register it as champion, run `retrain`, and say what came of it; arguments are overrides."""
-    begun = time.perf_counter()
+    """Check the overrides, start Prefect's API unless there is one, and run the demo; errors are one line."""
     overrides = tuple(sys.argv[1:])
+    os.chdir(REPOSITORY)
     try:
-        settings = settings_of(RECIPE, overrides)
-        base = REPOSITORY / "data" / "base" / load_params(REPOSITORY / "params.yaml").base_model.family
+        settings = load_config(RECIPE, overrides)
     except ConfigError as error:
         sys.exit(f"ConfigError: {error}")
-    os.chdir(REPOSITORY)
-    run_id = _run_id(settings)
-    show(f"SGPO demo, run {run_id}: the world, its base model, and one retraining.")
-    try:
-        summary = demo.with_options(flow_run_name=f"demo {run_id}")(settings, base, overrides, run_id)
-    except (CommandFailed, ConfigError, EvaluationError, ModelFolderError, RegistryError) as error:
-        sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it goes on from what is done.")
-    folder = run_folder(settings, run_id)
-    show(f"\n{'=' * 100}\n{describe(summary)}")
-    show(
-        f"\n{time.perf_counter() - begun:.0f} s in all. Picture: {folder}/report/retraining.png  Numbers: {folder}/summary.json"
-    )
-    _show_where_to_look(settings, folder)
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(REPOSITORY / ".sgpo" / "prefect")))
+    os.environ.setdefault("SGPO_CONSOLE", "1")
+    # The terminal gets the demo's own lines; the run's whole log, tracebacks included, is in the Prefect UI.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    server = ExitStack()
+    atexit.register(server.close)  # registered before Prefect's, so after its last lines are sent
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ["PREFECT_API_URL"] = server.enter_context(prefect_server(home))
+    from flows.demonstration import run  # Prefect reads its settings when it is imported
 
-
-@flow(name="demo")
-def demo(settings: RunConfig, base: Path, overrides: tuple[str, ...], run_id: str) -> Summary:
-    """The world and its base model, the base model as champion, and one retraining."""
-    clock = PhaseClock()
-    with clock.phase("world and base model (built once, then cached by DVC)"):
-        reproduce("world")
-        reproduce("base_model")
-    if read_start(settings, run_id) is None:
-        with clock.phase("base model registered as champion"):
-            _register_base(settings, base)
-    summary = retrain(RECIPE, run_id, None, overrides)
-    summary = summary.model_copy(update={"seconds": {**clock.seconds, **summary.seconds}})
-    write_json(run_folder(settings, run_id) / "summary.json", summary.model_dump(mode="json"))
-    return summary
-
-
-def _run_id(settings: RunConfig) -> str:
-    """The newest demo run that has not ended and began with these settings; else the next number."""
-    names = sorted(path.name for path in settings.runs.glob("demo-[0-9][0-9][0-9]"))
-    if names and not (run_folder(settings, names[-1]) / "summary.json").is_file():
-        start = read_start(settings, names[-1])
-        if start is None or difference(settings, start) is None:
-            return names[-1]
-    return f"demo-{int(names[-1][-3:]) + 1 if names else 1:03d}"
-
-
-def _register_base(settings: RunConfig, folder: Path) -> None:
-    """The base model as champion, whatever an earlier demo promoted: every demo shows the same retraining."""
-    tags = {"sgpo.base_model": folder.name}
-    version = register_model_folder(settings.tracking, folder, tags, f"base-{folder_digest(folder)[:16]}")
-    change = set_champion(settings.tracking, version, who="demo", why="The demo starts from the base model.")
-    show(f"  {change.describe()}")
-
-
-def _show_where_to_look(settings: RunConfig, folder: Path) -> None:
-    """The commands that open MLflow and Prefect on this very run."""
-    from mlflow import MlflowClient
-
-    show("\nThis run in MLflow:")
-    show(
-        f"  {Path(sys.executable).parent}/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri {settings.tracking.mlflow_uri}"
-    )
-    id_file = folder / "mlflow_run_id"
-    if id_file.is_file():
-        mlflow_id = id_file.read_text(encoding="utf-8").strip()
-        experiment = MlflowClient(settings.tracking.mlflow_uri).get_run(mlflow_id).info.experiment_id
-        show(f"  then http://127.0.0.1:5000/#/experiments/{experiment}/runs/{mlflow_id}")
-    show("This run in Prefect:")
-    show(f"  PREFECT_HOME={_HOME} {Path(sys.executable).parent}/prefect server start --host 127.0.0.1")
-    show(f"  then http://127.0.0.1:4200/runs?flow-run-search={folder.name}")
+    wait_for(os.environ["PREFECT_API_URL"])
+    run(settings, RECIPE, overrides)
 
 
 if __name__ == "__main__":

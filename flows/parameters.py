@@ -60,12 +60,8 @@ class _Form(BaseModel):
         return [f"{names[name]}={json.dumps(value)}" for name, value in self.model_dump(exclude_none=True).items()]
 
 
-FormSettings = create_model(
-    "FormSettings",
-    __base__=_Form,
-    __doc__="The settings that are changed most.",
-    **{dotted.replace(".", "_"): _form_field(dotted) for dotted in FORM_SETTINGS},
-)
+_FIELDS: dict[str, Any] = {dotted.replace(".", "_"): _form_field(dotted) for dotted in FORM_SETTINGS}
+FormSettings = create_model("FormSettings", __base__=_Form, __doc__="The settings that are changed most.", **_FIELDS)
 Settings = Annotated[Optional[FormSettings], Field(description="The settings that are changed most")]  # noqa: UP045
 
 

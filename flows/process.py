@@ -26,7 +26,8 @@ class CommandFailed(RuntimeError):
 def run_command(command: Sequence[str], unsaid: tuple[str, ...] = ()) -> None:
     """Run `command` in the repository; raises CommandFailed with its last three lines.
 
-    Lines that begin with one of `unsaid` go nowhere. The command ends with this process, however that ends (`flows.child`).
+    Lines that begin with one of `unsaid` go nowhere. The command ends with this process, however that ends
+    (`flows.child`).
     """
     logger = get_run_logger()
     environment = {
@@ -79,8 +80,8 @@ def sgpo_command(*arguments: str) -> list[str]:
 def training_command(processes: int, *arguments: str) -> list[str]:
     """`sgpo …` with the training environment's interpreter, under torchrun for more than one process.
 
-    SGPO_TRAINING_PYTHON names that interpreter where training has an environment of its own (vLLM's and Prefect's requirements
-    exclude each other).
+    SGPO_TRAINING_PYTHON names that interpreter where training has an environment of its own (vLLM's and Prefect's
+    requirements exclude each other).
     """
     python = os.environ.get("SGPO_TRAINING_PYTHON", sys.executable)
     if processes == 1:

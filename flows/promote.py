@@ -68,12 +68,11 @@ def decide_and_promote(
     change = promote_version(
         settings.tracking, version, decision, who=getpass.getuser(), why=why, against=parent, dry_run=dry_run
     )
-    if change.action == "unchanged" and not dry_run:  # this run was killed after it had promoted: what it did then
-        done = [
-            record for record in history(settings.tracking) if record.version == version and record.action == "promote"
-        ]
-        return done[-1] if done else change
-    return change
+    if change.action != "unchanged" or dry_run:
+        return change
+    # This run was killed after it had promoted: what it did then.
+    promotions = [record for record in history(settings.tracking) if record.action == "promote"]
+    return next((record for record in reversed(promotions) if record.version == version), change)
 
 
 @flow(name="promote", flow_run_name="promote {run_id}")

@@ -1,0 +1,92 @@
+"""Flow: the testbed's base model registered as champion, then one retraining, told to the person at the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from prefect import flow
+
+from flows.data_versions import reproduce
+from flows.process import REPOSITORY, CommandFailed, show
+from flows.retrain import PhaseClock, retrain
+from flows.runs import difference, read_start, run_folder
+from sgpo.config import ConfigError, RunConfig
+from sgpo.evaluation.report import folder_digest
+from sgpo.evaluation.scores import EvaluationError
+from sgpo.files import write_json
+from sgpo.registry.models import ModelFolderError, register_model_folder
+from sgpo.registry.promotion import set_champion
+from sgpo.registry.store import RegistryError
+from sgpo.report import Summary, describe
+from sgpo.stages import load_params
+
+
+def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
+    """The demo, and what came of it as a page of text; a known error is one line and exit code 1."""
+    begun = time.perf_counter()
+    try:
+        base = REPOSITORY / "data" / "base" / load_params(REPOSITORY / "params.yaml").base_model.family
+        run_id = _run_id(settings)
+        show(f"SGPO demo, run {run_id}: the world, its base model, and one retraining.")
+        summary = demo.with_options(flow_run_name=f"demo {run_id}")(settings, base, recipe, overrides, run_id)
+    except (CommandFailed, ConfigError, EvaluationError, ModelFolderError, RegistryError) as error:
+        sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it goes on from what is done.")
+    folder = run_folder(settings, run_id)
+    show(f"\n{'=' * 100}\n{describe(summary)}")
+    show(f"\n{time.perf_counter() - begun:.0f} s in all.")
+    show(f"Picture: {folder}/report/retraining.png   Numbers: {folder}/summary.json")
+    _show_where_to_look(settings, folder)
+
+
+@flow(name="demo")
+def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...], run_id: str) -> Summary:
+    """The world and its base model, the base model as champion, and one retraining."""
+    clock = PhaseClock()
+    with clock.phase("world and base model (built once, then cached by DVC)"):
+        reproduce("world")
+        reproduce("base_model")
+    if read_start(settings, run_id) is None:
+        with clock.phase("base model registered as champion"):
+            _register_base(settings, base)
+    summary = retrain(recipe, run_id, None, overrides)
+    summary = summary.model_copy(update={"seconds": {**clock.seconds, **summary.seconds}})
+    write_json(run_folder(settings, run_id) / "summary.json", summary.model_dump(mode="json"))
+    return summary
+
+
+def _run_id(settings: RunConfig) -> str:
+    """The newest demo run that has not ended and began with these settings; else the next number."""
+    names = sorted(path.name for path in settings.runs.glob("demo-[0-9][0-9][0-9]"))
+    if names and not (run_folder(settings, names[-1]) / "summary.json").is_file():
+        start = read_start(settings, names[-1])
+        if start is None or difference(settings, start) is None:
+            return names[-1]
+    return f"demo-{int(names[-1][-3:]) + 1 if names else 1:03d}"
+
+
+def _register_base(settings: RunConfig, folder: Path) -> None:
+    """The base model as champion, whatever an earlier demo promoted: every demo shows the same retraining."""
+    tags = {"sgpo.base_model": folder.name}
+    version = register_model_folder(settings.tracking, folder, tags, f"base-{folder_digest(folder)[:16]}")
+    change = set_champion(settings.tracking, version, who="demo", why="The demo starts from the base model.")
+    show(f"  {change.describe()}")
+
+
+def _show_where_to_look(settings: RunConfig, folder: Path) -> None:
+    """The commands that open MLflow and Prefect on this very run."""
+    from mlflow import MlflowClient
+
+    programs, store = Path(sys.executable).parent, settings.tracking.mlflow_uri
+    show("\nThis run in MLflow:")
+    show(f"  {programs}/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri {store}")
+    id_file = folder / "mlflow_run_id"
+    if id_file.is_file():
+        mlflow_id = id_file.read_text(encoding="utf-8").strip()
+        experiment = MlflowClient(store).get_run(mlflow_id).info.experiment_id
+        show(f"  then http://127.0.0.1:5000/#/experiments/{experiment}/runs/{mlflow_id}")
+    show("This run in Prefect:")
+    show(f"  PREFECT_HOME={os.environ['PREFECT_HOME']} {programs}/prefect server start --host 127.0.0.1")
+    show(f"  then http://127.0.0.1:4200/runs?flow-run-search={folder.name}")
