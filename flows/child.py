@@ -32,7 +32,8 @@ def main() -> None:
         sys.exit(128 + signal.SIGTERM)
     code = subprocess.Popen(command).wait()
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
 
