@@ -1,8 +1,9 @@
 """Does SGPO help on the testbed? SGPO over five seeds; SGPO without KL clipping and GRPO, three seeds each.
 
-Every method has the same base model, problems, steps and sample budget (12 rollouts per problem), and is measured without
-strategies on held-out problems that nothing was tuned on. Run `make demo` once before (it makes the data), then
-`.venv/bin/python benchmarks/methods.py`; finished runs are kept in runs/methods and not repeated. Writes docs/testbed-results.md.
+Every method has the same base model, problems, steps and sample budget (12 rollouts per problem), and is measured
+without strategies on held-out problems that nothing was tuned on. Run `make demo` once before (it makes the data), then
+`.venv/bin/python benchmarks/methods.py`; finished runs are kept in runs/methods and not repeated. Writes the table
+docs/testbed-results.md.
 """
 
 from __future__ import annotations
@@ -65,11 +66,9 @@ def main() -> None:
     evaluate_model(load_config(RECIPE), BASE, FOLDER / "base.jsonl")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(lambda job: run_one(*job), jobs))
-    lines = [
-        "| method | seed | base | trained | gain, 95 % interval | pass rate in training, unguided / guided | mean alpha "
-        "| masked, tokens / KL mass |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("method", "seed", "base", "trained", "gain, 95 % interval", "pass rate in training, unguided / guided")
+    columns = (*columns, "mean alpha", "masked, tokens / KL mass")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for (name, _, seed), (comparison, rows) in zip(jobs, results, strict=True):
         gain = comparison.overall
         difference = gain.difference

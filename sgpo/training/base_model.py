@@ -37,6 +37,7 @@ from sgpo.training.supervised import supervised_gradient
 
 VOCABULARY_EXAMPLES = 4000
 TOKENS_PER_MICROBATCH = 1024
+CHECKPOINT_EVERY = 250
 NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
 
 
@@ -146,7 +147,7 @@ def pretrain(
             optimizer.step()
             optimizer.zero_grad()
         progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        if (step + 1) % 250 == 0 and step + 1 < config.steps:
+        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < config.steps:
             save_checkpoint(work, policy, (matrices, others), {"step": step + 1}, keep=1, world=world)
 
 

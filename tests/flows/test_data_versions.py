@@ -13,7 +13,12 @@ from flows import data_versions, process
 from flows.data_versions import reproduce
 from flows.process import CommandFailed
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [
+    pytest.mark.usefixtures("prefect_api"),
+    pytest.mark.filterwarnings(
+        "ignore:Logger 'prefect.task_runs' attempted to send logs to the API without a flow run"
+    ),
+]
 
 
 @pytest.fixture

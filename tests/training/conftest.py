@@ -45,7 +45,7 @@ def data_folder(tmp_path_factory) -> Path:
     import random
 
     data = tmp_path_factory.mktemp("data")
-    problems = build_split(WorldConfig(train=12, held_out=8, tuning=0), "train")
+    problems = build_split(WorldConfig(train=12, held_out=8, tuning=4), "train")
     strategies = []
     for problem in problems:
         problem_type, approach, steps = describe(read(problem.question)[1], random.Random(problem.id))

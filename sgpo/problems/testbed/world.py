@@ -28,7 +28,7 @@ class WorldConfig(Settings):
 
     seed: int = Field(default=0, ge=0)
     train: int = Field(default=600, ge=1, description="Problems for the strategies and for RL, tiers 1-3")
-    tuning: int = Field(default=160, ge=0, description="Problems on which settings were chosen, tiers 1-4")
+    tuning: int = Field(default=160, ge=1, description="Problems on which settings were chosen, tiers 1-4")
     held_out: int = Field(default=240, ge=1, description="Problems for the final figures only, tiers 1-4")
 
 
