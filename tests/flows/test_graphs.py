@@ -41,7 +41,7 @@ def calls(function: str) -> list[list[Any]]:
 
 
 def parse(arguments: list[str]) -> tuple[str, ...]:
-    """Parse as `sgpo` would, without running anything; returns the path of the command. UsageError when it would not."""
+    """Parse as `sgpo` would, running nothing; returns the path of the command. UsageError when it would not."""
     command = typer.main.get_command(app)
     path = []
     while isinstance(command, TyperGroup):

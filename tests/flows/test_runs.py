@@ -47,7 +47,7 @@ def test_a_run_keeps_the_champion_it_began_from(settings: RunConfig, tmp_path: P
 
 
 def test_a_run_with_no_champion_to_train_from_says_how_to_get_one(settings: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="no champion to train from .*sgpo registry champion"):
+    with pytest.raises(RegistryError, match=r"no champion to train from .*sgpo registry champion"):
         start_run.fn(settings, "a")
     assert not (tmp_path / "runs").exists()
 

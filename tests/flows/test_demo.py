@@ -1,0 +1,88 @@
+"""The whole loop in a checkout of its own: killed in training, run again, and nothing half-written by bad input."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
+
+# A model this small learns nothing; the gate is opened so that promotion is part of the test.
+PROMOTING = ("gate.margin=-1", "gate.tolerance=1")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+def start_demo(checkout: Path, *overrides: str) -> subprocess.Popen[str]:
+    """`make demo` with these overrides; its output, errors included, is the pipe `stdout`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.demo", *overrides], cwd=checkout, env=environment_of(checkout), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def test_an_override_that_is_wrong_is_one_line_and_leaves_nothing(checkout: Path) -> None:
+    demo = start_demo(checkout, "training.step=3")
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert output.startswith("ConfigError: configs/testbed.yaml: unknown key 'training.step' (expected one of: ")
+    assert output.count("\n") == 1
+    assert not (checkout / "runs").exists()
+    assert not (checkout / ".sgpo").exists()
+
+
+def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(checkout: Path) -> None:
+    first = start_demo(checkout, *TINY_OVERRIDES, *PROMOTING)
+    assert first.stdout is not None
+    before = []
+    for line in first.stdout:
+        before.append(line)
+        if line.startswith("  step    2/3"):
+            first.send_signal(signal.SIGKILL)
+            break
+    first.wait()
+    assert before[-1].startswith("  step    2/3"), "".join(before)
+    _wait_until_nothing_runs_in(checkout)
+
+    second = start_demo(checkout, *TINY_OVERRIDES, *PROMOTING)
+    output, _ = second.communicate(timeout=280)
+    assert second.returncode == 0, output
+    assert "step    1/3" not in output
+    assert "step    3/3" in output
+    assert "base_model: as before" in output
+
+    run = checkout / "runs" / "demo-001"
+    summary = json.loads((run / "summary.json").read_text())
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(steps) == len(set(steps)), "a step is logged twice"
+    assert (summary["champion_before"], summary["champion_after"]) == ("1", summary["challenger_version"])
+    assert summary["decision"]["action"] == "promote"
+    assert summary["comparison"]["overall"]["problems"] == 16
+    assert {"data/strategies.parquet", "data/splits", "data/base"} <= summary["data_versions"].keys()
+    assert (run / "report" / "retraining.png").stat().st_size > 10_000
+    assert "PROMOTED: version 2 is the new champion" in output
+    assert (checkout / ".sgpo" / "dvc-remote").is_dir()
+    _wait_until_nothing_runs_in(checkout)
+
+
+def _wait_until_nothing_runs_in(folder: Path) -> None:
+    deadline = time.monotonic() + 45
+    while left := [process.pid for process in psutil.process_iter() if _works_in(process, folder)]:
+        assert time.monotonic() < deadline, f"processes {left} of the demo go on"
+        time.sleep(0.1)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(folder)
+    except psutil.Error:
+        return False
