@@ -14,6 +14,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sgpo.files import publish_folder
+
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
@@ -50,6 +52,15 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that fills batches up: the padding token, or the end token where there is none."""
     return end_id(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+
+
+def export_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, weights: dict[str, torch.Tensor], folder: Path
+) -> None:
+    """A Hugging Face folder (safetensors, tokenizer, generation config) with these whole weights, published at once."""
+    with publish_folder(folder) as aside:
+        model.save_pretrained(aside, state_dict=weights)
+        tokenizer.save_pretrained(aside)
 
 
 def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -94,6 +96,11 @@ def shard_policy(policy: Policy, world: World) -> None:
         layer.set_gradient_divide_factor(1.0)  # type: ignore[operator]
     fully_shard(policy, mesh=mesh)
     policy.set_gradient_divide_factor(1.0)  # type: ignore[attr-defined]
+
+
+def whole_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters gathered on the first process (empty on the others); every process calls this."""
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))  # type: ignore[return-value]
 
 
 def in_step(batches: Sequence[list[ItemT]], world: World) -> Iterator[list[ItemT]]:

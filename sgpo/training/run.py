@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedTokenizerBase
 
 from sgpo.config import ConfigError, RunConfig, dump_config
-from sgpo.files import publish_file, publish_folder
+from sgpo.files import publish_file
 from sgpo.problems import Problem, Verifier, read_problems
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import load_model, pad_id
+from sgpo.rollouts.model_folder import export_model, load_model, pad_id
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import Strategy
-from sgpo.training.distributed import World, open_world, shard_policy
+from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.loop import MetricsSink, Trainer
 from sgpo.training.policy import Policy
 from sgpo.training.sync import GatheredWeights, SharedWeights, WeightSync
+from sgpo.training.warmup import warm_up
 
 
 def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics: MetricsSink | None = None) -> Path:
@@ -35,6 +33,12 @@ def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics
     with open_world() as world, ExitStack() as stack:
         _keep_configuration(config, run_folder, world)
         torch.manual_seed(config.seed)
+        if config.warmup.epochs:
+            model_source = warm_up(
+                config.warmup, config.training.tokens_per_microbatch,
+                read_problems(config.data / "splits" / "warmup.parquet"), model_source, run_folder / "warmup",
+                config.seed, world,
+            )  # fmt: skip
         model, tokenizer = load_model(model_source)
         policy = Policy(model).to(world.device)
         verifier = stack.enter_context(
@@ -49,18 +53,11 @@ def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics
             pad_id(tokenizer),
         )  # fmt: skip
         trainer.train(_with_strategies(problems, strategies, config))
-        export_model(policy, tokenizer, run_folder / "model", world)
+        weights = whole_weights(policy.model)
+        if world.is_main:
+            export_model(policy.model, tokenizer, weights, run_folder / "model")
+        world.barrier()
     return run_folder / "model"
-
-
-def export_model(policy: Policy, tokenizer: PreTrainedTokenizerBase, folder: Path, world: World) -> None:
-    """A Hugging Face folder (safetensors, tokenizer, generation config), published whole by the first process."""
-    state = get_model_state_dict(policy.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    if world.is_main:
-        with publish_folder(folder) as aside:
-            policy.model.save_pretrained(aside, state_dict=state)
-            tokenizer.save_pretrained(aside)
-    world.barrier()
 
 
 def _engine(
@@ -89,9 +86,3 @@ def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> No
         with publish_file(run_folder / "config.yaml") as aside:
             aside.write_text(dump_config(config), encoding="utf-8")
     world.barrier()
-
-
-def read_state(run_folder: Path) -> dict[str, Any]:
-    """summary.json of a run, empty when it has none yet."""
-    path = run_folder / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -103,7 +103,10 @@ def test_several_minibatches_have_ratios_other_than_one(tmp_path, model_folder, 
 def test_the_sampler_and_the_trainer_agree_on_the_policy(tmp_path, model_folder, data_folder):
     recorder = Recorder()
     run(tmp_path, load_config(None, SMALL), model_folder, data_folder, recorder)
-    assert all(abs(row["policy/sampler_mismatch_kl"]) < 1e-6 for row in recorder.rows.values())
+    name = "policy/sampler_mismatch_kl"
+    measured = [row[name] for row in recorder.rows.values() if name in row]
+    assert len(measured) >= 2
+    assert all(abs(value) < 1e-6 for value in measured)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken(tmp_path, model_folder, data_folder, capsys):

@@ -1,0 +1,86 @@
+"""SFT warm-up: learns from responses, keeps the best epoch, goes on when it was interrupted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sgpo.config import ConfigError, WarmupConfig
+from sgpo.problems import Problem
+from sgpo.problems.testbed.stories import read
+from sgpo.problems.testbed.traces import write_trace
+from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.rollouts.model_folder import load_model
+from sgpo.training import warmup
+from sgpo.training.distributed import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+SETTINGS = WarmupConfig(epochs=4, batch_size=8, learning_rate=0.01, held_out_fraction=0.25)
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[Problem]:
+    import random
+
+    chosen = []
+    for problem in build_split(WorldConfig(train=24), "train"):
+        ledger, plan = read(problem.question)
+        trace = write_trace(ledger, plan, plan, random.Random(problem.id))
+        chosen.append(problem.model_copy(update={"response": trace}))
+    return chosen
+
+
+def run(problems, model_folder, folder, settings=SETTINGS):
+    return warmup.warm_up(settings, 4096, problems, model_folder, folder, 0, ALONE)
+
+
+def losses(output: str) -> list[float]:
+    return [float(line.rsplit(" ", 1)[1]) for line in output.splitlines() if line.startswith("warm-up epoch")]
+
+
+def test_the_held_out_loss_falls_and_the_best_epoch_is_kept(problems, model_folder, tmp_path, capsys):
+    best = run(problems, model_folder, tmp_path)
+    seen = losses(capsys.readouterr().out)
+    assert len(seen) == 4
+    assert min(seen) < 0.9 * seen[0]
+    model, tokenizer = load_model(best)
+    kept = warmup.supervised_loss(
+        warmup.Policy(model), warmup._split(SETTINGS, warmup._rows(problems, tokenizer), 0)[1], 4096, ALONE, 0
+    )
+    assert kept == pytest.approx(min(seen), abs=1e-3)
+
+
+def test_an_overfitted_last_epoch_is_not_the_one_that_is_kept(problems, model_folder, tmp_path, monkeypatch):
+    claimed = iter([2.0, 1.0, 3.0, 4.0])
+    exported = []
+    monkeypatch.setattr(warmup, "supervised_loss", lambda *_: next(claimed))
+    monkeypatch.setattr(warmup, "export_model", lambda model, tokenizer, weights, folder: exported.append(weights))
+    run(problems, model_folder, tmp_path)
+    assert len(exported) == 2
+
+
+def test_an_interrupted_warm_up_ends_with_the_same_model(problems, model_folder, tmp_path, monkeypatch):
+    whole = load_model(run(problems, model_folder, tmp_path / "whole"))[0].state_dict()
+    real, saved = warmup.save_checkpoint, []
+
+    def stop_after_two(*arguments, **settings):
+        saved.append(real(*arguments, **settings))
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(warmup, "save_checkpoint", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        run(problems, model_folder, tmp_path / "parts")
+    parts = load_model(run(problems, model_folder, tmp_path / "parts"))[0].state_dict()
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_a_problem_without_response_is_refused_by_its_id(problems, model_folder, tmp_path):
+    bare = problems[0].model_copy(update={"response": None})
+    with pytest.raises(ConfigError, match=bare.id):
+        run([bare, *problems[1:]], model_folder, tmp_path)
+
+
+def test_too_few_problems_to_hold_some_out_are_refused(problems, model_folder, tmp_path):
+    with pytest.raises(ConfigError, match="holds out"):
+        run(problems[:1], model_folder, tmp_path)
