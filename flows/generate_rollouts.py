@@ -17,7 +17,7 @@ from sgpo.registry.promotion import CHAMPION
 @flow(name="generate-rollouts", flow_run_name="probe the champion")
 @described
 def generate_rollouts(
-    recipe: Recipe = "configs/testbed.yaml", version: Version = None, overrides: Overrides = ()
+    recipe: Recipe = "configs/testbed.yaml", version: Version = "", overrides: Overrides = ()
 ) -> Md5s:
     """Probe the champion: pass rate without and with strategy, problem by problem; returns the splits' version."""
     fetch_champion(settings_of(recipe, overrides).tracking, version or CHAMPION)

@@ -15,17 +15,17 @@ from sgpo.config import RunConfig, load_config
 Recipe = Annotated[str, Field(description="Run recipe, a YAML file in configs/", pattern=r"^[\w./-]+\.ya?ml$")]
 RunName = Annotated[str, Field(description="Name of the run directory", pattern=r"^\w[\w.-]*$")]
 RunId = Annotated[
-    Optional[RunName],  # noqa: UP045 - Prefect's form has it from here
-    Field(description="Name of the run directory; an unfinished run of this name goes on. Empty: a new one, by date"),
+    str,
+    Field(
+        description="Name of the run directory; an unfinished run of this name goes on. Empty: a new one, by date",
+        pattern=r"^(\w[\w.-]*)?$",
+    ),
 ]
 Overrides = Annotated[
     tuple[str, ...], Field(description="Any other setting over the recipe's, such as training.sampling.top_p=1.0")
 ]
 Why = Annotated[str, Field(description="Why, for the record", min_length=1)]
-Version = Annotated[
-    Optional[str],  # noqa: UP045
-    Field(description="Version of the registered model to probe. Empty: the champion"),
-]
+Version = Annotated[str, Field(description="Version of the registered model to probe. Empty: the champion")]
 DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
 
 FORM_SETTINGS = (

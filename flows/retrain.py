@@ -32,7 +32,7 @@ from sgpo.tracking import evaluation_metric, open_tracker
 @described
 def retrain(
     recipe: Recipe = "configs/testbed.yaml",
-    run_id: RunId = None,
+    run_id: RunId = "",
     settings: Settings = None,
     overrides: Overrides = (),
 ) -> Summary:

@@ -41,7 +41,7 @@ def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
 @described
 def train(
     recipe: Recipe = "configs/testbed.yaml",
-    run_id: RunId = None,
+    run_id: RunId = "",
     settings: Settings = None,
     overrides: Overrides = (),
 ) -> str:

@@ -23,8 +23,8 @@ from sgpo.training.recorder import record_rollouts
 from sgpo.training.step import SgpoGradient, Sums
 from sgpo.training.sync import WeightSync
 
-GROUPS_OF_ALL_ONE_KIND = 5
-"""Steps in a row with all rewards 0, or all 1, after which a warning is printed."""
+DEAD_REWARD_STEPS = 5
+"""Steps in a row in which every reward was 0, or every one 1, after which a warning is printed."""
 
 
 class MetricsSink(Protocol):
@@ -67,13 +67,18 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.resume_at(start)
         gradient = SgpoGradient(self.policy, training, self.world, self.pad_id)
-        begun = time.perf_counter()
+        begun, dead_steps = time.perf_counter(), 0
         for step in range(start, training.steps):
             chosen = items_of_step(problems, training.problems_per_step, self.config.seed, step)
             metrics = self._step(gradient, optimizer, self.world.share(chosen), len(chosen), step)
             if self.world.is_main:
                 seconds_left = (time.perf_counter() - begun) / (step + 1 - start) * (training.steps - step - 1)
                 print(progress_line(step + 1, training.steps, metrics, seconds_left), flush=True)
+                rewards = {metrics[name] for name in ("reward/autonomous", "reward/guided") if name in metrics}
+                dead_steps = dead_steps + 1 if rewards in ({0.0}, {1.0}) else 0
+                if dead_steps == DEAD_REWARD_STEPS:
+                    every = f"every reward was {rewards.pop():.0f} for {dead_steps} steps"
+                    print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
             if self.metrics is not None:
                 self.metrics.log(step, metrics)
             if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:

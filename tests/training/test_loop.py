@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from samples import HashVerifier
 
 from sgpo.config import RunConfig, load_config
-from sgpo.problems import read_problems
+from sgpo.problems import Verdict, read_problems
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import ModelFolderError, load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
@@ -60,11 +60,13 @@ class AlwaysFinished(TransformersEngine):
         return [replace(response, finish_reason="stop") for response in super().generate(prompts, sampling, seeds)]
 
 
-def run(folder: Path, config: RunConfig, model_folder: Path, data: Path, recorder: Recorder) -> dict[str, torch.Tensor]:
+def run(
+    folder: Path, config: RunConfig, model_folder: Path, data: Path, recorder: Recorder, verifier=None
+) -> dict[str, torch.Tensor]:
     model, tokenizer = load_model(model_folder)
     policy = Policy(model)
     texts = {key: strategy.text() for key, strategy in load_strategies(data / "strategies.parquet").items()}
-    sampler = Sampler(AlwaysFinished(model, tokenizer), tokenizer, HashVerifier(), texts, config.seed)
+    sampler = Sampler(AlwaysFinished(model, tokenizer), tokenizer, verifier or HashVerifier(), texts, config.seed)
     world = World(0, 1, torch.device("cpu"))
     trainer = Trainer(config, policy, sampler, SharedWeights(), world, recorder, folder, tokenizer.pad_token_id)
     trainer.train(read_problems(data / "splits" / "train.parquet"))
@@ -107,6 +109,17 @@ def test_the_sampler_and_the_trainer_agree_on_the_policy(tmp_path, model_folder,
     measured = [row[name] for row in recorder.rows.values() if name in row]
     assert len(measured) >= 2
     assert all(abs(value) < 1e-6 for value in measured)
+
+
+class NeverRight(HashVerifier):
+    def score(self, text, problem):
+        return Verdict(correct=False, extracted=None, reason="wrong")
+
+
+def test_rewards_that_are_all_zero_for_several_steps_raise_an_alarm(tmp_path, model_folder, data_folder, capsys):
+    config = load_config(None, [*SMALL, "training.steps=6"])
+    run(tmp_path, config, model_folder, data_folder, Recorder(), NeverRight())
+    assert capsys.readouterr().out.count("warning: every reward was 0 for 5 steps") == 1
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken(tmp_path, model_folder, data_folder, capsys):
