@@ -59,6 +59,12 @@ def mean(rows: list[dict], name: str) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
+def percent(rows: list[dict], name: str) -> str:
+    """The mean as per cent; a dash where nothing was distilled."""
+    share = mean(rows, name)
+    return f"{100 * share:.1f} %" if share == share else "-"
+
+
 def main() -> None:
     """Run what is missing, and write the tables."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -78,8 +84,7 @@ def main() -> None:
             f"| {100 * difference.value:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}) "
             f"| {100 * mean(rows, 'reward/autonomous'):.0f} / {f'{100 * guided:.0f}' if guided == guided else '-'} "
             f"| {mean(rows, 'distill/alpha_mean'):.2f} "
-            f"| {100 * mean(rows, 'distill/tokens_masked_fraction'):.1f} % / "
-            f"{100 * mean(rows, 'distill/kl_mass_masked_fraction'):.0f} % |"
+            f"| {percent(rows, 'distill/tokens_masked_fraction')} / {percent(rows, 'distill/kl_mass_masked_fraction')} |"
         )
     Path("docs/testbed-results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     summary = {
