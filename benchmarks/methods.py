@@ -84,7 +84,8 @@ def main() -> None:
             f"| {100 * difference.value:+.1f} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f}) "
             f"| {100 * mean(rows, 'reward/autonomous'):.0f} / {f'{100 * guided:.0f}' if guided == guided else '-'} "
             f"| {mean(rows, 'distill/alpha_mean'):.2f} "
-            f"| {percent(rows, 'distill/tokens_masked_fraction')} / {percent(rows, 'distill/kl_mass_masked_fraction')} |"
+            f"| {percent(rows, 'distill/tokens_masked_fraction')} "
+            f"/ {percent(rows, 'distill/kl_mass_masked_fraction')} |"
         )
     Path("docs/testbed-results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     summary = {
