@@ -45,9 +45,12 @@ def _form_field(dotted: str) -> tuple[Any, Any]:
         model = annotation
     info = model.model_fields[last]
     bounded = Annotated[info.annotation, *info.metadata]  # type: ignore[valid-type]
-    description = (
-        f"{info.description or last.replace('_', ' ').capitalize()}. Empty: the recipe's (else {info.default})"
-    )
+    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    limits = [
+        f"{sign} {getattr(note, key)}" for note in info.metadata for key, sign in signs.items() if hasattr(note, key)
+    ]
+    what = f"{info.description or last.replace('_', ' ').capitalize()} ({', '.join(limits)})"
+    description = f"{what}. None: as in the recipe, else {info.default}"
     return Optional[bounded], Field(None, title=dotted, description=description)  # noqa: UP045
 
 

@@ -123,7 +123,8 @@ def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
     fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
     assert len(fields) == len(FORM_SETTINGS)
     assert fields["training_autonomous_rollouts"]["anyOf"][0] == {"minimum": 1, "maximum": 256, "type": "integer"}
-    assert fields["training_steps"]["description"].startswith("Optimiser steps.")
+    assert fields["training_steps"]["description"] == "Optimiser steps (at least 0). None: as in the recipe, else 60"
+    assert "(above 0.0, at most 1.0)" in fields["training_learning_rate"]["description"]
     assert fields["training_steps"]["title"] == "training.steps"
 
 

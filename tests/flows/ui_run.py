@@ -30,6 +30,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 RUN_ID = "from-the-form"
+OTHER_OVERRIDES = tuple(override for override in TINY_OVERRIDES if not override.startswith("training.steps="))
 OPEN_GATE = ("gate.margin=-1", "gate.tolerance=1")
 
 
@@ -52,14 +53,17 @@ def main() -> None:
         stack.enter_context(running(checkout, environment, "worker", "start", "--pool", "sgpo"))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-            drive(browser, base, screenshots)
+            drive(browser, base, screenshots, checkout / "worker.log")
             browser.close()
         summary = json.loads((checkout / "runs" / RUN_ID / "summary.json").read_text())
+        steps = (checkout / "runs" / RUN_ID / "metrics.jsonl").read_text().count('"reward/autonomous"')
+        if steps != 2:
+            sys.exit(f"{RUN_ID} has {steps} training steps (expected the 2 of the form's field)")
         print(f"{RUN_ID}: {summary['decision']['action']}, champion {summary['champion_before']} -> "
               f"{summary['champion_after']}; screenshots in {screenshots}")  # fmt: skip
 
 
-def drive(browser: Browser, base: str, screenshots: Path) -> None:
+def drive(browser: Browser, base: str, screenshots: Path, log: Path) -> None:
     """Deployment -> form -> run -> artifacts, as a person clicks."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(60_000)
@@ -70,10 +74,14 @@ def drive(browser: Browser, base: str, screenshots: Path) -> None:
     deployment = _post(f"{base}/api/deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})[0]
     page.goto(f"{base}/deployments/deployment/{deployment['id']}/run")
     _field(page, "run_id").locator("textarea").fill(RUN_ID)
-    for number, override in enumerate((*TINY_OVERRIDES, *OPEN_GATE)):
+    page.get_by_role("button", name="FormSettings").click()
+    steps = page.locator("label", has_text="training.steps").locator("xpath=ancestor::*[.//button[.='int']][1]")
+    steps.get_by_role("button", name="int").click()
+    steps.locator("input[type=number]").fill("2")
+    for number, override in enumerate((*OTHER_OVERRIDES, *OPEN_GATE)):
         page.get_by_role("button", name="Add item").click()
         _field(page, "overrides").locator("textarea").nth(number).fill(override)
-    page.set_viewport_size({"width": 1280, "height": 1500})
+    page.set_viewport_size({"width": 1280, "height": 2350})
     page.screenshot(path=screenshots / "form.png")
     page.get_by_role("button", name="Submit").click()
 
@@ -83,7 +91,7 @@ def drive(browser: Browser, base: str, screenshots: Path) -> None:
 
     wait_until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED"), 420, "the run ends")
     if state() != "COMPLETED":
-        sys.exit(f"the run from the form is {state()} (expected COMPLETED)")
+        sys.exit(f"the run from the form is {state()} (expected COMPLETED): {log.read_text()[-3000:]}")
     (flow_run,) = _post(f"{base}/api/flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}})
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(f"{base}/runs/flow-run/{flow_run['id']}")
