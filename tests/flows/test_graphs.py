@@ -96,6 +96,12 @@ def test_all_flows_are_deployed_to_the_pool_and_run_one_at_a_time() -> None:
         assert "sgpo" in deployment["tags"]
 
 
+def test_deployments_run_in_the_checkout_that_they_were_deployed_from() -> None:
+    definition = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+    assert "pull" not in definition, "a `$PWD` there is the shell's, which need not be the checkout"
+    assert not any("pull" in deployment for deployment in DEPLOYMENTS.values())
+
+
 def test_the_weekly_schedule_has_a_time_zone_and_waits_to_be_turned_on() -> None:
     (schedule,) = DEPLOYMENTS["retrain"]["schedules"]
     assert schedule["timezone"]
