@@ -86,5 +86,6 @@ def training_command(processes: int, *arguments: str) -> list[str]:
     python = os.environ.get("SGPO_TRAINING_PYTHON", sys.executable)
     if processes == 1:
         return [python, "-m", "sgpo.cli", *arguments]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [python, *launcher, "-m", "sgpo.cli", *arguments]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    # After "--" torchrun no longer takes our options for short forms of its own (--run for --run-path).
+    return [python, *launcher, "--", "sgpo.cli", *arguments]

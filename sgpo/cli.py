@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -81,10 +82,11 @@ def train(model: Model, run: Run, config: Config = None, overrides: Overrides = 
     """Train with SGPO from `model`; goes on from the newest checkpoint of the run."""
     from sgpo.config import load_config
     from sgpo.tracking import open_tracker
+    from sgpo.training.distributed import is_main_process
     from sgpo.training.run import train as train_run
 
     settings = load_config(config, overrides or ())
-    with open_tracker(settings, run) as tracker:
+    with open_tracker(settings, run) if is_main_process() else nullcontext() as tracker:
         train_run(settings, model, run, tracker)
 
 

@@ -24,7 +24,7 @@ from transformers import (
 
 from sgpo.config import Settings
 from sgpo.files import publish_folder
-from sgpo.problems.testbed.corpus import CorpusConfig, draw_example
+from sgpo.problems.testbed.corpus import CorpusConfig, Example, draw_example
 from sgpo.problems.testbed.tokenizer import build_tokenizer
 from sgpo.problems.testbed.world import TIERS
 from sgpo.rollouts.model_folder import end_id, pad_id
@@ -70,9 +70,11 @@ def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: W
     tokenizer = testbed_tokenizer(config.corpus)
     model = new_model(config, tokenizer)
     pretrain(model, tokenizer, config, work, world)
-    with publish_folder(folder) as aside:
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+    if world.is_main:
+        with publish_folder(folder) as aside:
+            model.save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+    world.barrier()
 
 
 def testbed_tokenizer(corpus: CorpusConfig) -> PreTrainedTokenizerFast:
@@ -127,7 +129,10 @@ def number_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 def pretrain(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, config: BaseModelConfig, work: Path, world: World
 ) -> None:
-    """Train `model` in place on examples that are a function of (seed, step), checkpointing in `work`."""
+    """Train `model` in place on examples that are a function of (seed, step), checkpointing in `work`.
+
+    Processes share each step's examples and hold the whole model: it is small, and Muon needs whole matrices.
+    """
     policy = Policy(model).to(world.device)
     matrices, others = _optimizers(model, config)
     prompts = PromptBuilder(tokenizer)
@@ -135,10 +140,12 @@ def pretrain(
     weights_V[list(number_tokens(tokenizer).values())] = config.number_weight
     state = load_checkpoint(work, policy, (matrices, others)) or {"step": 0}
     progress = tqdm(range(state["step"], config.steps), initial=state["step"], total=config.steps,
-                    desc=f"pre-training {config.family}", mininterval=5.0)  # fmt: skip
+                    desc=f"pre-training {config.family}", mininterval=5.0, disable=not world.is_main)  # fmt: skip
     for step in progress:
-        rows = _rows(config, step, tokenizer, prompts)
+        examples = world.share(_examples(config, step))
+        rows = [_row(key, example, tokenizer, prompts) for key, example in enumerate(examples)]
         loss = supervised_gradient(policy, rows, TOKENS_PER_MICROBATCH, world, pad_id(tokenizer), weights_V)
+        world.sum_gradients(policy.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = _rate(config, step)
         for optimizer, full_rate in ((matrices, config.matrix_learning_rate), (others, config.learning_rate)):
@@ -162,22 +169,21 @@ def _optimizers(model: PreTrainedModel, config: BaseModelConfig) -> tuple[torch.
     )
 
 
-def _rows(config: BaseModelConfig, step: int, tokenizer: PreTrainedTokenizerFast, prompts: PromptBuilder) -> list[Row]:
+def _examples(config: BaseModelConfig, step: int) -> list[Example]:
     choose = random.Random(f"{config.seed}/{step}")
     corpus = config.skilled if step < config.skilled_share * config.steps else config.corpus
-    rows = []
-    for key in range(config.batch_size):
-        short = step < config.short_share * config.steps
-        longest = choose.choice(TIERS) if short else max(TIERS)
-        example = draw_example(corpus, choose, longest)
-        prompt = (
-            prompts.guided(example.question, example.strategy)
-            if example.strategy
-            else prompts.autonomous(example.question)
-        )
-        response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
-        rows.append(Row(tuple(prompt), (*response, end_id(tokenizer)), key))
-    return rows
+    short = step < config.short_share * config.steps
+    return [
+        draw_example(corpus, choose, choose.choice(TIERS) if short else max(TIERS)) for _ in range(config.batch_size)
+    ]
+
+
+def _row(key: int, example: Example, tokenizer: PreTrainedTokenizerFast, prompts: PromptBuilder) -> Row:
+    prompt = (
+        prompts.guided(example.question, example.strategy) if example.strategy else prompts.autonomous(example.question)
+    )
+    response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
+    return Row(tuple(prompt), (*response, end_id(tokenizer)), key)
 
 
 def _rate(config: BaseModelConfig, step: int) -> float:

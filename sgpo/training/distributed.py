@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,6 +46,16 @@ class World:
         """Each value's maximum over all processes."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum the gradients of parameters that every process holds whole, in place, in one collective."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
     def barrier(self) -> None:
         """Wait for every process."""
         if self.size > 1:
@@ -58,6 +68,11 @@ class World:
         tensor = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor, op=operation)
         return dict(zip(names, tensor.tolist(), strict=True))
+
+
+def is_main_process() -> bool:
+    """Whether this process is torchrun's first, or there is no torchrun; may be asked before the world is open."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -91,11 +106,10 @@ def shard_policy(policy: Policy, world: World) -> None:
         return
     mesh = init_device_mesh(world.device.type, (world.size,))
     layers = policy.model.get_decoder().get_submodule("layers")
-    for layer in layers.children():
-        fully_shard(layer, mesh=mesh)
-        layer.set_gradient_divide_factor(1.0)  # type: ignore[operator]
-    fully_shard(policy, mesh=mesh)
-    policy.set_gradient_divide_factor(1.0)  # type: ignore[attr-defined]
+    for module in (*layers.children(), policy):
+        sharded = fully_shard(module, mesh=mesh)
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)  # gloo has no premultiplied sum, which FSDP2 uses in float32
 
 
 def whole_weights(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -99,7 +99,7 @@ def test_several_training_processes_run_under_torchrun(monkeypatch: pytest.Monke
     launched = training_command(2, "train")
     assert launched[:3] == ["/other/python", "-m", "torch.distributed.run"]
     assert "--nproc-per-node=2" in launched
-    assert launched[-3:] == ["-m", "sgpo.cli", "train"]
+    assert launched[-4:] == ["-m", "--", "sgpo.cli", "train"]
 
 
 def _written_pid(path: Path) -> int:
