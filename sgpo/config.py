@@ -39,21 +39,55 @@ class SamplingConfig(Settings):
 
 
 class ObjectiveConfig(Settings):
-    """The loss of one step [SGPO Eqs. 1-7]; defaults are the paper's."""
+    """The loss of one step [SGPO Eqs. 1-7] and its alternatives; defaults are the paper's (docs/objectives.md)."""
 
-    clip_low: float = Field(default=0.2, ge=0.0, lt=1.0, description="eps_low of Eq. 1")
-    clip_high: float = Field(default=0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher)")
-    normalize_std: bool = Field(default=True, description="Divide advantages by the group's standard deviation")
-    normalization: Literal["sequence", "token"] = Field(default="sequence", description="Mean per response or token")
-    distillation: Literal["forward_kl", "none"] = Field(
-        default="forward_kl", description="forward_kl is SGPO; none is GRPO on autonomous rollouts alone"
+    grpo: bool = Field(
+        default=True, description="GRPO on the autonomous rollouts, Eq. 1; without it distillation alone"
     )
-    target: Literal["sum", "mean", "random"] = Field(default="sum", description="Reachable target choice, Eq. 4")
-    delta: float | None = Field(default=1.0, gt=0.0, description="KL above which a token is masked, Eq. 5")
-    weight: Literal["adaptive", "fixed"] = Field(default="adaptive", description="alpha by Eq. 6, or alpha_max always")
+    clip_low: float | None = Field(default=0.2, ge=0.0, le=1.0, description="eps_low of Eq. 1; null does not clip")
+    clip_high: float | None = Field(default=0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher); null: no clip")
+    normalize_std: bool = Field(default=True, description="Divide advantages by the group's standard deviation")
+    normalization: Literal["sequence", "token", "constant"] = Field(
+        default="sequence", description="Mean per response, per token, or by the constant sampling.max_new_tokens"
+    )
+    importance_cap: float | None = Field(
+        default=None, gt=0.0, description="Cap of the truncated importance sampling against the sampler; null: off"
+    )
+    entropy_coefficient: float = Field(default=0.0, ge=0.0, description="Entropy bonus on autonomous rollouts")
+    distillation: Literal["forward_kl", "reverse_kl", "sft", "none"] = Field(
+        default="forward_kl",
+        description="forward_kl is SGPO; sft imitates the guided target; none is GRPO on autonomous rollouts alone",
+    )
+    target: Literal["sum", "mean", "random", "all"] = Field(
+        default="sum", description="Reachable target choice, Eq. 4; all is the mean over every correct guided rollout"
+    )
+    delta: float | None = Field(default=1.0, gt=0.0, description="KL in nats above which a token is clipped, Eq. 5")
+    delta_end: float | None = Field(default=None, gt=0.0, description="Delta of the last step, reached linearly")
+    clipping: Literal["mask", "truncate"] = Field(
+        default="mask", description="Leave a token above delta out, or cap it"
+    )
+    weight: Literal["adaptive", "fixed", "group_advantage"] = Field(
+        default="adaptive", description="alpha by Eq. 6, alpha_max always, or the target's advantage in the group"
+    )
     alpha0: float = Field(default=0.5, ge=0.0, description="Scale of Eq. 6")
     gamma: float = Field(default=0.1, gt=0.0, description="Smoothing of Eq. 6")
     alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
+    expert: Literal["none", "luffy", "hpt"] = Field(
+        default="none", description="What a strong model's own response does: nothing (SGPO), LUFFY's or HPT's part"
+    )
+    expert_shaping: float = Field(default=0.1, gt=0.0, description="LUFFY's f(p) = p / (p + this)")
+    expert_coefficient: float = Field(default=1.0, ge=0.0, description="Weight of HPT's supervised loss")
+    expert_gate: int = Field(default=0, ge=0, description="HPT imitates where at most this many rollouts are correct")
+
+    @model_validator(mode="after")
+    def _delta_has_a_start(self) -> ObjectiveConfig:
+        if self.delta_end is not None and self.delta is None:
+            raise ValueError(f"delta_end is {self.delta_end} but delta is null (expected a delta to start from)")
+        if not self.grpo and self.distillation == "none" and self.expert == "none":
+            raise ValueError("grpo is false and distillation and expert are 'none' (expected at least one of them)")
+        if not self.grpo and self.expert == "luffy":
+            raise ValueError("grpo is false but expert is 'luffy', whose trace is one of the GRPO group's members")
+        return self
 
 
 class TrainingConfig(Settings):

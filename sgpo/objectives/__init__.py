@@ -1,32 +1,44 @@
 """The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; torch is all that is imported.
 
 How one step of Algorithm 1 uses them:
-`linear_token_logprobs` -> `group_advantages` -> `grpo_row_losses` (Eq. 1), `select_target` (Eq. 4),
+`linear_token_logprobs` -> `group_advantages` -> `grpo_row_losses` (Eq. 1), `target_shares` (Eq. 4),
 `linear_forward_kl` -> `clipped_kd_loss` (Eqs. 3, 5), `adaptive_weight` (Eq. 6), `sgpo_loss` (Eq. 7).
+docs/objectives.md goes through them equation by equation.
 
 Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems,
 B rows (responses), T positions of a row.
 """
 
 from sgpo.objectives.divergence import linear_forward_kl, linear_reverse_kl
-from sgpo.objectives.grpo import group_advantages, grpo_loss, grpo_row_losses
-from sgpo.objectives.kd import clipped_kd_loss
+from sgpo.objectives.grpo import Normalization, group_advantages, grpo_loss, grpo_row_losses, outer_denominator
+from sgpo.objectives.importance import truncated_importance
+from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
 from sgpo.objectives.logprobs import linear_token_logprobs
+from sgpo.objectives.luffy import luffy_expert_row_losses
 from sgpo.objectives.mismatch import sampler_mismatch_kl
-from sgpo.objectives.target import select_target
+from sgpo.objectives.supervised import supervised_row_losses
+from sgpo.objectives.target import select_target, target_shares
 from sgpo.objectives.total import sgpo_loss
-from sgpo.objectives.weight import adaptive_weight
+from sgpo.objectives.weight import adaptive_weight, group_advantage_weight
 
 __all__ = [
+    "Normalization",
     "adaptive_weight",
+    "annealed_delta",
     "clipped_kd_loss",
+    "group_advantage_weight",
     "group_advantages",
     "grpo_loss",
     "grpo_row_losses",
     "linear_forward_kl",
     "linear_reverse_kl",
     "linear_token_logprobs",
+    "luffy_expert_row_losses",
+    "outer_denominator",
     "sampler_mismatch_kl",
     "select_target",
     "sgpo_loss",
+    "supervised_row_losses",
+    "target_shares",
+    "truncated_importance",
 ]

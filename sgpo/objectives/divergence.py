@@ -82,7 +82,8 @@ class _LinearKL(torch.autograd.Function):
             logq_CV = log_softmax(student_ND[span], weight_VD, temperature)
             logp_CV = log_softmax(teacher_ND[span], weight_VD, temperature)
             first_CV, second_CV = (logq_CV, logp_CV) if reverse else (logp_CV, logq_CV)
-            kl_N[span] = (first_CV - second_CV).mul_(first_CV.exp()).sum(dim=-1)
+            # Rounding may take the KL of two equal distributions just below zero, where it never is.
+            kl_N[span] = (first_CV - second_CV).mul_(first_CV.exp()).sum(dim=-1).clamp_min_(0.0)
             kept_CV = (logq_CV, logp_CV) if len(spans) == 1 else (None, None)
         ctx.save_for_backward(student_ND, teacher_ND, weight_VD, kl_N, *kept_CV)
         ctx.temperature, ctx.spans, ctx.reverse = temperature, spans, reverse

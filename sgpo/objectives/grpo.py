@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 
 from sgpo.objectives.rows import response_mask
 
 STD_EPSILON = 1e-6
+Normalization = Literal["sequence", "token", "constant"]
 
 
 def group_advantages(rewards_G: torch.Tensor, normalize_std: bool = True) -> torch.Tensor:
@@ -38,28 +40,31 @@ def grpo_row_losses(
     old_logprobs_BT: torch.Tensor,
     advantages_B: torch.Tensor,
     mask_BT: torch.Tensor,
-    clip_low: float = 0.2,
-    clip_high: float = 0.28,
-    normalization: Literal["sequence", "token"] = "sequence",
+    clip_low: float | None = 0.2,
+    clip_high: float | None = 0.28,
+    normalization: Normalization = "sequence",
+    importance_BT: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """(loss_B, metrics): the inner sum of Eq. 1 for each response i [SGPO Eq. 1]
 
-    loss_i = -(1/|o_i|) sum_t min(rho_it A_i, clip(rho_it, 1 - clip_low, 1 + clip_high) A_i),
+    loss_i = -(1/|o_i|) sum_t w_it min(rho_it A_i, clip(rho_it, 1 - clip_low, 1 + clip_high) A_i),
     rho_it = exp(log pi_theta - log pi_old), over the |o_i| positions where the mask is 1.
 
-    "sequence" is as written; "token" leaves 1/|o_i| out, for a caller who divides by the tokens of the whole batch.
-    Either way the outer denominator is the caller's, and must be that of the whole batch, not of the micro-batch:
-    L_GRPO = sum_i loss_i / (P G1) for "sequence", over P problems. The gradient goes to `logprobs_BT` only;
-    B = 0 gives an empty loss.
+    A bound of None does not clip. w is 1, or `importance_BT` (see `truncated_importance`), a number without gradient.
+    "sequence" is as written; "token" and "constant" leave 1/|o_i| out, for a caller who divides by the tokens of the
+    whole batch, or by a constant length. Either way the outer denominator is the caller's (`outer_denominator`), and
+    must be that of the whole batch, not of the micro-batch. The gradient goes to `logprobs_BT` only; B = 0 gives an
+    empty loss.
 
     Metrics, to be added up over micro-batches and processes except the first: `ratio_max` (largest rho, 0 for no row),
     `clipped` (tokens whose clip binds, so that their gradient is 0) and `grpo_tokens`.
 
     Raises ValueError on mismatched shapes, a row without tokens, clip bounds out of range, an unknown normalization.
     """
-    if normalization not in ("sequence", "token"):
-        raise ValueError(f"normalization is '{normalization}' (expected 'sequence' or 'token')")
-    if not (0.0 <= clip_low <= 1.0 and clip_high >= 0.0):
+    if normalization not in get_args(Normalization):
+        raise ValueError(f"normalization is '{normalization}' (expected one of {', '.join(get_args(Normalization))})")
+    low, high = 1.0 - (1.0 if clip_low is None else clip_low), 1.0 + (math.inf if clip_high is None else clip_high)
+    if not (0.0 <= low <= 1.0 <= high):
         raise ValueError(f"clip bounds are {clip_low} and {clip_high} (expected 0 <= clip_low <= 1, 0 <= clip_high)")
     mask_BT, lengths_B = response_mask(mask_BT, logprobs=logprobs_BT, old_logprobs=old_logprobs_BT)
     if advantages_B.shape != mask_BT.shape[:1]:
@@ -68,8 +73,13 @@ def grpo_row_losses(
     # Padding may hold anything: it is taken out before exp, so that neither value nor gradient can be NaN there.
     ratio_BT = (logprobs_BT - old_logprobs_BT.detach()).masked_fill(~mask_BT, 0.0).exp()
     surrogate_BT = ratio_BT * advantages_B1
-    clipped_BT = ratio_BT.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages_B1
-    loss_B = -torch.minimum(surrogate_BT, clipped_BT).masked_fill(~mask_BT, 0.0).sum(dim=1)
+    clipped_BT = ratio_BT.clamp(low, high) * advantages_B1
+    loss_BT = -torch.minimum(surrogate_BT, clipped_BT)
+    if importance_BT is not None:
+        if importance_BT.shape != mask_BT.shape:
+            raise ValueError(f"importance has shape {tuple(importance_BT.shape)} (expected {tuple(mask_BT.shape)})")
+        loss_BT = loss_BT * importance_BT.detach()
+    loss_B = loss_BT.masked_fill(~mask_BT, 0.0).sum(dim=1)
     if normalization == "sequence":
         loss_B = loss_B / lengths_B
     with torch.no_grad():
@@ -81,23 +91,44 @@ def grpo_row_losses(
     return loss_B, metrics
 
 
+def outer_denominator(
+    normalization: Normalization, responses: float, tokens: float, constant_length: float | None = None
+) -> float:
+    """What the sum of `grpo_row_losses` over a whole batch is divided by; at least 1, so that nothing gives 0.
+
+    "sequence" [SGPO Eq. 1]: the responses, P G1; "token" (DAPO, veRL's token-mean): their tokens; "constant" (Dr. GRPO,
+    LUFFY): responses times `constant_length`, so that a long response weighs more than a short one.
+
+    Raises ValueError for "constant" without a positive length.
+    """
+    if normalization == "token":
+        return max(1.0, tokens)
+    if normalization == "sequence":
+        return max(1.0, responses)
+    if constant_length is None or not constant_length > 0:
+        raise ValueError(f"constant_length is {constant_length} (expected a positive number of tokens for 'constant')")
+    return max(1.0, responses) * constant_length
+
+
 def grpo_loss(
     logprobs_BT: torch.Tensor,
     old_logprobs_BT: torch.Tensor,
     advantages_B: torch.Tensor,
     mask_BT: torch.Tensor,
-    clip_low: float = 0.2,
-    clip_high: float = 0.28,
-    normalization: Literal["sequence", "token"] = "sequence",
+    clip_low: float | None = 0.2,
+    clip_high: float | None = 0.28,
+    normalization: Normalization = "sequence",
+    constant_length: float | None = None,
+    importance_BT: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """(loss, metrics): `grpo_row_losses` of a whole batch, its rows being groups of equal size [SGPO Eq. 1].
+    """(loss, metrics): `grpo_row_losses` of a whole batch over its `outer_denominator` [SGPO Eq. 1].
 
-    "sequence": L = (1/B) sum_i loss_i; "token": L = sum_i loss_i / sum_i |o_i|. B = 0 gives exactly 0.
-    Not for micro-batches: their denominators would differ. Metrics gain `clip_fraction` = clipped / grpo_tokens.
+    Its rows are groups of equal size. B = 0 gives exactly 0. Not for micro-batches: their denominators would differ.
+    Metrics gain `clip_fraction` = clipped / grpo_tokens.
     """
     loss_B, metrics = grpo_row_losses(
-        logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high, normalization
+        logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high, normalization, importance_BT
     )
     tokens = metrics["grpo_tokens"].clamp_min(1.0)
-    loss = loss_B.sum() / (max(1, loss_B.shape[0]) if normalization == "sequence" else tokens)
+    loss = loss_B.sum() / outer_denominator(normalization, loss_B.shape[0], float(tokens), constant_length)
     return loss, {**metrics, "clip_fraction": metrics["clipped"] / tokens}

@@ -43,3 +43,22 @@ def select_target(
     else:
         raise ValueError(f"how is '{how}' (expected 'sum', 'mean' or 'random')")
     return max(range(len(scores)), key=scores.__getitem__)
+
+
+def target_shares(
+    logprob_sums_C: torch.Tensor,
+    lengths_C: torch.Tensor,
+    how: Literal["sum", "mean", "random", "all"] = "sum",
+    generator: torch.Generator | None = None,
+) -> list[float]:
+    """Each candidate's share of the distillation loss, [C], summing to 1.
+
+    1 for the target that `select_target` chooses; for "all" 1/|C| each: no selection, the mean over C (an ablation).
+    """
+    count = logprob_sums_C.numel()
+    if how == "all" and count:
+        return [1.0 / count] * count
+    if how == "all":
+        raise ValueError("there is no candidate (expected at least 1 correct guided trajectory)")
+    chosen = select_target(logprob_sums_C, lengths_C, how, generator)
+    return [float(index == chosen) for index in range(count)]

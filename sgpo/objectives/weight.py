@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import torch
 
+from sgpo.objectives.grpo import group_advantages
+
 Rate = TypeVar("Rate", float, torch.Tensor)
 
 
@@ -34,6 +36,19 @@ def adaptive_weight(
     alpha = (alpha0 * (guide - auto + gamma) / (auto + gamma)).clamp(0.0, alpha_max)
     alpha = alpha.masked_fill(guide == 0.0, 0.0)
     return alpha if isinstance(pass_autonomous, torch.Tensor) else float(alpha)  # type: ignore[return-value]
+
+
+def group_advantage_weight(rewards_G: torch.Tensor, target_reward: float = 1.0, alpha_max: float = 0.8) -> float:
+    """clip((R(o+) - mean_G) / (std_G + 1e-6), 0, alpha_max) over G = {autonomous group, o+}, an ablation.
+
+    The advantage that o+ would have as one more member of the autonomous group, `rewards_G`; the same deviation as in
+    `group_advantages`. 0 when all rewards are equal. Raises ValueError for an empty group, rewards that are not finite,
+    or alpha_max < 0.
+    """
+    if not alpha_max >= 0.0:
+        raise ValueError(f"alpha_max is {alpha_max} (expected at least 0)")
+    whole_G = torch.cat([rewards_G.detach().to(torch.float64), torch.tensor([target_reward], dtype=torch.float64)])
+    return min(max(float(group_advantages(whole_G)[-1]), 0.0), alpha_max)
 
 
 def _is_float_tensor(value: float | torch.Tensor) -> bool:

@@ -18,13 +18,19 @@ from sgpo.rollouts.seeds import derive_seed
 
 @dataclass(frozen=True, slots=True)
 class ProblemSamples:
-    """Everything that was sampled for one problem in one step: both prompts (token ids) and both groups."""
+    """Everything that was sampled for one problem in one step: both prompts (token ids) and both groups.
+
+    `expert` is a strong model's own response as token ids, for the baselines that learn from it, and `expert_reward`
+    its reward.
+    """
 
     problem_id: str
     autonomous_prompt: tuple[int, ...]
     guided_prompt: tuple[int, ...]
     autonomous: tuple[Rollout, ...]
     guided: tuple[Rollout, ...]
+    expert: tuple[int, ...] = ()
+    expert_reward: float = 1.0
 
     def pass_rate(self, group: str) -> float:
         """Mean reward of "autonomous" or "guided"; zero for an empty group."""
@@ -51,7 +57,7 @@ class SamplingTimes:
 class Sampler:
     """Draws and verifies the two groups of each problem [SGPO section 3].
 
-    `strategies` maps problem ids to the strategy's text.
+    `strategies` maps problem ids to the strategy's text, `experts` to a strong model's verified response as token ids.
     """
 
     def __init__(
@@ -61,9 +67,10 @@ class Sampler:
         verifier: Verifier,
         strategies: Mapping[str, str],
         run_seed: int,
+        experts: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.engine, self.tokenizer, self.verifier = engine, tokenizer, verifier
-        self.strategies, self.run_seed = strategies, run_seed
+        self.strategies, self.run_seed, self.experts = strategies, run_seed, experts or {}
         self.prompts = PromptBuilder(tokenizer)
 
     def sample(
@@ -100,6 +107,7 @@ class Sampler:
                 guided_prompt=prompts[index].get("guided", ()),
                 autonomous=tuple(groups.get((index, "autonomous"), ())),
                 guided=tuple(groups.get((index, "guided"), ())),
+                expert=self.experts.get(problem.id, ()),
             )
             for index, problem in enumerate(problems)
         ]

@@ -107,16 +107,16 @@ class Trainer:
         minibatches = _split(samples, training.minibatches)
         prepared = [gradient.prepare(part, seed, step) for part in minibatches]
         if training.minibatches > 1:
-            for scored, _ in prepared:
-                gradient.remember_old_policy(scored)
-        for part, (scored, targets) in zip(minibatches, prepared, strict=True):
-            problems_in_part = int(self.world.sum({"problems": len(part)})["problems"])
-            part_sums = gradient.accumulate(part, scored, targets, max(1, problems_in_part))
+            for part in prepared:
+                gradient.remember_old_policy(part)
+        for part in prepared:
+            problems_in_part = int(self.world.sum({"problems": len(part.samples)})["problems"])
+            part_sums = gradient.accumulate(part, max(1, problems_in_part))
             norm = optimizer_step(self.policy, optimizer, rate, training.max_grad_norm)
             part_sums["grad_norm_max"] = norm if math.isfinite(norm) else 0.0
             part_sums["steps_skipped"] = (not math.isfinite(norm)) / self.world.size
-            part_sums["targets"] = len(targets)
-            part_sums["alpha"] = sum(target.alpha for target in targets)
+            part_sums["targets"] = len(part.targets)
+            part_sums["alpha"] = sum(target.alpha * target.share for target in part.targets)
             _merge(sums, part_sums)
         clock.lap("time/forward_backward")
         if self.world.is_main and step % training.log_rollouts_every == 0:

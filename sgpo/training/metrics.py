@@ -44,10 +44,13 @@ def step_metrics(
         "loss/total": total["loss"],
         "loss/grpo": total["grpo_loss"],
         "loss/distillation": total["kd_loss"],
+        "loss/expert": total["expert_loss"] if total["experts"] else None,
+        "expert/fraction": total["experts"] / problems if total["experts"] else None,
         "policy/entropy": _share(total, "entropy_sum", "grpo_tokens"),
         "policy/ratio_max": largest["ratio_max"],
         "policy/clip_fraction": _share(total, "clipped", "grpo_tokens"),
         "policy/sampler_mismatch_kl": _share(total, "mismatch_kl", "mismatch_tokens"),
+        "policy/importance_capped_fraction": _share(total, "importance_capped", "grpo_tokens"),
         "response/length_mean": _share(total, "response_tokens", "rollouts"),
         "response/truncated_fraction": _share(total, "truncated", "rollouts"),
         "optim/lr": learning_rate,
@@ -55,13 +58,15 @@ def step_metrics(
         "optim/steps_skipped": total["steps_skipped"],
         **{name: largest[name] for name in times},
         "throughput/tokens_per_second": total["response_tokens"] / max(seconds, 1e-9),
+        "throughput/padding_fraction": _share(total, "padding_tokens", "padded_tokens"),
     }
     return {name: value for name, value in metrics.items() if value is not None}
 
 
 SUMMED = (
     "loss", "grpo_loss", "kd_loss", "entropy_sum", "grpo_tokens", "clipped", "mismatch_kl", "mismatch_tokens",
-    "tokens", "tokens_masked", "kl_mass", "kl_mass_masked", "targets", "alpha", "steps_skipped",
+    "tokens", "tokens_masked", "kl_mass", "kl_mass_masked", "targets", "alpha", "steps_skipped", "expert_loss",
+    "experts", "importance_capped", "padded_tokens", "padding_tokens",
 )  # fmt: skip
 LARGEST = ("ratio_max", "grad_norm_max")
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from sgpo.objectives import linear_forward_kl, linear_token_logprobs
+from sgpo.objectives import linear_forward_kl, linear_reverse_kl, linear_token_logprobs
 from sgpo.training.batches import TokenBatch
 
 
@@ -25,14 +25,15 @@ class Policy(nn.Module):
     def forward(
         self,
         batch: TokenBatch,
-        want: Literal["logprobs", "hidden", "forward_kl"],
+        want: Literal["logprobs", "hidden", "forward_kl", "reverse_kl"],
         temperature: float = 1.0,
         guided_hidden_ND: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """One value per response token.
 
         "logprobs": (logprobs_BR, entropy_BR) of the full softmax at `temperature`; "hidden": (hidden_ND,);
-        "forward_kl": (kl_BR,) of Eq. 3 from the guided side, given by its hidden states, to this batch's context.
+        "forward_kl": (kl_BR,) of Eq. 3 from the guided side, given by its hidden states, to this batch's context;
+        "reverse_kl" the other way round.
         """
         hidden_ND = self._response_hidden(batch)
         projection = self.model.get_output_embeddings()
@@ -40,9 +41,10 @@ class Policy(nn.Module):
         weight_VD = projection.get_parameter("weight")
         if want == "hidden":
             return (hidden_ND,)
-        if want == "forward_kl":
+        if want in ("forward_kl", "reverse_kl"):
             assert guided_hidden_ND is not None
-            kl_N = linear_forward_kl(hidden_ND, guided_hidden_ND, weight_VD, temperature)
+            divergence = linear_forward_kl if want == "forward_kl" else linear_reverse_kl
+            kl_N = divergence(hidden_ND, guided_hidden_ND, weight_VD, temperature)
             return (batch.unflatten(kl_N),)
         logprobs_N, entropy_N = linear_token_logprobs(hidden_ND, weight_VD, batch.targets_N, temperature)
         return batch.unflatten(logprobs_N), batch.unflatten(entropy_N)

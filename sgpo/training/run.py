@@ -11,11 +11,12 @@ from transformers import PreTrainedTokenizerBase
 from sgpo.config import ConfigError, RunConfig, dump_config
 from sgpo.files import publish_file
 from sgpo.problems import Problem, Verifier, read_problems
+from sgpo.problems.table import read_table
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import export_model, load_model, pad_id
+from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
-from sgpo.strategies.schema import Strategy
+from sgpo.strategies.schema import Strategy, StrongResponse
 from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.loop import MetricsSink, Trainer
 from sgpo.training.policy import Policy
@@ -47,12 +48,13 @@ def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics
         engine, sync = _engine(policy, model_source, tokenizer, world)
         shard_policy(policy, world)
         texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
-        sampler = Sampler(engine, tokenizer, verifier, texts, config.seed)
+        experts = _experts(config, tokenizer)
+        sampler = Sampler(engine, tokenizer, verifier, texts, config.seed, experts)
         trainer = Trainer(
             config, policy, sampler, sync, world, metrics if world.is_main else None, run_folder,
             pad_id(tokenizer),
         )  # fmt: skip
-        trainer.train(_with_strategies(problems, strategies, config))
+        trainer.train(_usable(problems, strategies, experts, config))
         weights = whole_weights(policy.model)
         if world.is_main:
             export_model(policy.model, tokenizer, weights, run_folder / "model")
@@ -71,14 +73,42 @@ def _engine(
     return engine, GatheredWeights(policy, engine)
 
 
-def _with_strategies(problems: list[Problem], strategies: dict[str, Strategy], config: RunConfig) -> list[Problem]:
-    """Problems to train on; with distillation a problem without strategy has no guided group but still has GRPO."""
-    if config.training.objective.distillation != "none" and not any(p.id in strategies for p in problems):
+def _experts(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, ...]]:
+    """The strong model's verified responses as token ids, by problem, where LUFFY or HPT learns from them."""
+    if config.training.objective.expert == "none":
+        return {}
+    end = end_id(tokenizer)
+    return {
+        response.problem_id: (*tokenizer(response.text, add_special_tokens=False)["input_ids"], end)
+        for response in read_table(config.data / "responses.parquet", StrongResponse)
+    }
+
+
+def _usable(
+    problems: list[Problem],
+    strategies: dict[str, Strategy],
+    experts: dict[str, tuple[int, ...]],
+    config: RunConfig,
+) -> list[Problem]:
+    """Problems to train on; with distillation a problem without strategy has no guided group but still has GRPO.
+
+    A problem without a strong model's response is left out where the objective learns from one.
+    """
+    objective = config.training.objective
+    if objective.distillation != "none" and not any(problem.id in strategies for problem in problems):
         raise ConfigError(
             f"{config.data / 'strategies.parquet'}: no strategy for any of the {len(problems)} training problems "
             "(expected strategies of the same data version, or training.objective.distillation=none)"
         )
-    return problems
+    if objective.expert == "none":
+        return problems
+    answered = [problem for problem in problems if problem.id in experts]
+    if not answered:
+        raise ConfigError(
+            f"{config.data / 'responses.parquet'}: no response for any of the {len(problems)} training problems "
+            "(expected responses of the same data version, or training.objective.expert=none)"
+        )
+    return answered
 
 
 def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> None:

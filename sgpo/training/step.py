@@ -9,10 +9,20 @@ from dataclasses import dataclass
 import torch
 
 from sgpo.config import TrainingConfig
-from sgpo.objectives import clipped_kd_loss, group_advantages, grpo_row_losses, sampler_mismatch_kl
+from sgpo.objectives import (
+    annealed_delta,
+    clipped_kd_loss,
+    grpo_row_losses,
+    luffy_expert_row_losses,
+    outer_denominator,
+    sampler_mismatch_kl,
+    supervised_row_losses,
+    truncated_importance,
+)
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.rollouts.schema import Rollout
 from sgpo.rollouts.seeds import derive_seed
+from sgpo.training.advantages import Expert, OwnResponses, Scored, score_responses
 from sgpo.training.batches import Row, TokenBatch, make_batch, split_rows
 from sgpo.training.distillation import Target, choose_targets
 from sgpo.training.distributed import World, in_step
@@ -22,15 +32,14 @@ Sums = defaultdict[str, float]
 """Metrics to be added up over micro-batches and processes; names that end in _max are maxima."""
 
 
-@dataclass(slots=True)
-class Scored:
-    """An autonomous rollout that carries gradient: its row, advantage, and log-probabilities under the old policy."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything a mini-batch's gradient is taken of."""
 
-    row: Row
-    rollout: Rollout
-    advantage: float
-    weight: float
-    old_logprobs: torch.Tensor | None = None
+    samples: Sequence[ProblemSamples]
+    own: OwnResponses
+    targets: list[Target]
+    delta: float | None
 
 
 class SgpoGradient:
@@ -42,108 +51,134 @@ class SgpoGradient:
 
     def __init__(self, policy: Policy, config: TrainingConfig, world: World, pad_id: int) -> None:
         self.policy, self.config, self.world, self.pad_id = policy, config, world, pad_id
+        self.objective, self.temperature = config.objective, config.sampling.temperature
 
-    def prepare(self, samples: Sequence[ProblemSamples], run_seed: int, step: int) -> tuple[list[Scored], list[Target]]:
+    def prepare(self, samples: Sequence[ProblemSamples], run_seed: int, step: int) -> Prepared:
         """Advantages of the autonomous groups [Eq. 1], and targets and weights of the guided ones [Eqs. 2, 4, 6]."""
-        objective = self.config.objective
 
         def target_seed(problem_id: str) -> int:
             return derive_seed(run_seed, step, problem_id, "target", 0)
 
-        targets = choose_targets(samples, objective, lambda candidates: self._score(samples, candidates), target_seed)
-        scored: list[Scored] = []
-        for problem in samples:
-            rewards = torch.tensor([rollout.reward for rollout in problem.autonomous], dtype=torch.float64)
-            advantages = group_advantages(rewards, objective.normalize_std).tolist()
-            for rollout, advantage in zip(problem.autonomous, advantages, strict=True):
-                dropped = self.config.mask_truncated and rollout.finish_reason == "length"
-                # A zero advantage has zero gradient: such rows cost no forward and no backward.
-                if advantage != 0.0 and not dropped:
-                    row = Row(problem.autonomous_prompt, rollout.token_ids, len(scored))
-                    scored.append(Scored(row, rollout, advantage, 1.0 / len(problem.autonomous)))
-        return scored, targets
+        def score(candidates: list[tuple[int, Rollout]]) -> list[float]:
+            return self._score(samples, candidates)
 
-    def accumulate(
-        self, samples: Sequence[ProblemSamples], scored: Sequence[Scored], targets: Sequence[Target], problems: int
-    ) -> Sums:
+        targets = choose_targets(samples, self.objective, score, target_seed)
+        delta = annealed_delta(self.objective.delta, self.objective.delta_end, step, self.config.steps)
+        return Prepared(samples, score_responses(samples, self.config), targets, delta)
+
+    def accumulate(self, prepared: Prepared, problems: int) -> Sums:
         """Backward of L_GRPO + alpha L_KD over `problems` problems [Eq. 7]; returns sums of this process's metrics."""
         sums: Sums = defaultdict(float)
-        tokens = self._token_denominator(scored, problems)
-        for rows in self._microbatches([item.row for item in scored]):
-            self._autonomous(rows, scored, tokens, problems, sums)
-        guided_hidden = self._guided_hidden(samples, targets)
-        rows = [
-            Row(samples[target.problem].autonomous_prompt, target.rollout.token_ids, key)
-            for key, target in enumerate(targets)
-        ]
-        for batch_rows in self._microbatches(rows):
-            self._distill(batch_rows, targets, guided_hidden, problems, sums)
+        own = prepared.own
+        tokens = self.world.sum({"tokens": float(own.tokens)})["tokens"]
+        for rows in self._microbatches([item.row for item in own.scored], sums):
+            self._autonomous(rows, own.scored, tokens, problems, sums)
+        if self.objective.expert != "none":
+            for rows in self._microbatches([item.row for item in own.experts], sums):
+                self._imitate(rows, own.experts, tokens, problems, sums)
+        if self.objective.distillation != "none":
+            guided_hidden = self._guided_hidden(prepared, sums)
+            rows = [
+                Row(prepared.samples[target.problem].autonomous_prompt, target.rollout.token_ids, key)
+                for key, target in enumerate(prepared.targets)
+            ]
+            for batch_rows in self._microbatches(rows, sums):
+                self._distill(batch_rows, prepared, guided_hidden, problems, sums)
         return sums
 
-    def remember_old_policy(self, scored: Sequence[Scored]) -> None:
+    def remember_old_policy(self, prepared: Prepared) -> None:
         """Keep log pi_old of every rollout from the trainer's own forward, for several mini-batches per batch."""
+        scored = prepared.own.scored
         for rows, batch in self._forward_only([item.row for item in scored]):
-            logprobs_BR, _ = self.policy(batch, "logprobs", self.config.sampling.temperature)
+            logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
             for row, logprobs_R in zip(rows, logprobs_BR, strict=False):
                 scored[row.key].old_logprobs = logprobs_R[: len(row.response)]
 
     def _autonomous(self, rows: list[Row], scored: Sequence[Scored], tokens: float, problems: int, sums: Sums) -> None:
         batch = self._batch(rows)
-        logprobs_BR, entropy_BR = self.policy(batch, "logprobs", self.config.sampling.temperature)
+        logprobs_BR, entropy_BR = self.policy(batch, "logprobs", self.temperature)
         if not rows:
             (logprobs_BR.sum() * 0.0).backward()
             return
-        mine = [scored[row.key] for row in rows]
-        objective = self.config.objective
-        advantages_B = torch.tensor(
-            [item.advantage for item in mine], dtype=logprobs_BR.dtype, device=logprobs_BR.device
-        )
-        row_loss_B, metrics = grpo_row_losses(
-            logprobs_BR,
-            self._old_logprobs(mine, logprobs_BR),
-            advantages_B,
-            batch.mask_BR,
-            objective.clip_low,
-            objective.clip_high,
-            normalization=objective.normalization,
-        )
-        weights = [item.weight / problems if objective.normalization == "sequence" else 1.0 / tokens for item in mine]
-        loss = (row_loss_B * row_loss_B.new_tensor(weights)).sum()
-        loss.backward()
+        mine, objective = [scored[row.key] for row in rows], self.objective
+        old_BR = self._old_logprobs(mine, logprobs_BR)
         sampler_BR = batch.unflatten(
-            torch.tensor([value for item in mine for value in item.rollout.logprobs], device=logprobs_BR.device)
+            logprobs_BR.new_tensor([value for item in mine for value in item.rollout.logprobs])
         )
-        mismatch = sampler_mismatch_kl(logprobs_BR.detach(), sampler_BR.to(logprobs_BR.dtype), batch.mask_BR)
-        _add(sums, {"loss": loss, "grpo_loss": loss, "entropy_sum": entropy_BR.sum()}, metrics, mismatch)
+        importance_BR, capped = None, {}
+        if objective.importance_cap is not None:
+            importance_BR, capped = truncated_importance(old_BR, sampler_BR, batch.mask_BR, objective.importance_cap)
+        row_loss_B, metrics = grpo_row_losses(
+            logprobs_BR, old_BR, logprobs_BR.new_tensor([item.advantage for item in mine]), batch.mask_BR,
+            objective.clip_low, objective.clip_high, objective.normalization, importance_BR,
+        )  # fmt: skip
+        loss = (row_loss_B * row_loss_B.new_tensor(self._row_weights(mine, tokens, problems))).sum()
+        total = loss - objective.entropy_coefficient * entropy_BR.sum() / max(1.0, tokens)
+        total.backward()
+        mismatch = sampler_mismatch_kl(logprobs_BR.detach(), sampler_BR, batch.mask_BR)
+        _add(sums, {"loss": total, "grpo_loss": loss, "entropy_sum": entropy_BR.sum()}, metrics, mismatch, capped)
+
+    def _imitate(self, rows: list[Row], experts: Sequence[Expert], tokens: float, problems: int, sums: Sums) -> None:
+        """The strong model's own responses, for the baselines LUFFY and HPT."""
+        batch = self._batch(rows)
+        logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
+        if not rows:
+            (logprobs_BR.sum() * 0.0).backward()
+            return
+        mine = [experts[row.key] for row in rows]
+        if self.objective.expert == "luffy":
+            advantages_B = logprobs_BR.new_tensor([item.advantage for item in mine])
+            row_loss_B = luffy_expert_row_losses(
+                logprobs_BR, advantages_B, batch.mask_BR, self.objective.expert_shaping
+            )
+            if self.objective.normalization == "sequence":
+                row_loss_B = row_loss_B / batch.mask_BR.sum(dim=1)
+            loss = (row_loss_B * row_loss_B.new_tensor(self._row_weights(mine, tokens, problems))).sum()
+        else:
+            loss = (
+                self.objective.expert_coefficient * supervised_row_losses(logprobs_BR, batch.mask_BR).sum() / problems
+            )
+        loss.backward()
+        _add(sums, {"loss": loss, "expert_loss": loss})
+        sums["experts"] += len(rows)
+
+    def _row_weights(self, mine: Sequence[Scored] | Sequence[Expert], tokens: float, problems: int) -> list[float]:
+        """What each row's loss is multiplied by: over one whole batch these are the `outer_denominator`."""
+        objective, length = self.objective, self.config.sampling.max_new_tokens
+        if objective.normalization == "token":
+            return [1.0 / outer_denominator("token", 0.0, tokens)] * len(mine)
+        return [item.share / outer_denominator(objective.normalization, problems, tokens, length) for item in mine]
 
     def _distill(
-        self,
-        rows: list[Row],
-        targets: Sequence[Target],
-        guided_hidden: dict[int, torch.Tensor],
-        problems: int,
-        sums: Sums,
+        self, rows: list[Row], prepared: Prepared, guided_hidden: dict[int, torch.Tensor], problems: int, sums: Sums
     ) -> None:
         batch = self._batch(rows)
-        hidden_ND = torch.cat([guided_hidden[row.key] for row in rows]) if rows else None
-        if hidden_ND is None:
+        if not rows:
             (self.policy(batch, "logprobs")[0].sum() * 0.0).backward()
             return
-        (kl_BR,) = self.policy(batch, "forward_kl", self.config.sampling.temperature, hidden_ND)
-        row_loss_B, metrics = clipped_kd_loss(kl_BR, batch.mask_BR, self.config.objective.delta)
-        alpha_B = row_loss_B.new_tensor([targets[row.key].alpha for row in rows])
-        loss = (alpha_B * row_loss_B).sum() / problems
+        if self.objective.distillation == "sft":
+            logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
+            row_loss_B, metrics = supervised_row_losses(logprobs_BR, batch.mask_BR), {}
+        else:
+            hidden_ND = torch.cat([guided_hidden[row.key] for row in rows])
+            (kl_BR,) = self.policy(batch, self.objective.distillation, self.temperature, hidden_ND)
+            row_loss_B, metrics = clipped_kd_loss(kl_BR, batch.mask_BR, prepared.delta, self.objective.clipping)
+        mine = [prepared.targets[row.key] for row in rows]
+        weight_B = row_loss_B.new_tensor([target.alpha * target.share for target in mine])
+        loss = (weight_B * row_loss_B).sum() / problems
         loss.backward()
         _add(sums, {"loss": loss, "kd_loss": loss}, metrics)
 
-    def _guided_hidden(self, samples: Sequence[ProblemSamples], targets: Sequence[Target]) -> dict[int, torch.Tensor]:
+    def _guided_hidden(self, prepared: Prepared, sums: Sums) -> dict[int, torch.Tensor]:
         """Hidden states of each target with the strategy in context: the stop-gradient side of Eq. 3."""
+        if self.objective.distillation == "sft":
+            return {}
         rows = [
-            Row(samples[target.problem].guided_prompt, target.rollout.token_ids, key)
-            for key, target in enumerate(targets)
+            Row(prepared.samples[target.problem].guided_prompt, target.rollout.token_ids, key)
+            for key, target in enumerate(prepared.targets)
         ]
         hidden: dict[int, torch.Tensor] = {}
-        for batch_rows, batch in self._forward_only(rows):
+        for batch_rows, batch in self._forward_only(rows, sums):
             (hidden_ND,) = self.policy(batch, "hidden")
             spans = hidden_ND.split([len(row.response) for row in batch_rows]) if batch_rows else ()
             hidden.update({row.key: span for row, span in zip(batch_rows, spans, strict=True)})
@@ -156,29 +191,34 @@ class SgpoGradient:
         ]
         scores = [0.0] * len(rows)
         for batch_rows, batch in self._forward_only(rows):
-            logprobs_BR, _ = self.policy(batch, "logprobs", self.config.sampling.temperature)
+            logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
             for row, value in zip(batch_rows, logprobs_BR.double().sum(dim=1).tolist(), strict=False):
                 scores[row.key] = value
         return scores
 
-    def _forward_only(self, rows: list[Row]) -> Iterator[tuple[list[Row], TokenBatch]]:
-        for batch_rows in self._microbatches(rows):
+    def _forward_only(self, rows: list[Row], sums: Sums | None = None) -> Iterator[tuple[list[Row], TokenBatch]]:
+        for batch_rows in self._microbatches(rows, sums):
             with torch.no_grad():
                 yield batch_rows, self._batch(batch_rows)
 
-    def _microbatches(self, rows: list[Row]) -> Iterator[list[Row]]:
-        return in_step(split_rows(rows, self.config.tokens_per_microbatch), self.world)
+    def _microbatches(self, rows: list[Row], sums: Sums | None = None) -> Iterator[list[Row]]:
+        groups = split_rows(rows, self.config.tokens_per_microbatch)
+        if sums is not None:
+            sums["padded_tokens"] += sum(len(group) * len(group[0]) for group in groups)
+            sums["padding_tokens"] += sum(len(group[0]) - len(row) for group in groups for row in group)
+        return in_step(groups, self.world)
 
     def _batch(self, rows: list[Row]) -> TokenBatch:
+        longest = max(rows, key=len, default=None)
+        limit = getattr(self.policy.model.config, "max_position_embeddings", None)
+        if longest is not None and limit is not None and len(longest) > limit:
+            raise ValueError(
+                f"a prompt of {len(longest.prompt)} and a response of {len(longest.response)} tokens do not fit the "
+                f"model's {limit} positions, and are not cut (expected a smaller training.sampling.max_new_tokens or "
+                "shorter prompts)"
+            )
         placeholder = Row((self.pad_id,), (self.pad_id,), -1)
         return make_batch(rows or [placeholder], self.pad_id, self.world.device)
-
-    def _token_denominator(self, scored: Sequence[Scored], problems: int) -> float:
-        """Response tokens of all processes, for the "token" normalisation."""
-        if self.config.objective.normalization == "sequence":
-            return float(problems)
-        mine = float(sum(len(item.row.response) for item in scored))
-        return max(1.0, self.world.sum({"tokens": mine})["tokens"])
 
     @staticmethod
     def _old_logprobs(mine: Sequence[Scored], logprobs_BR: torch.Tensor) -> torch.Tensor:

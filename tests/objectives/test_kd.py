@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.objectives import clipped_kd_loss, linear_forward_kl
+from sgpo.objectives import annealed_delta, clipped_kd_loss, linear_forward_kl
 
 
 @st.composite
@@ -100,3 +100,48 @@ def test_an_empty_batch_contributes_exactly_zero():
 def test_inputs_that_do_not_fit_are_refused_by_name(kl, mask, delta, message):
     with pytest.raises(ValueError, match=message):
         clipped_kd_loss(kl, mask, delta)
+
+
+def test_truncate_counts_a_token_above_delta_as_delta_and_keeps_its_direction():
+    kl_BT = torch.tensor([[0.5, 4.0]], dtype=torch.float64, requires_grad=True)
+    loss_B, metrics = clipped_kd_loss(kl_BT, torch.ones(1, 2), delta=1.0, clipping="truncate")
+    assert loss_B.tolist() == [(0.5 + 1.0) / 2]
+    assert torch.autograd.grad(loss_B.sum(), kl_BT)[0].tolist() == [[0.5, 0.5 * 1.0 / 4.0]]
+    assert {name: value.item() for name, value in metrics.items()} == {
+        "tokens": 2.0, "tokens_masked": 1.0, "kl_mass": 4.5, "kl_mass_masked": 3.0,
+    }  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(batches(), st.sampled_from([0.3, 1.0]))
+def test_truncate_and_mask_differ_only_above_delta(batch, delta):
+    kl_BT, mask_BT = batch
+    gradients = {}
+    for clipping in ("mask", "truncate"):
+        loss_B, _ = clipped_kd_loss(kl_BT, mask_BT, delta, clipping)
+        gradients[clipping] = torch.autograd.grad(loss_B.sum(), kl_BT)[0]
+    above_BT = mask_BT & (kl_BT > delta)
+    assert torch.equal(gradients["mask"][~above_BT], gradients["truncate"][~above_BT])
+    assert (gradients["mask"][above_BT] == 0.0).all()
+    share_BT = (delta / kl_BT.detach()) / mask_BT.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(gradients["truncate"][above_BT], share_BT[above_BT], atol=1e-12, rtol=0)
+
+
+def test_truncated_loss_is_continuous_at_delta():
+    kl_BT = torch.tensor([[1.0 - 1e-9], [1.0 + 1e-9]], dtype=torch.float64)
+    below, above = clipped_kd_loss(kl_BT, torch.ones(2, 1), 1.0, "truncate")[0].tolist()
+    assert below == pytest.approx(above, abs=1e-8)
+
+
+def test_an_unknown_clipping_is_refused():
+    with pytest.raises(ValueError, match="clipping is 'cut'"):
+        clipped_kd_loss(torch.zeros(1, 1), torch.ones(1, 1), 1.0, "cut")  # type: ignore[arg-type]
+
+
+def test_delta_is_annealed_linearly_from_the_first_to_the_last_step():
+    assert [annealed_delta(1.0, 0.2, step, 5) for step in range(6)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
+    assert annealed_delta(1.0, None, 3, 5) == 1.0
+    assert annealed_delta(None, None, 3, 5) is None
+    assert annealed_delta(1.0, 0.5, 0, 1) == 1.0
+    with pytest.raises(ValueError, match="expected a delta to start from"):
+        annealed_delta(None, 0.5, 0, 5)

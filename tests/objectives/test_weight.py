@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from sgpo.objectives import adaptive_weight
+from sgpo.objectives import adaptive_weight, group_advantage_weight
 
 RATES = [0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0]
 
@@ -79,3 +79,28 @@ def test_no_gradient_passes_through_alpha():
 def test_rates_and_constants_out_of_range_are_refused(args, message):
     with pytest.raises(ValueError, match=message):
         adaptive_weight(*args)
+
+
+@pytest.mark.parametrize("passed", range(9))
+def test_group_advantage_weight_is_the_targets_advantage_among_the_autonomous_group(passed):
+    rewards = [1.0] * passed + [0.0] * (8 - passed)
+    whole = torch.tensor([*rewards, 1.0], dtype=torch.float64)
+    expected = (1.0 - whole.mean()) / (whole.std() + 1e-6)
+    weight = group_advantage_weight(torch.tensor(rewards), 1.0, alpha_max=100.0)
+    assert weight == pytest.approx(expected.item(), abs=1e-9)
+    assert group_advantage_weight(torch.tensor(rewards)) == pytest.approx(min(expected.item(), 0.8), abs=1e-9)
+
+
+def test_group_advantage_weight_is_never_negative():
+    assert group_advantage_weight(torch.ones(4), target_reward=0.0) == 0.0
+
+
+def test_group_advantage_weight_of_no_rollouts_is_zero_and_of_rewards_that_are_not_finite_refused():
+    assert group_advantage_weight(torch.zeros(0)) == 0.0
+    with pytest.raises(ValueError, match="not all finite"):
+        group_advantage_weight(torch.tensor([0.0, math.nan]))
+
+
+def test_group_advantage_weight_refuses_a_negative_cap():
+    with pytest.raises(ValueError, match="alpha_max is"):
+        group_advantage_weight(torch.ones(2), alpha_max=-1.0)

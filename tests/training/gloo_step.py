@@ -32,8 +32,7 @@ def main() -> None:
         optimizer = make_optimizer(policy, config)
         gradient = SgpoGradient(policy, config, world, tokenizer.pad_token_id)
         mine = world.share(sorted(samples, key=lambda problem: problem.problem_id))
-        scored, targets = gradient.prepare(mine, run_seed=0, step=0)
-        sums = gradient.accumulate(mine, scored, targets, len(samples))
+        sums = gradient.accumulate(gradient.prepare(mine, run_seed=0, step=0), len(samples))
         loss = world.sum({"loss": sums["loss"]})["loss"]
         optimizer_step(policy, optimizer, 1e-3, config.max_grad_norm)
         weights = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))

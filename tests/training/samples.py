@@ -45,6 +45,7 @@ def make_samples(problems: int, vocabulary: int = 200, seed: int = 0) -> list[Pr
                 tokens(20, 40),
                 tuple(rollout(name, "autonomous", reward) for reward in autonomous_rewards),
                 tuple(rollout(name, "guided", reward) for reward in guided_rewards),
+                expert=tokens(5, 25),
             )
         )
     return samples

@@ -1,0 +1,132 @@
+"""Eqs. 1-7 and their alternatives one token at a time, in float64, with nothing of sgpo.objectives."""
+
+from __future__ import annotations
+
+import torch
+
+from sgpo.config import TrainingConfig
+from sgpo.rollouts.groups import ProblemSamples
+from sgpo.training.policy import Policy
+
+
+def plain_loss(policy: Policy, samples: list[ProblemSamples], config: TrainingConfig, step: int = 0) -> torch.Tensor:
+    """The loss of one batch; "random" targets are left out, everything else of the configuration is there."""
+    plain = Plain(policy, config, step)
+    loss = torch.zeros((), dtype=torch.float64)
+    for problem in samples:
+        loss = loss + (plain.own(problem) + plain.distilled(problem)) / len(samples)
+    if plain.objective.normalization == "token":
+        loss = loss + plain.token_sum / plain.tokens
+    if plain.objective.entropy_coefficient:
+        loss = loss - plain.objective.entropy_coefficient * plain.entropy_sum / plain.tokens
+    return loss
+
+
+class Plain:
+    """Sums over one batch."""
+
+    def __init__(self, policy: Policy, config: TrainingConfig, step: int) -> None:
+        self.policy, self.config, self.objective, self.step = policy, config, config.objective, step
+        self.token_sum = torch.zeros((), dtype=torch.float64)
+        self.entropy_sum = torch.zeros((), dtype=torch.float64)
+        self.tokens = 0
+
+    def log_softmax(self, prompt, response) -> torch.Tensor:
+        logits = self.policy.model(input_ids=torch.tensor([[*prompt, *response]])).logits[0]
+        logits = logits / self.config.sampling.temperature
+        return torch.log_softmax(logits[len(prompt) - 1 : len(prompt) + len(response) - 1], dim=-1)
+
+    def sampled(self, prompt, response) -> torch.Tensor:
+        return self.log_softmax(prompt, response)[torch.arange(len(response)), torch.tensor(response)]
+
+    def own(self, problem: ProblemSamples) -> torch.Tensor:
+        objective, prompt = self.objective, problem.autonomous_prompt
+        loss = torch.zeros((), dtype=torch.float64)
+        rewards = [rollout.reward for rollout in problem.autonomous]
+        if objective.expert == "hpt" and sum(rewards) <= objective.expert_gate:
+            return -objective.expert_coefficient * self.sampled(prompt, problem.expert).mean()
+        if not objective.grpo:
+            return loss
+        members = [(rollout.token_ids, rollout) for rollout in problem.autonomous]
+        if objective.expert == "luffy":
+            members.append((problem.expert, None))
+            rewards.append(problem.expert_reward)
+        mean = sum(rewards) / len(rewards)
+        std = (sum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1)) ** 0.5
+        for (response, rollout), reward in zip(members, rewards, strict=True):
+            advantage = (reward - mean) / (std + 1e-6) if objective.normalize_std else reward - mean
+            logprobs = self.sampled(prompt, response)
+            self.tokens += len(response)
+            if rollout is None:
+                terms = -advantage * logprobs.exp() / (logprobs.exp() + objective.expert_shaping)
+            else:
+                terms = self.surrogate(logprobs, advantage)
+                if objective.importance_cap is not None:
+                    behaviour = torch.tensor(rollout.logprobs, dtype=torch.float64)
+                    terms = terms * (logprobs.detach() - behaviour).exp().clamp(max=objective.importance_cap)
+                whole = self.log_softmax(prompt, response)
+                self.entropy_sum = self.entropy_sum - (whole.exp() * whole).sum()
+            if objective.normalization == "token":
+                self.token_sum = self.token_sum + terms.sum()
+            elif objective.normalization == "constant":
+                loss = loss + terms.sum() / self.config.sampling.max_new_tokens / len(members)
+            else:
+                loss = loss + terms.mean() / len(members)
+        return loss
+
+    def surrogate(self, logprobs: torch.Tensor, advantage: float) -> torch.Tensor:
+        ratio, low, high = (logprobs - logprobs.detach()).exp(), self.objective.clip_low, self.objective.clip_high
+        clipped = ratio.clamp(0.0 if low is None else 1.0 - low, None if high is None else 1.0 + high)
+        return -torch.minimum(ratio * advantage, clipped * advantage)
+
+    def distilled(self, problem: ProblemSamples) -> torch.Tensor:
+        objective = self.objective
+        correct = [rollout.token_ids for rollout in problem.guided if rollout.reward == 1.0]
+        loss = torch.zeros((), dtype=torch.float64)
+        if objective.distillation == "none" or not correct:
+            return loss
+        reach = [self.sampled(problem.autonomous_prompt, response) for response in correct]
+        if objective.target == "all":
+            targets = correct
+        else:
+            scores = [value.sum().item() if objective.target == "sum" else value.mean().item() for value in reach]
+            targets = [correct[scores.index(max(scores))]]
+        for target in targets:
+            loss = loss + self.distance(problem, target) / len(targets)
+        return self.alpha(problem, len(correct)) * loss
+
+    def distance(self, problem: ProblemSamples, target) -> torch.Tensor:
+        objective = self.objective
+        if objective.distillation == "sft":
+            return -self.sampled(problem.autonomous_prompt, target).mean()
+        with torch.no_grad():
+            guided = self.log_softmax(problem.guided_prompt, target)
+        student = self.log_softmax(problem.autonomous_prompt, target)
+        if objective.distillation == "reverse_kl":
+            divergence = (student.exp() * (student - guided)).sum(dim=-1)
+        else:
+            divergence = (guided.exp() * (guided - student)).sum(dim=-1)
+        delta = objective.delta
+        if delta is not None and objective.delta_end is not None:
+            delta = delta + (objective.delta_end - delta) * self.step / (self.config.steps - 1)
+        total = torch.zeros((), dtype=torch.float64)
+        for value in divergence:
+            if delta is None or value.item() <= delta:
+                total = total + value
+            elif objective.clipping == "truncate":
+                total = total + value * (delta / value.item())
+        return total / len(target)
+
+    def alpha(self, problem: ProblemSamples, correct: int) -> float:
+        objective = self.objective
+        rewards = [rollout.reward for rollout in problem.autonomous]
+        p_auto, p_guide = sum(rewards) / len(rewards), correct / len(problem.guided)
+        if objective.weight == "fixed":
+            return objective.alpha_max
+        if objective.weight == "group_advantage":
+            whole = [*rewards, 1.0]
+            mean = sum(whole) / len(whole)
+            std = (sum((reward - mean) ** 2 for reward in whole) / (len(whole) - 1)) ** 0.5
+            return min(max((1.0 - mean) / (std + 1e-6), 0.0), objective.alpha_max)
+        alpha = objective.alpha0 * (p_guide - p_auto + objective.gamma) / (p_auto + objective.gamma)
+        return min(max(alpha, 0.0), objective.alpha_max)
