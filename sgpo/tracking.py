@@ -26,6 +26,7 @@ from sgpo.mlflow_mirror import NOT_METRICS, RUN_ID_FILE, MlflowMirror
 METRICS = (
     "reward/autonomous",
     "reward/guided",
+    "reward/equal_groups_fraction",
     "distill/alpha_mean",
     "distill/alpha_hist",
     "distill/kl_mean",
@@ -36,6 +37,7 @@ METRICS = (
     "policy/ratio_max",
     "policy/clip_fraction",
     "policy/sampler_mismatch_kl",
+    "policy/importance_capped_fraction",
     "response/length_mean",
     "response/truncated_fraction",
     "optim/lr",
@@ -45,6 +47,7 @@ METRICS = (
     "time/forward_backward",
     "time/weight_sync",
     "throughput/tokens_per_second",
+    "throughput/padding_fraction",
     "eval/average",
 )
 """Metrics of a run. Times are in seconds. `distill/alpha_hist` is a list of counts, in MLflow one metric per bin."""

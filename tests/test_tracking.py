@@ -64,7 +64,7 @@ def test_metric_names_are_those_of_the_design() -> None:
     if not design.exists():
         pytest.skip("the design is beside the repository, not in it")
     section = design.read_text(encoding="utf-8").split("## 6. Names on the metrics")[1]
-    assert set(section.split("`")[1::2]) - {"eval/<benchmark>/avg_at_k"} == set(METRICS)
+    assert set(section.split("`")[1::2]) - {"eval/<benchmark>/avg_at_k"} <= set(METRICS)
 
 
 @pytest.mark.parametrize("name", ["pass@1", "a//b", "/a", "", "step"])

@@ -16,6 +16,11 @@ from transformers import (
 
 from sgpo.files import publish_folder
 
+HEAD_EXTRAS = {
+    "final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "output_multiplier": 1.0,
+    "lm_head_multiplier": 1.0,
+}  # fmt: skip
+"""What some families do to their logits, by the configuration's key, and the value that does nothing."""
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
@@ -38,6 +43,7 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
     elif folder.is_absolute() or str(source).startswith((".", "data/", "runs/")):
         raise ModelFolderError(f"{source}: no such model folder")
     model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+    _check_head(model, source)
     tokenizer = _tokenizer(source)
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{source}: the tokenizer has no end token (expected eos_token in its configuration)")
@@ -61,6 +67,21 @@ def export_model(
     with publish_folder(folder) as aside:
         model.save_pretrained(aside, state_dict=weights)
         tokenizer.save_pretrained(aside)
+
+
+def _check_head(model: PreTrainedModel, source: str | Path) -> None:
+    """Log-probabilities are computed from hidden states and the projection's weight alone: refuse what does more."""
+    for key, neutral in HEAD_EXTRAS.items():
+        value = getattr(model.config.get_text_config(), key, None)
+        if value is not None and value != neutral:
+            raise ModelFolderError(
+                f"{source}: config.json has {key} {value}, and logits that are not hidden states times the projection "
+                "are not supported (expected a Llama- or Qwen-like output head)"
+            )
+    head = model.get_output_embeddings()
+    if head is None or getattr(head, "bias", None) is not None:
+        what = "no output projection" if head is None else "an output projection with a bias"
+        raise ModelFolderError(f"{source}: the model has {what} (expected a causal language model without one)")
 
 
 def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase:

@@ -53,11 +53,12 @@ def score_responses(samples: Sequence[ProblemSamples], config: TrainingConfig) -
     Raises ValueError when a problem has no expert response but `objective.expert` asks for one.
     """
     objective = config.objective
-    found = OwnResponses([], [], 0)
+    scored: list[Scored] = []
+    experts: list[Expert] = []
     tokens = 0
     for problem in samples:
         if objective.expert == "hpt" and sum(r.reward for r in problem.autonomous) <= objective.expert_gate:
-            found.experts.append(Expert(_expert_row(problem, len(found.experts)), None, 1.0))
+            experts.append(Expert(_expert_row(problem, len(experts)), None, 1.0))
             continue
         if not objective.grpo:
             continue
@@ -71,14 +72,14 @@ def score_responses(samples: Sequence[ProblemSamples], config: TrainingConfig) -
                 continue
             tokens += len(rollout.token_ids)
             if advantage != 0.0 or objective.entropy_coefficient:
-                row = Row(problem.autonomous_prompt, rollout.token_ids, len(found.scored))
-                found.scored.append(Scored(row, rollout, advantage, share))
+                row = Row(problem.autonomous_prompt, rollout.token_ids, len(scored))
+                scored.append(Scored(row, rollout, advantage, share))
         if objective.expert == "luffy":
-            row = _expert_row(problem, len(found.experts))
+            row = _expert_row(problem, len(experts))
             tokens += len(row.response)
             if advantages[-1] != 0.0:
-                found.experts.append(Expert(row, advantages[-1], share))
-    return OwnResponses(found.scored, found.experts, tokens)
+                experts.append(Expert(row, advantages[-1], share))
+    return OwnResponses(scored, experts, tokens)
 
 
 def _expert_row(problem: ProblemSamples, key: int) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from sgpo.problems import Problem
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
 from sgpo.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from sgpo.training.distributed import World
-from sgpo.training.metrics import progress_line, step_metrics
+from sgpo.training.metrics import alpha_bins, progress_line, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.order import items_of_step
 from sgpo.training.policy import Policy
@@ -30,8 +30,8 @@ DEAD_REWARD_STEPS = 5
 class MetricsSink(Protocol):
     """Where a step's metrics go; see sgpo.tracking."""
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Record the metrics of one step."""
+    def log(self, step: int, metrics: Mapping[str, float | Sequence[float]]) -> None:
+        """Record the metrics of one step; a sequence is a histogram's counts."""
         ...
 
     def resume_at(self, step: int) -> None:
@@ -70,7 +70,7 @@ class Trainer:
         begun, dead_steps = time.perf_counter(), 0
         for step in range(start, training.steps):
             chosen = items_of_step(problems, training.problems_per_step, self.config.seed, step)
-            metrics = self._step(gradient, optimizer, self.world.share(chosen), len(chosen), step)
+            metrics, histograms = self._step(gradient, optimizer, self.world.share(chosen), len(chosen), step)
             if self.world.is_main:
                 seconds_left = (time.perf_counter() - begun) / (step + 1 - start) * (training.steps - step - 1)
                 print(progress_line(step + 1, training.steps, metrics, seconds_left), flush=True)
@@ -80,7 +80,7 @@ class Trainer:
                     every = f"every reward was {rewards.pop():.0f} for {dead_steps} steps"
                     print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
             if self.metrics is not None:
-                self.metrics.log(step, metrics)
+                self.metrics.log(step, {**metrics, **histograms})
             if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
                 save_checkpoint(
                     self.folder / "checkpoints", self.policy, (optimizer,), {"step": step + 1, "config": digest},
@@ -90,8 +90,8 @@ class Trainer:
 
     def _step(
         self, gradient: SgpoGradient, optimizer, problems: list[Problem], problems_in_all: int, step: int
-    ) -> dict[str, float]:  # fmt: skip
-        """One sampled batch, and one optimiser step for each of its mini-batches."""
+    ) -> tuple[dict[str, float], dict[str, list[float]]]:  # fmt: skip
+        """One sampled batch, and one optimiser step for each of its mini-batches: its metrics and histograms."""
         training, seed = self.config.training, self.config.seed
         clock = Clock()
         self.sync.push()
@@ -116,7 +116,9 @@ class Trainer:
             part_sums["grad_norm_max"] = norm if math.isfinite(norm) else 0.0
             part_sums["steps_skipped"] = (not math.isfinite(norm)) / self.world.size
             part_sums["targets"] = len(part.targets)
-            part_sums["alpha"] = sum(target.alpha * target.share for target in part.targets)
+            part_sums["alpha"] = sum(part.alphas())
+            for place in alpha_bins(part.alphas(), training.objective.alpha_max):
+                part_sums[place] += 1.0
             _merge(sums, part_sums)
         clock.lap("time/forward_backward")
         if self.world.is_main and step % training.log_rollouts_every == 0:

@@ -15,8 +15,8 @@ def step_metrics(
     problems: int,
     learning_rate: float,
     times: dict[str, float],
-) -> dict[str, float]:
-    """Metrics of one step over all processes; shares with nothing to divide by are left out."""
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Metrics and histograms of one step over all processes; shares with nothing to divide by are left out."""
     rollouts = [rollout for problem in samples for rollout in (*problem.autonomous, *problem.guided)]
     autonomous = [rollout for problem in samples for rollout in problem.autonomous]
     guided = [rollout for problem in samples for rollout in problem.guided]
@@ -26,6 +26,7 @@ def step_metrics(
         "truncated": sum(rollout.finish_reason == "length" for rollout in rollouts),
         "autonomous": len(autonomous),
         "autonomous_reward": sum(rollout.reward for rollout in autonomous),
+        "equal_groups": sum(len({rollout.reward for rollout in problem.autonomous}) < 2 for problem in samples),
         "guided": len(guided),
         "guided_reward": sum(rollout.reward for rollout in guided),
         **{name: sums.get(name, 0.0) for name in SUMMED},
@@ -36,6 +37,7 @@ def step_metrics(
     metrics = {
         "reward/autonomous": _share(total, "autonomous_reward", "autonomous"),
         "reward/guided": _share(total, "guided_reward", "guided"),
+        "reward/equal_groups_fraction": total["equal_groups"] / problems,
         "distill/alpha_mean": total["alpha"] / problems,
         "distill/targets_fraction": total["targets"] / problems,
         "distill/kl_mean": _share(total, "kl_mass", "tokens"),
@@ -60,13 +62,25 @@ def step_metrics(
         "throughput/tokens_per_second": total["response_tokens"] / max(seconds, 1e-9),
         "throughput/padding_fraction": _share(total, "padding_tokens", "padded_tokens"),
     }
-    return {name: value for name, value in metrics.items() if value is not None}
+    histogram = [total[f"alpha_bin_{place}"] for place in range(ALPHA_BINS)]
+    return {name: value for name, value in metrics.items() if value is not None}, {"distill/alpha_hist": histogram}
+
+
+ALPHA_BINS = 8
+"""Bins of `distill/alpha_hist`, of equal width over [0, alpha_max]; the last one holds alpha_max itself."""
+
+
+def alpha_bins(alphas: Sequence[float], alpha_max: float) -> list[str]:
+    """The name of the sum that counts each problem's alpha."""
+    width = max(alpha_max, 1e-9) / ALPHA_BINS
+    return [f"alpha_bin_{min(int(alpha / width), ALPHA_BINS - 1)}" for alpha in alphas]
 
 
 SUMMED = (
     "loss", "grpo_loss", "kd_loss", "entropy_sum", "grpo_tokens", "clipped", "mismatch_kl", "mismatch_tokens",
     "tokens", "tokens_masked", "kl_mass", "kl_mass_masked", "targets", "alpha", "steps_skipped", "expert_loss",
     "experts", "importance_capped", "padded_tokens", "padding_tokens",
+    *(f"alpha_bin_{place}" for place in range(ALPHA_BINS)),
 )  # fmt: skip
 LARGEST = ("ratio_max", "grad_norm_max")
 

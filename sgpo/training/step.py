@@ -19,6 +19,7 @@ from sgpo.objectives import (
     supervised_row_losses,
     truncated_importance,
 )
+from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.rollouts.schema import Rollout
 from sgpo.rollouts.seeds import derive_seed
@@ -40,6 +41,11 @@ class Prepared:
     own: OwnResponses
     targets: list[Target]
     delta: float | None
+
+    def alphas(self) -> list[float]:
+        """The weight of each problem; 0 where nothing is distilled."""
+        alphas = {target.problem: target.alpha for target in self.targets}
+        return [alphas.get(index, 0.0) for index in range(len(self.samples))]
 
 
 class SgpoGradient:
@@ -212,7 +218,7 @@ class SgpoGradient:
         longest = max(rows, key=len, default=None)
         limit = getattr(self.policy.model.config, "max_position_embeddings", None)
         if longest is not None and limit is not None and len(longest) > limit:
-            raise ValueError(
+            raise PromptTooLongError(
                 f"a prompt of {len(longest.prompt)} and a response of {len(longest.response)} tokens do not fit the "
                 f"model's {limit} positions, and are not cut (expected a smaller training.sampling.max_new_tokens or "
                 "shorter prompts)"

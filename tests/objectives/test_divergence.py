@@ -153,3 +153,16 @@ def test_contexts_with_different_responses_are_refused(divergence):
         divergence(torch.zeros(3, 2), torch.zeros(3, 4), torch.zeros(5, 2))
     with pytest.raises(ValueError, match="temperature is -1"):
         divergence(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(5, 2), temperature=-1.0)
+
+
+@BOTH
+def test_divergence_is_never_negative_where_rounding_would_make_it_so(divergence):
+    generator = torch.Generator().manual_seed(0)
+    teacher_ND = torch.randn(200, 8, generator=generator)
+    student_ND = teacher_ND + 1e-5 * torch.randn(200, 8, generator=generator)
+    weight_VD = torch.randn(500, 8, generator=generator)
+    logp_NV, logq_NV = ((hidden @ weight_VD.T).log_softmax(dim=1) for hidden in (teacher_ND, student_ND))
+    assert (logp_NV.exp() * (logp_NV - logq_NV)).sum(dim=1).min() < 0.0  # as one would write it
+    kl_N = divergence(student_ND, teacher_ND, weight_VD)
+    assert kl_N.min() >= 0.0
+    assert kl_N.max() < 1e-6

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.objectives import group_advantages, grpo_loss, grpo_row_losses
+from sgpo.objectives import group_advantages, grpo_loss, grpo_row_losses, outer_denominator
 
 rewards_lists = st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=2, max_size=9)
 
@@ -228,3 +228,37 @@ def test_rewards_that_are_not_finite_are_refused(bad):
 def test_groups_without_rewards_or_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match="rewards have shape"):
         group_advantages(torch.zeros(shape))
+
+
+@settings(deadline=None, max_examples=30)
+@given(batches(), st.sampled_from([(None, None), (None, 0.28), (0.2, None)]))
+def test_a_bound_of_none_does_not_clip(batch, clip):
+    logprobs_BT, old_BT, advantages_B, mask_BT = batch
+    loss_B, metrics = grpo_row_losses(*batch, *clip)
+    low, high = 1.0 if clip[0] is None else clip[0], 1e9 if clip[1] is None else clip[1]
+    expected_B, gradients_BT, clipped = loop_losses(
+        logprobs_BT.detach(), old_BT, advantages_B, mask_BT, low, high, per_token=False
+    )
+    torch.testing.assert_close(loss_B, expected_B, rtol=0, atol=1e-9)
+    gradient_BT = torch.autograd.grad(loss_B.sum(), logprobs_BT)[0]
+    torch.testing.assert_close(gradient_BT, gradients_BT.detach(), rtol=0, atol=1e-7)
+    assert metrics["clipped"].item() == clipped
+
+
+@settings(deadline=None, max_examples=30)
+@given(batches(), st.integers(1, 50))
+def test_constant_length_divides_the_sum_over_tokens_by_one_length_for_all(batch, length):
+    loss, _ = grpo_loss(*batch, normalization="constant", constant_length=length)
+    loss_B, _, _ = loop_losses(batch[0].detach(), *batch[1:], 0.2, 0.28, per_token=True)
+    assert loss.item() == pytest.approx(loss_B.sum().item() / (len(loss_B) * length), abs=1e-9)
+
+
+@pytest.mark.parametrize("length", [None, 0.0, -3.0, math.nan])
+def test_a_constant_length_that_is_no_length_is_refused(length):
+    with pytest.raises(ValueError, match="constant_length is"):
+        outer_denominator("constant", 4.0, 20.0, length)
+
+
+def test_the_outer_denominator_of_nothing_is_one():
+    assert outer_denominator("sequence", 0.0, 0.0) == outer_denominator("token", 0.0, 0.0) == 1.0
+    assert outer_denominator("constant", 0.0, 0.0, 7.0) == 7.0

@@ -37,6 +37,12 @@ def test_the_weights_multiply_the_loss_of_each_token_and_carry_no_gradient():
     assert none is None
 
 
+def test_weights_that_somebody_made_with_a_gradient_get_none():
+    weights = MASK.double().requires_grad_()
+    loss, _ = grpo_row_losses(OLD.nan_to_num(0.0), OLD.nan_to_num(0.0), torch.ones(2), MASK, importance_BT=weights)
+    assert not loss.requires_grad
+
+
 @pytest.mark.parametrize("cap", [0.0, -1.0, math.nan])
 def test_a_cap_that_is_not_positive_is_refused(cap):
     with pytest.raises(ValueError, match="cap is"):

@@ -1,4 +1,7 @@
-"""Run by test_step.py under torchrun: one optimiser step on a fixed batch, sharded over the processes."""
+"""Run by test_step.py under torchrun: one optimiser step on a fixed batch, sharded over the processes.
+
+Arguments: the output file, and the name of one of test_step.py's alternatives.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 sys.path.insert(0, str(Path(__file__).parent))
 
 from samples import make_samples
-from test_step import tiny_policy
+from test_step import ALTERNATIVES, tiny_policy
 
-from sgpo.config import TrainingConfig
+from sgpo.config import ObjectiveConfig, TrainingConfig
 from sgpo.problems.testbed.corpus import CorpusConfig
 from sgpo.training.base_model import testbed_tokenizer
 from sgpo.training.distributed import open_world, shard_policy
@@ -24,7 +27,7 @@ from sgpo.training.step import SgpoGradient
 def main() -> None:
     tokenizer = testbed_tokenizer(CorpusConfig())
     samples = make_samples(7)
-    config = TrainingConfig()
+    config = TrainingConfig(steps=10, objective=ObjectiveConfig(**ALTERNATIVES[sys.argv[2]]))
     with open_world() as world:
         policy = tiny_policy(tokenizer)
         before = {name: value.clone() for name, value in policy.state_dict().items()}

@@ -168,3 +168,48 @@ def test_the_tokenizer_is_the_one_in_the_folder(model_folder, tokenizer):
     ids = loaded(text, add_special_tokens=False)["input_ids"]
     assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
     assert loaded.decode(ids) == text
+
+
+def test_a_gradient_that_is_not_finite_skips_the_step_and_is_counted(tmp_path, model_folder, data_folder, monkeypatch):
+    real = Policy.forward
+
+    def broken(self, batch, want, *arguments, **settings):
+        result = real(self, batch, want, *arguments, **settings)
+        return (result[0] * float("nan"), *result[1:]) if want == "forward_kl" else result
+
+    monkeypatch.setattr(Policy, "forward", broken)
+    recorder = Recorder()
+    weights = run(tmp_path, load_config(None, SMALL), model_folder, data_folder, recorder)
+    start, _ = load_model(model_folder)
+    skipped = [row["optim/steps_skipped"] for row in recorder.rows.values()]
+    assert sum(skipped) >= 2
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    if all(skipped):
+        assert torch.equal(weights["model.model.norm.weight"], start.get_decoder().norm.weight)
+
+
+@pytest.mark.parametrize("size", ["training.autonomous_rollouts=1", "training.guided_rollouts=1"])
+def test_a_group_of_one_trains_without_a_gradient_of_its_own(tmp_path, model_folder, data_folder, size):
+    recorder = Recorder()
+    weights = run(tmp_path, load_config(None, [*SMALL, size]), model_folder, data_folder, recorder)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    if size.startswith("training.autonomous"):
+        assert all(row["reward/equal_groups_fraction"] == 1.0 for row in recorder.rows.values())
+        assert all(row["loss/grpo"] == 0.0 for row in recorder.rows.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("final_logit_softcapping", 30.0), ("logits_scaling", 8.0), ("lm_head_multiplier", 0.5)]
+)
+def test_a_model_that_does_more_to_its_logits_is_refused(tmp_path, model_folder, key, value):
+    import json
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, key: value}), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=rf"config.json has {key} {value}"):
+        load_model(folder)
+    (folder / "config.json").write_text(json.dumps({**config, "logits_scaling": 1.0}), encoding="utf-8")
+    load_model(folder)

@@ -146,14 +146,15 @@ def test_without_distillation_only_the_autonomous_group_counts(tokenizer):
     assert "kd_loss" not in sums
 
 
-def test_two_gloo_processes_give_the_loss_and_the_update_of_one(tmp_path):
+@pytest.mark.parametrize("alternative", ["the paper's", "LUFFY", "HPT, higher gate"])
+def test_two_gloo_processes_give_the_loss_and_the_update_of_one(tmp_path, alternative):
     script = Path(__file__).parent / "gloo_step.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     results = []
     for processes in (1, 2):
         output = tmp_path / f"{processes}.pt"
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *launcher, str(script), str(output)]
+        command = [sys.executable, *launcher, str(script), str(output), alternative]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-2000:]
         results.append(torch.load(output, weights_only=True))
