@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sgpo.config import load_config
 from sgpo.evaluation.comparison import Comparison
-from sgpo.evaluation.report import compare_files, evaluate_model
+from sgpo.evaluation.evaluate import evaluate_model
+from sgpo.evaluation.report import compare_files
 from sgpo.report import read_metrics
 
 RECIPE = "configs/testbed.yaml"

@@ -17,11 +17,11 @@ from sgpo.config import ConfigError, RunConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.evaluation.scores import EvaluationError
 from sgpo.files import write_json
+from sgpo.params import load_params
 from sgpo.registry.models import ModelFolderError, register_model_folder
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
 from sgpo.report import Summary, describe
-from sgpo.stages import load_params
 
 
 def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:

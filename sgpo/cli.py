@@ -33,48 +33,54 @@ PARAMS, DATA, WORK = Path("params.yaml"), Path("data"), Path(".sgpo/work")
 def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
     """Draw the testbed's problems."""
     from sgpo import stages
+    from sgpo.params import load_params
 
-    stages.build_world(stages.load_params(params), data)
+    stages.build_world(load_params(params), data)
 
 
 @world_app.command("base-model")
 def world_base_model(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
     """Pre-train the testbed's base model."""
     from sgpo import stages
+    from sgpo.params import load_params
 
-    stages.build_base(stages.load_params(params), data, work / "base_model")
+    stages.build_base(load_params(params), data, work / "base_model")
 
 
 @strategies_app.command("respond")
 def strategies_respond(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
     """Ask the strong model to answer every training problem."""
     from sgpo import stages
+    from sgpo.params import load_params
 
-    stages.respond(stages.load_params(params), data, work)
+    stages.respond(load_params(params), data, work)
 
 
 @strategies_app.command("extract")
 def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
     """Extract one strategy from every verified response."""
     from sgpo import stages
+    from sgpo.params import load_params
 
-    stages.extract(stages.load_params(params), data, work)
+    stages.extract(load_params(params), data, work)
 
 
 @app.command()
 def probe(model: Model, params: Params = PARAMS, data: Data = DATA) -> None:
     """Measure what the strategies are worth to a model."""
     from sgpo import stages
+    from sgpo.params import load_params
 
-    stages.probe(stages.load_params(params), data, Path(model))
+    stages.probe(load_params(params), data, Path(model))
 
 
 @app.command()
 def split(params: Params = PARAMS, data: Data = DATA) -> None:
     """Make the training splits."""
     from sgpo import stages
+    from sgpo.params import load_params
 
-    stages.split(stages.load_params(params), data)
+    stages.split(load_params(params), data)
 
 
 @app.command()
@@ -100,7 +106,8 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out problems."""
     from sgpo.config import load_config
-    from sgpo.evaluation.report import describe_scores, evaluate_model
+    from sgpo.evaluation.evaluate import evaluate_model
+    from sgpo.evaluation.report import describe_scores
 
     settings = load_config(config, overrides or ())
     print(describe_scores(evaluate_model(settings, Path(model), output, problems)))

@@ -10,16 +10,14 @@ import statistics
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import Field
-
-from sgpo.config import ConfigError, SamplingConfig, Settings, parse_settings
+from sgpo.config import ConfigError, SamplingConfig, Settings
 from sgpo.evaluation.measure import draw
 from sgpo.files import write_json
+from sgpo.params import PipelineParams
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
 from sgpo.problems.table import read_table, write_table
 from sgpo.problems.testbed.strong_model import ScriptedStrongModel
-from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.problems.testbed.world import build_split
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.schema import Rollout
@@ -29,36 +27,8 @@ from sgpo.strategies.extraction import extract_all
 from sgpo.strategies.refusals import write_refusals
 from sgpo.strategies.responses import respond_all
 from sgpo.strategies.schema import StrongResponse
-from sgpo.strategies.settings import StrategyConfig
-from sgpo.training.base_model import BaseModelConfig, build_base_model
+from sgpo.training.base_model import build_base_model
 from sgpo.training.distributed import open_world
-
-
-class ProbeConfig(Settings):
-    """How the champion is probed with and without strategies, before training."""
-
-    seed: int = Field(default=0, ge=0)
-    problems: int = Field(default=120, ge=1, description="Training problems that are probed, the first ones")
-    autonomous_rollouts: int = Field(default=4, ge=1)
-    guided_rollouts: int = Field(default=4, ge=1)
-    sampling: SamplingConfig = SamplingConfig()
-
-
-class SplitConfig(Settings):
-    """Which problems are trained on."""
-
-    warmup_fraction: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up")
-    drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
-
-
-class PipelineParams(Settings):
-    """params.yaml: the settings of the data stages."""
-
-    world: WorldConfig = WorldConfig()
-    base_model: BaseModelConfig = BaseModelConfig()
-    strategies: StrategyConfig = StrategyConfig()
-    probe: ProbeConfig = ProbeConfig()
-    splits: SplitConfig = SplitConfig()
 
 
 class ProbedProblem(Settings):
@@ -68,17 +38,6 @@ class ProbedProblem(Settings):
     autonomous: float
     guided: float
     lift: float
-
-
-def load_params(path: Path) -> PipelineParams:
-    """params.yaml as typed settings; ConfigError names file and key."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file (expected the parameters of the data stages)") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return parse_settings(PipelineParams, tree or {}, str(path))
 
 
 def build_world(params: PipelineParams, data: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_strategy_that_states_the_answer_is_refused(sgpo, workplace):
 
 def test_the_recipes_are_valid_and_the_world_is_made_by_one_command(sgpo, workplace):
     from sgpo.config import dump_config, load_config
-    from sgpo.stages import load_params
+    from sgpo.params import load_params
 
     repository = Path(__file__).parent.parent
     recipes = sorted((repository / "configs").glob("*.yaml"))

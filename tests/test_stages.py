@@ -10,8 +10,9 @@ import torch
 
 from sgpo import stages
 from sgpo.config import load_config
-from sgpo.evaluation.measure import read_outcomes
-from sgpo.evaluation.report import compare_files, describe_comparison, describe_scores, evaluate_model
+from sgpo.evaluation.evaluate import evaluate_model
+from sgpo.evaluation.outcomes import read_outcomes
+from sgpo.evaluation.report import compare_files, describe_comparison, describe_scores
 from sgpo.problems import read_problems
 from sgpo.problems.table import read_table
 from sgpo.rollouts.model_folder import load_model
@@ -78,8 +79,9 @@ def test_the_data_stages_are_functions_of_their_settings(made, params, tmp_path)
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_an_interrupted_base_model_goes_on_to_the_same_weights(tmp_path, monkeypatch, family):
     from sgpo.training import base_model
+    from sgpo.training.base_model_config import BaseModelConfig
 
-    config = base_model.BaseModelConfig(family=family, steps=3, hidden_size=32, layers=1, batch_size=2)
+    config = BaseModelConfig(family=family, steps=3, hidden_size=32, layers=1, batch_size=2)
     world = World(0, 1, torch.device("cpu"))
     monkeypatch.setattr(base_model, "CHECKPOINT_EVERY", 1)
     base_model.build_base_model(config, tmp_path / "whole", tmp_path / "work-whole", world)
@@ -105,7 +107,7 @@ def test_an_interrupted_base_model_goes_on_to_the_same_weights(tmp_path, monkeyp
 
 
 def test_an_evaluation_is_not_repeated_unless_something_changed(made, tmp_path, monkeypatch):
-    from sgpo.evaluation import report
+    from sgpo.evaluation import evaluate
 
     config = load_config(None, [f"data={made}", "evaluation.k=2", "evaluation.sampling.max_new_tokens=4"])
     model, output = made / "base" / "qwen2", tmp_path / "base.jsonl"
@@ -115,7 +117,7 @@ def test_an_evaluation_is_not_repeated_unless_something_changed(made, tmp_path, 
     outcomes = read_outcomes(output)
     assert outcomes is not None
     assert [len(outcome.rewards) for outcome in outcomes] == [2] * 8
-    monkeypatch.setattr(report, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(evaluate, "measure", lambda *_: pytest.fail("measured again"))
     assert evaluate_model(config, model, output) == scores
     changed = load_config(None, [f"data={made}", "evaluation.k=1", "evaluation.sampling.max_new_tokens=4"])
     with pytest.raises(pytest.fail.Exception):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from sgpo.config import SamplingConfig
 from sgpo.evaluation.scores import Outcome
-from sgpo.files import publish_file
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
 
@@ -48,23 +45,3 @@ def tier_of(problem: Problem) -> str:
     if problem.difficulty is not None:
         return f"tier {problem.difficulty}"
     return problem.source or "all"
-
-
-def write_outcomes(outcomes: Sequence[Outcome], path: Path, about: Mapping[str, str]) -> None:
-    """Outcomes as JSONL; the first line says what was measured, so that a re-run can tell whether it still holds."""
-    with publish_file(path) as aside, aside.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps({"about": dict(about)}) + "\n")
-        for outcome in outcomes:
-            row = {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
-            stream.write(json.dumps(row) + "\n")
-
-
-def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Outcome] | None:
-    """Outcomes from `path`; None when there is no such file, or it is about something else than `about`."""
-    if not path.is_file():
-        return None
-    first, *rows = path.read_text(encoding="utf-8").splitlines()
-    if about is not None and json.loads(first)["about"] != dict(about):
-        return None
-    parsed = [json.loads(row) for row in rows]
-    return [Outcome(row["problem_id"], row["tier"], tuple(row["rewards"])) for row in parsed]

@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 from tqdm import tqdm
 from transformers import (
     LlamaConfig,
@@ -22,13 +20,13 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from sgpo.config import Settings
 from sgpo.files import publish_folder
 from sgpo.problems.testbed.corpus import CorpusConfig, Example, draw_example
 from sgpo.problems.testbed.tokenizer import build_tokenizer
 from sgpo.problems.testbed.world import TIERS
 from sgpo.rollouts.model_folder import end_id, pad_id
 from sgpo.rollouts.prompts import GUIDED_TEMPLATE, SYSTEM_PROMPT, PromptBuilder
+from sgpo.training.base_model_config import BaseModelConfig
 from sgpo.training.batches import Row
 from sgpo.training.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.distributed import World
@@ -39,29 +37,6 @@ VOCABULARY_EXAMPLES = 4000
 TOKENS_PER_MICROBATCH = 1024
 CHECKPOINT_EVERY = 250
 NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
-
-
-class BaseModelConfig(Settings):
-    """Architecture and pre-training of a testbed base model.
-
-    It first learns to choose rightly and then, for the rest of the steps, from examples that mostly do not: what it
-    knows about choosing is still in it, and hardly shows.
-    """
-
-    family: Literal["qwen2", "llama"] = Field(default="qwen2", description="Architecture")
-    seed: int = Field(default=0, ge=0)
-    hidden_size: int = Field(default=96, ge=32, multiple_of=32)
-    layers: int = Field(default=3, ge=1, le=48)
-    steps: int = Field(default=1200, ge=1, description="Pre-training steps")
-    batch_size: int = Field(default=16, ge=1, description="Examples per step")
-    learning_rate: float = Field(default=2e-3, gt=0.0, description="AdamW, for embeddings and norms")
-    matrix_learning_rate: float = Field(default=0.02, gt=0.0, description="Muon, for the layers' matrices")
-    number_weight: float = Field(default=4.0, gt=0.0, description="Loss weight of number tokens")
-    short_share: float = Field(default=0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
-    skilled_share: float = Field(default=0.6, ge=0.0, le=1.0, description="Share of the steps on the `skilled` mixture")
-    decay_share: float = Field(default=0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")
-    skilled: CorpusConfig = CorpusConfig(guided=0.5, told_wrong=0.25, chosen_right=1.0)
-    corpus: CorpusConfig = CorpusConfig()
 
 
 def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: World) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -53,11 +55,20 @@ def parse(arguments: list[str]) -> tuple[str, ...]:
     return tuple(path)
 
 
+def sgpo_arguments(stage: str) -> list[str]:
+    """What follows `sgpo` in the stage's command, which may run in several processes."""
+    words = shlex.split(STAGES[stage]["cmd"])
+    if words[0] == "torchrun":
+        words = words[words.index("-m") :]
+        assert words[:2] == ["-m", "sgpo.cli"]
+        return words[2:]
+    assert words[0] == "sgpo"
+    return words[1:]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_is_one_sgpo_command(stage: str) -> None:
-    program, *arguments = shlex.split(STAGES[stage]["cmd"])
-    assert program == "sgpo"
-    parse(arguments)
+    parse(sgpo_arguments(stage))
 
 
 def test_the_parse_of_these_tests_refuses_what_is_no_command() -> None:
@@ -72,7 +83,7 @@ def test_stages_that_flows_make_exist() -> None:
 
 
 def test_flows_and_stages_train_and_evaluate_by_the_same_commands() -> None:
-    stage_commands = {parse(shlex.split(stage["cmd"])[1:])[0] for stage in STAGES.values()}
+    stage_commands = {parse(sgpo_arguments(stage))[0] for stage in STAGES}
     flow_commands = {call[0] for name in ("sgpo_command", "training_command") for call in calls(name) if call}
     assert flow_commands == {"train", "evaluate"}
     assert flow_commands <= stage_commands
@@ -178,3 +189,13 @@ def _flow(name: str) -> Flow[..., Any]:
 
 def _path(out: str | dict[str, Any]) -> str:
     return out if isinstance(out, str) else next(iter(out))
+
+
+def test_flows_do_not_import_torch():
+    """Orchestration starts in seconds, and trains in another process, perhaps of another environment."""
+    code = (
+        "import sys, flows.demonstration, flows.retrain, flows.train\n"
+        "sys.exit(' '.join(name for name in ('torch', 'transformers', 'math_verify') if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -13,7 +13,8 @@ from sgpo.problems.testbed.stories import read
 from sgpo.problems.testbed.strategies import describe
 from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.strategies.schema import CRITERIA, Strategy
-from sgpo.training.base_model import BaseModelConfig, new_model, testbed_tokenizer
+from sgpo.training.base_model import new_model, testbed_tokenizer
+from sgpo.training.base_model_config import BaseModelConfig
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from samples import make_samples
 
 from sgpo.config import ObjectiveConfig, TrainingConfig
 from sgpo.rollouts.groups import ProblemSamples
-from sgpo.training.base_model import BaseModelConfig, new_model
+from sgpo.training.base_model import new_model
+from sgpo.training.base_model_config import BaseModelConfig
 from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
 from sgpo.training.step import SgpoGradient

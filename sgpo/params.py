@@ -1,0 +1,51 @@
+"""params.yaml: the settings of the data stages; no torch, so that flows may import it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from sgpo.config import ConfigError, SamplingConfig, Settings, parse_settings
+from sgpo.problems.testbed.world import WorldConfig
+from sgpo.strategies.settings import StrategyConfig
+from sgpo.training.base_model_config import BaseModelConfig
+
+
+class ProbeConfig(Settings):
+    """How the champion is probed with and without strategies, before training."""
+
+    seed: int = Field(default=0, ge=0)
+    problems: int = Field(default=120, ge=1, description="Training problems that are probed, the first ones")
+    autonomous_rollouts: int = Field(default=4, ge=1)
+    guided_rollouts: int = Field(default=4, ge=1)
+    sampling: SamplingConfig = SamplingConfig()
+
+
+class SplitConfig(Settings):
+    """Which problems are trained on."""
+
+    warmup_fraction: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up")
+    drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
+
+
+class PipelineParams(Settings):
+    """params.yaml: the settings of the data stages."""
+
+    world: WorldConfig = WorldConfig()
+    base_model: BaseModelConfig = BaseModelConfig()
+    strategies: StrategyConfig = StrategyConfig()
+    probe: ProbeConfig = ProbeConfig()
+    splits: SplitConfig = SplitConfig()
+
+
+def load_params(path: Path) -> PipelineParams:
+    """params.yaml as typed settings; ConfigError names file and key."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file (expected the parameters of the data stages)") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return parse_settings(PipelineParams, tree or {}, str(path))
