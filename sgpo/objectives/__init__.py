@@ -10,6 +10,7 @@ B rows (responses), T positions of a row.
 """
 
 from sgpo.objectives.divergence import linear_forward_kl, linear_reverse_kl
+from sgpo.objectives.fused import linear_divergence_loss, linear_logprob_loss
 from sgpo.objectives.grpo import Normalization, group_advantages, grpo_loss, grpo_row_losses, outer_denominator
 from sgpo.objectives.importance import truncated_importance
 from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
@@ -30,7 +31,9 @@ __all__ = [
     "group_advantages",
     "grpo_loss",
     "grpo_row_losses",
+    "linear_divergence_loss",
     "linear_forward_kl",
+    "linear_logprob_loss",
     "linear_reverse_kl",
     "linear_token_logprobs",
     "luffy_expert_row_losses",

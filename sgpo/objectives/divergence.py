@@ -22,7 +22,7 @@ def linear_forward_kl(
     p_n = softmax(W h_n / temperature) of the teacher side (for SGPO: the prompt with the strategy), q_n the same of the
     student side (without), over the whole vocabulary. sg is stop-gradient: the gradient goes to `student_hidden_ND`
     and, through the student side only, to `weight_VD`; none goes to `teacher_hidden_ND`. `chunk_size` is in tokens;
-    None takes the most that keeps a chunk's [C, V] matrix within 256 MiB of float32. N = 0 gives an empty output and
+    None takes the most that keeps a chunk's [C, V] matrix within 64 MiB of float32. N = 0 gives an empty output and
     zero gradients. The output is float32, or float64 for float64 inputs.
 
     Raises ValueError when shapes, dtypes or settings do not fit together.
@@ -50,12 +50,17 @@ def _divergence(
     reverse: bool,
 ) -> torch.Tensor:
     checked(weight_VD, temperature, chunk_size, student_hidden=student_ND, teacher_hidden=teacher_ND)
+    check_contexts(student_ND, teacher_ND)
+    return _LinearKL.apply(student_ND, teacher_ND, weight_VD, float(temperature), chunk_size, reverse)  # type: ignore[return-value]
+
+
+def check_contexts(student_ND: torch.Tensor, teacher_ND: torch.Tensor) -> None:
+    """Raise ValueError unless both sides have the same response tokens."""
     if student_ND.shape != teacher_ND.shape:
         raise ValueError(
             f"student_hidden has {student_ND.shape[0]} tokens and teacher_hidden {teacher_ND.shape[0]} "
             "(expected the same response tokens in both contexts)"
         )
-    return _LinearKL.apply(student_ND, teacher_ND, weight_VD, float(temperature), chunk_size, reverse)  # type: ignore[return-value]
 
 
 class _LinearKL(torch.autograd.Function):

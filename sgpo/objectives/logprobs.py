@@ -21,18 +21,23 @@ def linear_token_logprobs(
 
     The softmax is over the whole vocabulary at the sampling temperature, before any top-p cut. Both outputs carry
     their exact gradient to `hidden_ND` and `weight_VD`. `targets_N` are token ids (int64). `chunk_size` is in tokens;
-    None takes the most that keeps a chunk's [C, V] matrix within 256 MiB of float32. N = 0 gives empty outputs and
+    None takes the most that keeps a chunk's [C, V] matrix within 64 MiB of float32. N = 0 gives empty outputs and
     zero gradients. Outputs are float32, or float64 for float64 inputs.
 
     Raises ValueError when shapes, dtypes or settings do not fit together.
     """
     checked(weight_VD, temperature, chunk_size, hidden=hidden_ND)
+    check_targets(targets_N, hidden_ND)
+    return _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, float(temperature), chunk_size)  # type: ignore[return-value]
+
+
+def check_targets(targets_N: torch.Tensor, hidden_ND: torch.Tensor) -> None:
+    """Raise ValueError unless there is one token id per hidden state."""
     if targets_N.shape != hidden_ND.shape[:1] or targets_N.dtype != torch.int64:
         raise ValueError(
             f"targets are {targets_N.dtype} of shape {tuple(targets_N.shape)} "
             f"(expected int64 of shape [{hidden_ND.shape[0]}], one token id per hidden state)"
         )
-    return _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, float(temperature), chunk_size)  # type: ignore[return-value]
 
 
 class _TokenLogprobs(torch.autograd.Function):

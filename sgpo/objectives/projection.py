@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import torch
 
-CHUNK_ELEMENTS = 2**26
-"""Largest [C, V] matrix when no chunk size is given: 256 MiB in float32."""
+CHUNK_ELEMENTS = 2**24
+"""Largest [C, V] matrix when no chunk size is given: 64 MiB in float32."""
 
 
 def checked(weight_VD: torch.Tensor, temperature: float, chunk_size: int | None, **hidden_ND: torch.Tensor) -> None:
@@ -53,6 +53,14 @@ def matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left.to(dtype) @ right.to(dtype)
 
 
+def add_matmul(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """total += left @ right in place, in the accumulation dtype, without a temporary of the size of `total`."""
+    if right.is_cuda and right.dtype != total.dtype:
+        torch.addmm(total, left.to(right.dtype), right, out_dtype=total.dtype, out=total)
+    else:
+        total.addmm_(left, right.to(total.dtype))
+
+
 def log_softmax(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:
     """log softmax(hidden W^T / temperature) of one chunk, [C, V]."""
     logits_CV = matmul(hidden_CD, weight_VD.t())
@@ -82,7 +90,7 @@ class Gradient:
         if self._hidden is not None:
             self._hidden[span] = matmul(dlogits_CV, self.weight_VD)
         if self._weight is not None:
-            self._weight += matmul(dlogits_CV.t(), self.hidden_ND[span])
+            add_matmul(self._weight, dlogits_CV.t(), self.hidden_ND[span])
 
     def result(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """(d/d hidden, d/d weight) in the dtypes of the inputs; None where not needed."""
