@@ -1,8 +1,8 @@
 """The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; torch is all that is imported.
 
 How one step of Algorithm 1 uses them:
-`linear_token_logprobs` -> `group_advantages` -> `grpo_row_losses` (Eq. 1), `target_shares` (Eq. 4),
-`linear_forward_kl` -> `clipped_kd_loss` (Eqs. 3, 5), `adaptive_weight` (Eq. 6), `sgpo_loss` (Eq. 7).
+`group_advantages` -> `linear_logprob_loss` of `grpo_row_losses` (Eq. 1); `linear_token_logprobs` -> `target_shares`
+(Eq. 4); `linear_divergence_loss` of `clipped_kd_loss` (Eqs. 3, 5); `adaptive_weight` (Eq. 6); `sgpo_loss` (Eq. 7).
 docs/objectives.md goes through them equation by equation.
 
 Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems,
@@ -10,7 +10,7 @@ B rows (responses), T positions of a row.
 """
 
 from sgpo.objectives.divergence import linear_forward_kl, linear_reverse_kl
-from sgpo.objectives.fused import linear_divergence_loss, linear_logprob_loss
+from sgpo.objectives.fused import DivergenceLoss, LogprobLoss, linear_divergence_loss, linear_logprob_loss
 from sgpo.objectives.grpo import Normalization, group_advantages, grpo_loss, grpo_row_losses, outer_denominator
 from sgpo.objectives.importance import truncated_importance
 from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
@@ -23,6 +23,8 @@ from sgpo.objectives.total import sgpo_loss
 from sgpo.objectives.weight import adaptive_weight, group_advantage_weight
 
 __all__ = [
+    "DivergenceLoss",
+    "LogprobLoss",
     "Normalization",
     "adaptive_weight",
     "annealed_delta",

@@ -22,7 +22,7 @@ def linear_forward_kl(
     p_n = softmax(W h_n / temperature) of the teacher side (for SGPO: the prompt with the strategy), q_n the same of the
     student side (without), over the whole vocabulary. sg is stop-gradient: the gradient goes to `student_hidden_ND`
     and, through the student side only, to `weight_VD`; none goes to `teacher_hidden_ND`. `chunk_size` is in tokens;
-    None takes the most that keeps a chunk's [C, V] matrix within 64 MiB of float32. N = 0 gives an empty output and
+    None takes the most that keeps a chunk's [C, V] matrix within `CHUNK_ELEMENTS`. N = 0 gives an empty output and
     zero gradients. The output is float32, or float64 for float64 inputs.
 
     Raises ValueError when shapes, dtypes or settings do not fit together.
@@ -81,7 +81,7 @@ class _LinearKL(torch.autograd.Function):
         reverse: bool,
     ) -> torch.Tensor:
         kl_N = student_ND.new_empty(student_ND.shape[0], dtype=accumulation_dtype(student_ND.dtype))
-        spans = chunks(student_ND.shape[0], weight_VD.shape[0], chunk_size)
+        spans = chunks(student_ND, weight_VD.shape[0], chunk_size)
         kept_CV = (None, None)
         for span in spans:
             logq_CV = log_softmax(student_ND[span], weight_VD, temperature)

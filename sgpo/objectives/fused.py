@@ -43,7 +43,7 @@ def linear_divergence_loss(
     kl_N = student_hidden_ND.new_empty(student_hidden_ND.shape[0], dtype=accumulation_dtype(student_hidden_ND.dtype))
     collected = _Collected(student_hidden_ND, weight_VD, temperature)
     with torch.no_grad():
-        for span in chunks(student_hidden_ND.shape[0], weight_VD.shape[0], chunk_size):
+        for span in chunks(student_hidden_ND, weight_VD.shape[0], chunk_size):
             logq_CV = log_softmax(student_hidden_ND[span], weight_VD, temperature)
             logp_CV = log_softmax(teacher_hidden_ND[span], weight_VD, temperature)
             first_CV = (logq_CV if reverse else logp_CV).exp()
@@ -78,7 +78,7 @@ def linear_logprob_loss(
     entropy_N = torch.empty_like(logprobs_N)
     collected = _Collected(hidden_ND, weight_VD, temperature)
     with torch.no_grad():
-        for span in chunks(hidden_ND.shape[0], weight_VD.shape[0], chunk_size):
+        for span in chunks(hidden_ND, weight_VD.shape[0], chunk_size):
             logprobs_CV = log_softmax(hidden_ND[span], weight_VD, temperature)
             logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
             probs_CV = logprobs_CV.exp()

@@ -21,7 +21,7 @@ def linear_token_logprobs(
 
     The softmax is over the whole vocabulary at the sampling temperature, before any top-p cut. Both outputs carry
     their exact gradient to `hidden_ND` and `weight_VD`. `targets_N` are token ids (int64). `chunk_size` is in tokens;
-    None takes the most that keeps a chunk's [C, V] matrix within 64 MiB of float32. N = 0 gives empty outputs and
+    None takes the most that keeps a chunk's [C, V] matrix within `CHUNK_ELEMENTS`. N = 0 gives empty outputs and
     zero gradients. Outputs are float32, or float64 for float64 inputs.
 
     Raises ValueError when shapes, dtypes or settings do not fit together.
@@ -58,7 +58,7 @@ class _TokenLogprobs(torch.autograd.Function):
         dtype = accumulation_dtype(hidden_ND.dtype)
         logprobs_N = hidden_ND.new_empty(hidden_ND.shape[0], dtype=dtype)
         entropy_N = torch.empty_like(logprobs_N)
-        spans = chunks(hidden_ND.shape[0], weight_VD.shape[0], chunk_size)
+        spans = chunks(hidden_ND, weight_VD.shape[0], chunk_size)
         kept_CV = None
         for span in spans:
             logprobs_CV = log_softmax(hidden_ND[span], weight_VD, temperature)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import torch
 
-CHUNK_ELEMENTS = 2**24
-"""Largest [C, V] matrix when no chunk size is given: 64 MiB in float32."""
+CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**27}
+"""Largest [C, V] matrix when no chunk size is given: 32 MiB in float32, and 512 MiB where products need many rows."""
 
 
 def checked(weight_VD: torch.Tensor, temperature: float, chunk_size: int | None, **hidden_ND: torch.Tensor) -> None:
@@ -31,9 +31,10 @@ def checked(weight_VD: torch.Tensor, temperature: float, chunk_size: int | None,
         raise ValueError(f"chunk_size is {chunk_size} (expected at least 1 token, or None for automatic)")
 
 
-def chunks(tokens: int, vocabulary: int, chunk_size: int | None) -> list[slice]:
-    """Spans that cover `tokens` rows; none when there are no tokens."""
-    size = chunk_size or max(1, CHUNK_ELEMENTS // vocabulary)
+def chunks(hidden_ND: torch.Tensor, vocabulary: int, chunk_size: int | None) -> list[slice]:
+    """Spans that cover the tokens; none when there are no tokens."""
+    tokens, budget = hidden_ND.shape[0], CHUNK_ELEMENTS["cuda" if hidden_ND.is_cuda else "cpu"]
+    size = chunk_size or max(1, budget // vocabulary)
     return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
 
 

@@ -46,6 +46,10 @@ class TokenBatch:
         """[N] values of the response tokens as [B, R], zero where there is no token."""
         return values_N.new_zeros(self.mask_BR.shape).masked_scatter(self.mask_BR, values_N)
 
+    def per_token(self, values: Sequence[float]) -> torch.Tensor:
+        """[N] numbers of the response tokens, row after row, as a float64 tensor on the batch's device."""
+        return torch.tensor(values, dtype=torch.float64, device=self.targets_N.device)
+
 
 def make_batch(rows: Sequence[Row], pad_id: int, device: torch.device) -> TokenBatch:
     """Pad `rows` to the longest one."""

@@ -1,4 +1,4 @@
-"""The student: a causal language model that is asked for log-probabilities and divergences, never for logits."""
+"""The student: a causal language model that is asked for log-probabilities and losses, never for logits."""
 
 from __future__ import annotations
 
@@ -8,49 +8,91 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from sgpo.objectives import linear_forward_kl, linear_reverse_kl, linear_token_logprobs
+from sgpo.objectives import (
+    DivergenceLoss,
+    LogprobLoss,
+    linear_divergence_loss,
+    linear_logprob_loss,
+    linear_token_logprobs,
+)
 from sgpo.training.batches import TokenBatch
 
 
 class Policy(nn.Module):
     """Wraps a causal language model so that everything that touches the output projection happens inside `forward`.
 
-    Under FSDP2 the projection's weight is whole only there.
+    Under FSDP2 the projection's weight is whole only there. N counts the response tokens of a batch, row after row.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(
+    def forward(self, batch: TokenBatch, want: Literal["hidden", "logprobs", "loss"], **settings) -> tuple:
+        """Dispatch to `hidden`, `logprobs` or `loss`: what is called through `forward` is called whole under FSDP2."""
+        return {"hidden": self._hidden, "logprobs": self._logprobs, "loss": self._loss}[want](batch, **settings)
+
+    def hidden(self, batch: TokenBatch) -> torch.Tensor:
+        """Hidden states that predict the response tokens, [N, D]."""
+        return self(batch, "hidden")[0]
+
+    def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> torch.Tensor:
+        """Log-probabilities of the response tokens under the full softmax at `temperature`, [B, R]."""
+        return self(batch, "logprobs", temperature=temperature)[0]
+
+    def logprob_loss(
+        self, batch: TokenBatch, token_loss: LogprobLoss, temperature: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(loss, logprobs_BR, entropy_BR): the sum of `token_loss` over the response tokens."""
+        loss, logprobs_N, entropy_N = self(batch, "loss", token_loss=token_loss, temperature=temperature)
+        return loss, batch.unflatten(logprobs_N), batch.unflatten(entropy_N)
+
+    def divergence_loss(
         self,
         batch: TokenBatch,
-        want: Literal["logprobs", "hidden", "forward_kl", "reverse_kl"],
+        guided_hidden_ND: torch.Tensor,
+        token_loss: DivergenceLoss,
         temperature: float = 1.0,
-        guided_hidden_ND: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, ...]:
-        """One value per response token.
+        reverse: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(loss, kl_BR) of Eq. 3 from the guided side, given by its hidden states, to this batch's context."""
+        loss, kl_N = self(
+            batch, "loss", token_loss=token_loss, temperature=temperature, guided_hidden_ND=guided_hidden_ND,
+            reverse=reverse,
+        )  # fmt: skip
+        return loss, batch.unflatten(kl_N)
 
-        "logprobs": (logprobs_BR, entropy_BR) of the full softmax at `temperature`; "hidden": (hidden_ND,);
-        "forward_kl": (kl_BR,) of Eq. 3 from the guided side, given by its hidden states, to this batch's context;
-        "reverse_kl" the other way round.
-        """
-        hidden_ND = self._response_hidden(batch)
-        projection = self.model.get_output_embeddings()
-        assert projection is not None
-        weight_VD = projection.get_parameter("weight")
-        if want == "hidden":
-            return (hidden_ND,)
-        if want in ("forward_kl", "reverse_kl"):
-            assert guided_hidden_ND is not None
-            divergence = linear_forward_kl if want == "forward_kl" else linear_reverse_kl
-            kl_N = divergence(hidden_ND, guided_hidden_ND, weight_VD, temperature)
-            return (batch.unflatten(kl_N),)
-        logprobs_N, entropy_N = linear_token_logprobs(hidden_ND, weight_VD, batch.targets_N, temperature)
-        return batch.unflatten(logprobs_N), batch.unflatten(entropy_N)
+    def no_loss(self, batch: TokenBatch) -> torch.Tensor:
+        """Exactly zero, with a gradient of exactly zero: a process without rows takes part in the collectives."""
+        return self.logprob_loss(batch, lambda logprobs_C, entropy_C, span: 0.0 * logprobs_C)[0]
 
-    def _response_hidden(self, batch: TokenBatch) -> torch.Tensor:
+    def _hidden(self, batch: TokenBatch) -> tuple[torch.Tensor]:
         hidden_BTD = self.model.get_decoder()(
             input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
         ).last_hidden_state
-        return hidden_BTD[batch.row_index_N, batch.column_index_N]
+        return (hidden_BTD[batch.row_index_N, batch.column_index_N],)
+
+    def _logprobs(self, batch: TokenBatch, temperature: float) -> tuple[torch.Tensor]:
+        (hidden_ND,) = self._hidden(batch)
+        logprobs_N, _ = linear_token_logprobs(hidden_ND, self._projection(), batch.targets_N, temperature)
+        return (batch.unflatten(logprobs_N),)
+
+    def _loss(
+        self,
+        batch: TokenBatch,
+        token_loss,
+        temperature: float,
+        guided_hidden_ND: torch.Tensor | None = None,
+        reverse: bool = False,
+    ) -> tuple[torch.Tensor, ...]:
+        (hidden_ND,) = self._hidden(batch)
+        if guided_hidden_ND is None:
+            return linear_logprob_loss(hidden_ND, self._projection(), batch.targets_N, token_loss, temperature)
+        return linear_divergence_loss(
+            hidden_ND, guided_hidden_ND, self._projection(), token_loss, temperature, reverse=reverse
+        )
+
+    def _projection(self) -> torch.Tensor:
+        projection = self.model.get_output_embeddings()
+        assert projection is not None
+        return projection.get_parameter("weight")

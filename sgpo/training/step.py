@@ -13,10 +13,8 @@ from sgpo.objectives import (
     annealed_delta,
     clipped_kd_loss,
     grpo_row_losses,
-    luffy_expert_row_losses,
     outer_denominator,
     sampler_mismatch_kl,
-    supervised_row_losses,
     truncated_importance,
 )
 from sgpo.rollouts.engine import PromptTooLongError
@@ -28,6 +26,7 @@ from sgpo.training.batches import Row, TokenBatch, make_batch, split_rows
 from sgpo.training.distillation import Target, choose_targets
 from sgpo.training.distributed import World, in_step
 from sgpo.training.policy import Policy
+from sgpo.training.token_losses import distillation_tokens, grpo_tokens, luffy_tokens, spread, supervised_tokens
 
 Sums = defaultdict[str, float]
 """Metrics to be added up over micro-batches and processes; names that end in _max are maxima."""
@@ -96,54 +95,55 @@ class SgpoGradient:
         """Keep log pi_old of every rollout from the trainer's own forward, for several mini-batches per batch."""
         scored = prepared.own.scored
         for rows, batch in self._forward_only([item.row for item in scored]):
-            logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
+            logprobs_BR = self.policy.logprobs(batch, self.temperature)
             for row, logprobs_R in zip(rows, logprobs_BR, strict=False):
                 scored[row.key].old_logprobs = logprobs_R[: len(row.response)]
 
     def _autonomous(self, rows: list[Row], scored: Sequence[Scored], tokens: float, problems: int, sums: Sums) -> None:
         batch = self._batch(rows)
-        logprobs_BR, entropy_BR = self.policy(batch, "logprobs", self.temperature)
         if not rows:
-            (logprobs_BR.sum() * 0.0).backward()
+            self.policy.no_loss(batch).backward()
             return
         mine, objective = [scored[row.key] for row in rows], self.objective
-        old_BR = self._old_logprobs(mine, logprobs_BR)
-        sampler_BR = batch.unflatten(
-            logprobs_BR.new_tensor([value for item in mine for value in item.rollout.logprobs])
-        )
-        importance_BR, capped = None, {}
-        if objective.importance_cap is not None:
-            importance_BR, capped = truncated_importance(old_BR, sampler_BR, batch.mask_BR, objective.importance_cap)
-        row_loss_B, metrics = grpo_row_losses(
-            logprobs_BR, old_BR, logprobs_BR.new_tensor([item.advantage for item in mine]), batch.mask_BR,
-            objective.clip_low, objective.clip_high, objective.normalization, importance_BR,
+        weights = self._row_weights(mine, tokens, problems)
+        advantages = [item.advantage for item in mine]
+        sampler_N = batch.per_token([value for item in mine for value in item.rollout.logprobs])
+        olds = [item.old_logprobs for item in mine if item.old_logprobs is not None]
+        old_N = torch.cat(olds) if olds else None
+        token_loss = grpo_tokens(
+            objective, spread(advantages, batch, mean=False),
+            spread(weights, batch, mean=objective.normalization == "sequence"), old_N, sampler_N,
+            objective.entropy_coefficient / max(1.0, tokens),
         )  # fmt: skip
-        loss = (row_loss_B * row_loss_B.new_tensor(self._row_weights(mine, tokens, problems))).sum()
-        total = loss - objective.entropy_coefficient * entropy_BR.sum() / max(1.0, tokens)
-        total.backward()
-        mismatch = sampler_mismatch_kl(logprobs_BR.detach(), sampler_BR, batch.mask_BR)
-        _add(sums, {"loss": total, "grpo_loss": loss, "entropy_sum": entropy_BR.sum()}, metrics, mismatch, capped)
+        loss, logprobs_BR, entropy_BR = self.policy.logprob_loss(batch, token_loss, self.temperature)
+        loss.backward()
+        old_BR = logprobs_BR if old_N is None else batch.unflatten(old_N)
+        sampler_BR, capped = batch.unflatten(sampler_N.to(logprobs_BR.dtype)), {}
+        if objective.importance_cap is not None:
+            _, capped = truncated_importance(old_BR, sampler_BR, batch.mask_BR, objective.importance_cap)
+        _, metrics = grpo_row_losses(
+            logprobs_BR, old_BR, logprobs_BR.new_tensor(advantages), batch.mask_BR, objective.clip_low,
+            objective.clip_high, objective.normalization,
+        )  # fmt: skip
+        mismatch = sampler_mismatch_kl(logprobs_BR, sampler_BR, batch.mask_BR)
+        _add(sums, {"loss": loss, "grpo_loss": loss, "entropy_sum": entropy_BR.sum()}, metrics, mismatch, capped)
 
     def _imitate(self, rows: list[Row], experts: Sequence[Expert], tokens: float, problems: int, sums: Sums) -> None:
         """The strong model's own responses, for the baselines LUFFY and HPT."""
         batch = self._batch(rows)
-        logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
         if not rows:
-            (logprobs_BR.sum() * 0.0).backward()
+            self.policy.no_loss(batch).backward()
             return
-        mine = [experts[row.key] for row in rows]
-        if self.objective.expert == "luffy":
-            advantages_B = logprobs_BR.new_tensor([item.advantage for item in mine])
-            row_loss_B = luffy_expert_row_losses(
-                logprobs_BR, advantages_B, batch.mask_BR, self.objective.expert_shaping
-            )
-            if self.objective.normalization == "sequence":
-                row_loss_B = row_loss_B / batch.mask_BR.sum(dim=1)
-            loss = (row_loss_B * row_loss_B.new_tensor(self._row_weights(mine, tokens, problems))).sum()
+        mine, objective = [experts[row.key] for row in rows], self.objective
+        if objective.expert == "luffy":
+            weights = self._row_weights(mine, tokens, problems)
+            token_loss = luffy_tokens(
+                objective, spread([item.advantage or 0.0 for item in mine], batch, mean=False),
+                spread(weights, batch, mean=objective.normalization == "sequence"),
+            )  # fmt: skip
         else:
-            loss = (
-                self.objective.expert_coefficient * supervised_row_losses(logprobs_BR, batch.mask_BR).sum() / problems
-            )
+            token_loss = supervised_tokens(spread([objective.expert_coefficient / problems] * len(rows), batch, True))
+        loss, _, _ = self.policy.logprob_loss(batch, token_loss, self.temperature)
         loss.backward()
         _add(sums, {"loss": loss, "expert_loss": loss})
         sums["experts"] += len(rows)
@@ -160,18 +160,20 @@ class SgpoGradient:
     ) -> None:
         batch = self._batch(rows)
         if not rows:
-            (self.policy(batch, "logprobs")[0].sum() * 0.0).backward()
+            self.policy.no_loss(batch).backward()
             return
-        if self.objective.distillation == "sft":
-            logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
-            row_loss_B, metrics = supervised_row_losses(logprobs_BR, batch.mask_BR), {}
-        else:
-            hidden_ND = torch.cat([guided_hidden[row.key] for row in rows])
-            (kl_BR,) = self.policy(batch, self.objective.distillation, self.temperature, hidden_ND)
-            row_loss_B, metrics = clipped_kd_loss(kl_BR, batch.mask_BR, prepared.delta, self.objective.clipping)
         mine = [prepared.targets[row.key] for row in rows]
-        weight_B = row_loss_B.new_tensor([target.alpha * target.share for target in mine])
-        loss = (weight_B * row_loss_B).sum() / problems
+        weights_N = spread([target.alpha * target.share / problems for target in mine], batch, mean=True)
+        metrics: dict[str, torch.Tensor] = {}
+        if self.objective.distillation == "sft":
+            loss, _, _ = self.policy.logprob_loss(batch, supervised_tokens(weights_N), self.temperature)
+        else:
+            token_loss = distillation_tokens(self.objective, prepared.delta, weights_N)
+            hidden_ND = torch.cat([guided_hidden[row.key] for row in rows])
+            loss, kl_BR = self.policy.divergence_loss(
+                batch, hidden_ND, token_loss, self.temperature, reverse=self.objective.distillation == "reverse_kl"
+            )
+            _, metrics = clipped_kd_loss(kl_BR, batch.mask_BR, prepared.delta, self.objective.clipping)
         loss.backward()
         _add(sums, {"loss": loss, "kd_loss": loss}, metrics)
 
@@ -185,7 +187,7 @@ class SgpoGradient:
         ]
         hidden: dict[int, torch.Tensor] = {}
         for batch_rows, batch in self._forward_only(rows, sums):
-            (hidden_ND,) = self.policy(batch, "hidden")
+            hidden_ND = self.policy.hidden(batch)
             spans = hidden_ND.split([len(row.response) for row in batch_rows]) if batch_rows else ()
             hidden.update({row.key: span for row, span in zip(batch_rows, spans, strict=True)})
         return hidden
@@ -197,7 +199,7 @@ class SgpoGradient:
         ]
         scores = [0.0] * len(rows)
         for batch_rows, batch in self._forward_only(rows):
-            logprobs_BR, _ = self.policy(batch, "logprobs", self.temperature)
+            logprobs_BR = self.policy.logprobs(batch, self.temperature)
             for row, value in zip(batch_rows, logprobs_BR.double().sum(dim=1).tolist(), strict=False):
                 scores[row.key] = value
         return scores
@@ -225,17 +227,6 @@ class SgpoGradient:
             )
         placeholder = Row((self.pad_id,), (self.pad_id,), -1)
         return make_batch(rows or [placeholder], self.pad_id, self.world.device)
-
-    @staticmethod
-    def _old_logprobs(mine: Sequence[Scored], logprobs_BR: torch.Tensor) -> torch.Tensor:
-        """pi_old: remembered, or the current policy itself when there is one optimiser step per batch (ratio 1)."""
-        if mine[0].old_logprobs is None:
-            return logprobs_BR.detach()
-        old_BR = torch.zeros_like(logprobs_BR)
-        for row, item in enumerate(mine):
-            assert item.old_logprobs is not None
-            old_BR[row, : len(item.old_logprobs)] = item.old_logprobs
-        return old_BR
 
 
 def _add(sums: Sums, *metrics: dict[str, torch.Tensor]) -> None:

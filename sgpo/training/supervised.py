@@ -12,6 +12,7 @@ import torch
 from sgpo.training.batches import Row, make_batch, split_rows
 from sgpo.training.distributed import World, in_step
 from sgpo.training.policy import Policy
+from sgpo.training.token_losses import supervised_tokens
 
 
 def supervised_gradient(
@@ -30,14 +31,13 @@ def supervised_gradient(
     loss_sum = 0.0
     for micro_rows in in_step(split_rows(rows, tokens_per_microbatch), world):
         batch = make_batch(micro_rows or [Row((pad_id,), (pad_id,), -1)], pad_id, world.device)
-        logprobs_BR, _ = policy(batch, "logprobs")
         if not micro_rows:
-            (logprobs_BR.sum() * 0.0).backward()
+            policy.no_loss(batch).backward()
             continue
-        losses_N = -logprobs_BR[batch.mask_BR]
+        weights_N = torch.ones_like(batch.targets_N, dtype=torch.float64)
         if token_weights_V is not None:
-            losses_N = losses_N * token_weights_V[batch.targets_N]
-        loss = losses_N.sum() / total
+            weights_N = token_weights_V.to(batch.targets_N.device)[batch.targets_N]
+        loss, _, _ = policy.logprob_loss(batch, supervised_tokens(weights_N / total))
         loss.backward()
         loss_sum += float(loss.detach())
     return world.sum({"loss": loss_sum})["loss"]
@@ -51,7 +51,7 @@ def supervised_loss(
     loss_sum, tokens = 0.0, 0.0
     for micro_rows in in_step(split_rows(rows, tokens_per_microbatch), world):
         batch = make_batch(micro_rows or [Row((pad_id,), (pad_id,), -1)], pad_id, world.device)
-        logprobs_BR, _ = policy(batch, "logprobs")
+        logprobs_BR = policy.logprobs(batch)
         if micro_rows:
             loss_sum -= float(logprobs_BR.double().sum())
             tokens += float(batch.mask_BR.sum())

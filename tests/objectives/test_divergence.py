@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.objectives import linear_forward_kl, linear_reverse_kl
+from sgpo.objectives import linear_divergence_loss, linear_forward_kl, linear_reverse_kl
 
 BOTH = pytest.mark.parametrize("divergence", [linear_forward_kl, linear_reverse_kl])
 CHUNKS = pytest.mark.parametrize("chunk_size", [None, 2])
@@ -164,5 +164,9 @@ def test_divergence_is_never_negative_where_rounding_would_make_it_so(divergence
     logp_NV, logq_NV = ((hidden @ weight_VD.T).log_softmax(dim=1) for hidden in (teacher_ND, student_ND))
     assert (logp_NV.exp() * (logp_NV - logq_NV)).sum(dim=1).min() < 0.0  # as one would write it
     kl_N = divergence(student_ND, teacher_ND, weight_VD)
-    assert kl_N.min() >= 0.0
-    assert kl_N.max() < 1e-6
+    _, one_pass_N = linear_divergence_loss(
+        student_ND, teacher_ND, weight_VD, lambda kl, _: kl, reverse=divergence is linear_reverse_kl
+    )
+    for values_N in (kl_N, one_pass_N):
+        assert values_N.min() >= 0.0
+        assert values_N.max() < 1e-5

@@ -122,10 +122,11 @@ def test_backward_twice_over_a_kept_graph_gives_the_same_gradient():
 
 
 def test_the_automatic_chunk_holds_at_most_its_budget(monkeypatch):
-    monkeypatch.setattr(projection_module, "CHUNK_ELEMENTS", 10)
-    assert [span.stop - span.start for span in projection_module.chunks(7, 4, None)] == [2, 2, 2, 1]
-    assert len(projection_module.chunks(3, 1000, None)) == 3
-    assert projection_module.chunks(0, 4, None) == []
+    monkeypatch.setitem(projection_module.CHUNK_ELEMENTS, "cpu", 10)
+    spans = projection_module.chunks(torch.zeros(7, 1), 4, None)
+    assert [span.stop - span.start for span in spans] == [2, 2, 2, 1]
+    assert len(projection_module.chunks(torch.zeros(3, 1), 1000, None)) == 3
+    assert projection_module.chunks(torch.zeros(0, 1), 4, None) == []
 
 
 @pytest.mark.parametrize(
