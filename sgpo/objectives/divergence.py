@@ -90,6 +90,7 @@ class _LinearKL(torch.autograd.Function):
             # Rounding may take the KL of two equal distributions just below zero, where it never is.
             kl_N[span] = (first_CV - second_CV).mul_(first_CV.exp()).sum(dim=-1).clamp_min_(0.0)
             kept_CV = (logq_CV, logp_CV) if len(spans) == 1 else (None, None)
+            del logq_CV, logp_CV, first_CV, second_CV  # or they would outlive their chunk
         ctx.save_for_backward(student_ND, teacher_ND, weight_VD, kl_N, *kept_CV)
         ctx.temperature, ctx.spans, ctx.reverse = temperature, spans, reverse
         return kl_N
@@ -111,5 +112,6 @@ class _LinearKL(torch.autograd.Function):
             else:
                 dlogits_CV = logq_CV.exp() - logp_CV.exp()
             gradient.add(span, dlogits_CV.mul_(dkl_N[span, None]))
+            del logq_CV, logp_CV, dlogits_CV
         dstudent_ND, dweight_VD = gradient.result()
         return dstudent_ND, None, dweight_VD, None, None, None

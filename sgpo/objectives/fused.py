@@ -42,21 +42,26 @@ def linear_divergence_loss(
     check_contexts(student_hidden_ND, teacher_hidden_ND)
     kl_N = student_hidden_ND.new_empty(student_hidden_ND.shape[0], dtype=accumulation_dtype(student_hidden_ND.dtype))
     collected = _Collected(student_hidden_ND, weight_VD, temperature)
+
+    def one_chunk(span: slice) -> None:
+        logq_CV = log_softmax(student_hidden_ND[span], weight_VD, temperature)
+        logp_CV = log_softmax(teacher_hidden_ND[span], weight_VD, temperature)
+        first_CV = (logq_CV if reverse else logp_CV).exp()
+        difference_CV = logp_CV.sub_(logq_CV)
+        if reverse:
+            difference_CV.neg_()
+        kl_N[span] = torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0)
+        (slope_C,) = collected.slopes(token_loss, span, kl_N[span])
+        if slope_C is None:
+            return
+        # d KL(q || p) / d z_v = q_v (log q_v - log p_v - KL)  and  d KL(p || q) / d z_v = q_v - p_v
+        reverse_CV = difference_CV.sub_(kl_N[span, None]).mul_(first_CV) if reverse else None
+        dlogits_CV = logq_CV.exp_().sub_(first_CV) if reverse_CV is None else reverse_CV
+        collected.gradient.add(span, dlogits_CV.mul_(slope_C[:, None]))
+
     with torch.no_grad():
         for span in chunks(student_hidden_ND, weight_VD.shape[0], chunk_size):
-            logq_CV = log_softmax(student_hidden_ND[span], weight_VD, temperature)
-            logp_CV = log_softmax(teacher_hidden_ND[span], weight_VD, temperature)
-            first_CV = (logq_CV if reverse else logp_CV).exp()
-            difference_CV = logq_CV - logp_CV if reverse else logp_CV.sub_(logq_CV)
-            kl_N[span] = torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0)
-            (slope_C,) = collected.slopes(token_loss, span, kl_N[span])
-            if slope_C is None:
-                continue
-            if reverse:  # d KL(q || p) / d z_v = q_v (log q_v - log p_v - KL)
-                dlogits_CV = difference_CV.sub_(kl_N[span, None]).mul_(first_CV)
-            else:  # d KL(p || q) / d z_v = q_v - p_v
-                dlogits_CV = logq_CV.exp_().sub_(first_CV)
-            collected.gradient.add(span, dlogits_CV.mul_(slope_C[:, None]))
+            one_chunk(span)  # a call, so that no [C, V] matrix outlives its chunk
     return collected.attach(), kl_N
 
 
@@ -77,26 +82,30 @@ def linear_logprob_loss(
     logprobs_N = hidden_ND.new_empty(hidden_ND.shape[0], dtype=accumulation_dtype(hidden_ND.dtype))
     entropy_N = torch.empty_like(logprobs_N)
     collected = _Collected(hidden_ND, weight_VD, temperature)
+
+    def one_chunk(span: slice) -> None:
+        logprobs_CV = log_softmax(hidden_ND[span], weight_VD, temperature)
+        logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
+        probs_CV = logprobs_CV.exp()
+        entropy_N[span] = -torch.linalg.vecdot(probs_CV, logprobs_CV)
+        slope_C, entropy_slope_C = collected.slopes(token_loss, span, logprobs_N[span], entropy_N[span])
+        if slope_C is None and entropy_slope_C is None:
+            return
+        # d log p_y / d z_v = 1[v = y] - p_v  and  d H / d z_v = -p_v (log p_v + H)
+        if entropy_slope_C is None:
+            dlogits_CV = probs_CV.mul_(-slope_C[:, None])  # type: ignore[index]
+        else:
+            weights_CV = logprobs_CV.add_(entropy_N[span, None]).mul_(entropy_slope_C[:, None])
+            if slope_C is not None:
+                weights_CV.add_(slope_C[:, None])
+            dlogits_CV = weights_CV.mul_(probs_CV).neg_()
+        if slope_C is not None:
+            dlogits_CV.scatter_add_(1, targets_N[span, None], slope_C[:, None])
+        collected.gradient.add(span, dlogits_CV)
+
     with torch.no_grad():
         for span in chunks(hidden_ND, weight_VD.shape[0], chunk_size):
-            logprobs_CV = log_softmax(hidden_ND[span], weight_VD, temperature)
-            logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
-            probs_CV = logprobs_CV.exp()
-            entropy_N[span] = -torch.linalg.vecdot(probs_CV, logprobs_CV)
-            slope_C, entropy_slope_C = collected.slopes(token_loss, span, logprobs_N[span], entropy_N[span])
-            if slope_C is None and entropy_slope_C is None:
-                continue
-            # d log p_y / d z_v = 1[v = y] - p_v  and  d H / d z_v = -p_v (log p_v + H)
-            if entropy_slope_C is None:
-                dlogits_CV = probs_CV.mul_(-slope_C[:, None])  # type: ignore[index]
-            else:
-                weights_CV = logprobs_CV.add_(entropy_N[span, None]).mul_(entropy_slope_C[:, None])
-                dlogits_CV = (
-                    (weights_CV if slope_C is None else weights_CV.add_(slope_C[:, None])).mul_(probs_CV).neg_()
-                )
-            if slope_C is not None:
-                dlogits_CV.scatter_add_(1, targets_N[span, None], slope_C[:, None])
-            collected.gradient.add(span, dlogits_CV)
+            one_chunk(span)
     return collected.attach(), logprobs_N, entropy_N
 
 

@@ -65,6 +65,7 @@ class _TokenLogprobs(torch.autograd.Function):
             logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
             entropy_N[span] = -logprobs_CV.exp().mul_(logprobs_CV).sum(dim=-1)
             kept_CV = logprobs_CV if len(spans) == 1 else None
+            del logprobs_CV  # or it would outlive its chunk
         ctx.save_for_backward(hidden_ND, weight_VD, targets_N, entropy_N, kept_CV)
         ctx.temperature, ctx.spans = temperature, spans
         ctx.set_materialize_grads(False)
@@ -88,4 +89,5 @@ class _TokenLogprobs(torch.autograd.Function):
             if dlogprobs_N is not None:
                 dlogits_CV.scatter_add_(1, targets_N[span, None], dlogprobs_N[span, None])
             gradient.add(span, dlogits_CV)
+            del logprobs_CV, probs_CV, dlogits_CV
         return *gradient.result(), None, None, None

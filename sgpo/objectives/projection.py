@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import torch
 
-CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**27}
-"""Largest [C, V] matrix when no chunk size is given: 32 MiB in float32, and 512 MiB where products need many rows."""
+CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**27}
+"""Largest [C, V] matrix when no chunk size is given: 64 MiB in float32, and 512 MiB where products need many rows."""
 
 
 def checked(weight_VD: torch.Tensor, temperature: float, chunk_size: int | None, **hidden_ND: torch.Tensor) -> None:
