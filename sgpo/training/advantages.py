@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,13 +51,19 @@ def score_responses(samples: Sequence[ProblemSamples], config: TrainingConfig) -
     """Advantages within each group, and the strong model's response where the configuration gives it a part.
 
     A response without gradient (equal rewards, hence advantage 0) is left out: it costs no forward and no backward.
-    Raises ValueError when a problem has no expert response but `objective.expert` asks for one.
+    Raises ValueError for a reward that is not finite, and when a problem has no expert response but `objective.expert`
+    asks for one.
     """
     objective = config.objective
     scored: list[Scored] = []
     experts: list[Expert] = []
     tokens = 0
     for problem in samples:
+        for rollout in (*problem.autonomous, *problem.guided):
+            if not math.isfinite(rollout.reward):
+                raise ValueError(
+                    f"problem '{problem.problem_id}': a reward is {rollout.reward} (expected a finite one)"
+                )
         if objective.expert == "hpt" and sum(r.reward for r in problem.autonomous) <= objective.expert_gate:
             experts.append(Expert(_expert_row(problem, len(experts)), None, 1.0))
             continue

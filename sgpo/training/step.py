@@ -67,9 +67,10 @@ class SgpoGradient:
         def score(candidates: list[tuple[int, Rollout]]) -> list[float]:
             return self._score(samples, candidates)
 
+        own = score_responses(samples, self.config)
         targets = choose_targets(samples, self.objective, score, target_seed)
         delta = annealed_delta(self.objective.delta, self.objective.delta_end, step, self.config.steps)
-        return Prepared(samples, score_responses(samples, self.config), targets, delta)
+        return Prepared(samples, own, targets, delta)
 
     def accumulate(self, prepared: Prepared, problems: int) -> Sums:
         """Backward of L_GRPO + alpha L_KD over `problems` problems [Eq. 7]; returns sums of this process's metrics."""

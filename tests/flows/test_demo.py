@@ -74,6 +74,25 @@ def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(ch
     _wait_until_nothing_runs_in(checkout)
 
 
+def test_a_demo_killed_while_two_processes_build_the_base_model_leaves_none_of_them(tmp_path: Path) -> None:
+    checkout = make_tiny_checkout(tmp_path / "checkout")
+    params = (checkout / "params.yaml").read_text()
+    (checkout / "params.yaml").write_text(params.replace("steps: 30", "steps: 100000"))
+    demo = start_demo(checkout)
+    assert demo.stdout is not None
+    seen = []
+    for line in demo.stdout:
+        seen.append(line)
+        if "pre-training qwen2" in line and "it/s" in line:
+            break
+    working = [process for process in psutil.process_iter() if _works_in(process, checkout)]
+    assert sum("base-model" in process.cmdline() for process in working) >= 2, "".join(seen)
+    demo.send_signal(signal.SIGKILL)
+    demo.wait()
+    _wait_until_nothing_runs_in(checkout)
+    assert not (checkout / "data" / "base").exists()
+
+
 def _wait_until_nothing_runs_in(folder: Path) -> None:
     deadline = time.monotonic() + 45
     while left := [process.pid for process in psutil.process_iter() if _works_in(process, folder)]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from plain_objective import plain_loss
 from samples import make_samples
 
 from sgpo.config import ObjectiveConfig, TrainingConfig
+from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.training.base_model import new_model
 from sgpo.training.base_model_config import BaseModelConfig
+from sgpo.training.distillation import distillation_weight
 from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
 from sgpo.training.step import SgpoGradient
@@ -165,3 +168,50 @@ def test_two_gloo_processes_give_the_loss_and_the_update_of_one(tmp_path, altern
     for name, weight in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-10, rtol=0.0)
     assert one["moved"] > 1e-5
+
+
+def test_a_context_that_does_not_fit_the_model_is_refused_and_never_cut(tokenizer):
+    policy = tiny_policy(tokenizer)
+    samples = [
+        replace(problem, guided_prompt=(7,) * 510) if problem.pass_rate("guided") else problem
+        for problem in make_samples(4)
+    ]
+    with pytest.raises(
+        PromptTooLongError, match=r"a prompt of 510 and a response of \d+ tokens .* model's 512 positions"
+    ):
+        gradient_of(policy, samples, TrainingConfig(), tokenizer.pad_token_id)
+
+
+def test_rewards_that_are_not_finite_are_refused(tokenizer):
+    problem = make_samples(1)[0]
+    broken = replace(problem, autonomous=(replace(problem.autonomous[0], reward=float("nan")), *problem.autonomous[1:]))
+    with pytest.raises(ValueError, match="problem 'p0': a reward is nan"):
+        gradient_of(tiny_policy(tokenizer), [broken], TrainingConfig(), tokenizer.pad_token_id)
+
+
+def test_no_more_than_a_tenth_of_the_tokens_is_padding(tokenizer):
+    sums, _ = gradient_of(tiny_policy(tokenizer), make_samples(24), TrainingConfig(), tokenizer.pad_token_id)
+    assert 0.0 < sums["padding_tokens"] / sums["padded_tokens"] < 0.1
+
+
+def test_forwards_are_spent_only_where_they_can_change_something(tokenizer, monkeypatch):
+    policy, rows = tiny_policy(tokenizer), {"hidden": 0, "logprobs": 0, "loss": 0}
+    real = Policy.forward
+
+    def counted(self, batch, want, **settings):
+        rows[want] += len(batch.rows)
+        return real(self, batch, want, **settings)
+
+    monkeypatch.setattr(Policy, "forward", counted)
+    samples = make_samples(12)
+    gradient_of(policy, samples, TrainingConfig(), tokenizer.pad_token_id)
+    unequal = sum(len(s.autonomous) for s in samples if len({r.reward for r in s.autonomous}) > 1)
+    reached = [sum(r.reward == 1.0 for r in s.guided) for s in samples if s.pass_rate("guided") > 0.0]
+    weighed = [
+        count
+        for count, s in zip(reached, (s for s in samples if s.pass_rate("guided") > 0.0), strict=True)
+        if distillation_weight(s, ObjectiveConfig()) > 0.0
+    ]
+    assert rows["hidden"] == len(weighed)  # the strategy's side: chosen targets alone
+    assert rows["loss"] == unequal + len(weighed)
+    assert rows["logprobs"] == sum(count for count in weighed if count > 1)  # a single candidate needs no score
