@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sgpo.config import ConfigError, SamplingConfig, Settings, parse_settings
 from sgpo.problems.testbed.world import WorldConfig
-from sgpo.strategies.settings import StrategyConfig
+from sgpo.strategies.settings import StrategyConfig, TeacherConfig
 from sgpo.training.base_model_config import BaseModelConfig
 
 
@@ -28,6 +28,12 @@ class SplitConfig(Settings):
 
     warmup_fraction: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up")
     drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
+    min_lift: float | None = Field(
+        default=None,
+        ge=-1.0,
+        le=1.0,
+        description="Leave out problems whose strategy adds less to the champion's pass rate; all must be probed",
+    )
 
 
 class PipelineParams(Settings):
@@ -36,6 +42,7 @@ class PipelineParams(Settings):
     world: WorldConfig = WorldConfig()
     base_model: BaseModelConfig = BaseModelConfig()
     strategies: StrategyConfig = StrategyConfig()
+    teacher: TeacherConfig = TeacherConfig()
     probe: ProbeConfig = ProbeConfig()
     splits: SplitConfig = SplitConfig()
 

@@ -1,43 +1,31 @@
-"""The data stages, in the order of dvc.yaml: each is one function here, one `sgpo` command, and one stage there.
+"""The data stages, in the order of dvc.yaml: each is one function, one `sgpo` command, and one stage there.
 
-world -> base model -> responses -> strategies -> probe -> splits. A stage reads and writes files under the data folder
-only, whole or not at all, and can be killed and run again.
+world -> base model -> responses -> strategies -> probe -> splits (splits.py). A stage reads and writes files under the
+data folder only, whole or not at all, and can be killed and run again. What takes seconds to import is imported where
+it is used.
 """
 
 from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from sgpo.config import ConfigError, SamplingConfig, Settings
-from sgpo.evaluation.measure import draw
+from sgpo.config import SamplingConfig
 from sgpo.files import write_json
 from sgpo.params import PipelineParams
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
-from sgpo.problems.table import read_table, write_table
-from sgpo.problems.testbed.strong_model import ScriptedStrongModel
+from sgpo.problems.table import write_table
 from sgpo.problems.testbed.world import build_split
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
-from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.schema import Rollout
-from sgpo.rollouts.transformers_engine import TransformersEngine
+from sgpo.splits import ProbedProblem, check_probed
 from sgpo.strategies.bank import load_strategies, quality_bands
-from sgpo.strategies.extraction import extract_all
-from sgpo.strategies.refusals import write_refusals
+from sgpo.strategies.concurrency import run
+from sgpo.strategies.extraction import ExtractionSummary, extract_all
 from sgpo.strategies.responses import respond_all
-from sgpo.strategies.schema import StrongResponse
-from sgpo.training.base_model import build_base_model
-from sgpo.training.distributed import open_world
 
-
-class ProbedProblem(Settings):
-    """The champion's pass rate on one problem without and with its strategy; `lift` is the difference."""
-
-    problem_id: str
-    autonomous: float
-    guided: float
-    lift: float
+if TYPE_CHECKING:
+    from sgpo.rollouts.groups import GroupSizes, ProblemSamples
 
 
 def build_world(params: PipelineParams, data: Path) -> None:
@@ -51,6 +39,9 @@ def build_world(params: PipelineParams, data: Path) -> None:
 
 def build_base(params: PipelineParams, data: Path, work: Path) -> None:
     """The testbed's base model: data/base/<family>; `work` keeps checkpoints until it is done."""
+    from sgpo.training.base_model import build_base_model
+    from sgpo.training.distributed import open_world
+
     family = params.base_model.family
     with open_world() as world:
         build_base_model(params.base_model, data / "base" / family, work, world)
@@ -58,30 +49,42 @@ def build_base(params: PipelineParams, data: Path, work: Path) -> None:
 
 def respond(params: PipelineParams, data: Path, work: Path) -> None:
     """The strong model's verified responses: data/responses.parquet, and what was refused with its reason."""
+    from sgpo.teachers import describe_requests, recorded_teacher
+
     problems = read_problems(data / "problems" / "train.parquet")
-    with Verifier() as verifier:
-        responses, refusals = respond_all(
-            problems, ScriptedStrongModel(), verifier.score, params.strategies, journal=work / "responses.jsonl"
-        )
-    write_refusals(refusals, data / "responses_refused.jsonl")
-    write_table(responses, data / "responses.parquet")
-    print(f"{len(responses)} of {len(problems)} problems have a verified response; {len(refusals)} texts refused")
+
+    async def ask() -> None:
+        with Verifier() as verifier:
+            async with recorded_teacher(params.teacher, problems, work) as teacher:
+                summary = await respond_all(
+                    problems, teacher, verifier.score, params.strategies,
+                    responses=data / "responses.parquet", refusals=data / "responses_refused.jsonl",
+                )  # fmt: skip
+        refused = sum(summary.refused.values())
+        print(f"{summary.kept} of {len(problems)} problems have a verified response; {refused} texts refused")
+        print(describe_requests(teacher))
+
+    run(ask())
 
 
 def extract(params: PipelineParams, data: Path, work: Path) -> None:
-    """One strategy per problem: data/strategies.parquet, and what was refused with its reason."""
+    """One strategy per response: data/strategies.parquet and .json, and what was refused with its reason."""
+    from sgpo.teachers import describe_requests, recorded_teacher
+
     problems = read_problems(data / "problems" / "train.parquet")
-    responses = read_table(data / "responses.parquet", StrongResponse)
-    answered = {response.problem_id for response in responses}
-    summary = extract_all(
-        [problem for problem in problems if problem.id in answered],
-        responses,
-        ScriptedStrongModel(),
-        params.strategies,
-        strategies=data / "strategies.parquet",
-        refusals=data / "strategies_refused.jsonl",
-        journal=work / "strategies.jsonl",
-    )
+
+    async def ask() -> ExtractionSummary:
+        with Verifier() as verifier:
+            async with recorded_teacher(params.teacher, problems, work) as teacher:
+                summary = await extract_all(
+                    problems, teacher, params.strategies, responses=data / "responses.parquet",
+                    strategies=data / "strategies.parquet", refusals=data / "strategies_refused.jsonl",
+                    verify=verifier.score,
+                )  # fmt: skip
+        print(describe_requests(teacher))
+        return summary
+
+    summary = run(ask())
     bands = quality_bands(load_strategies(data / "strategies.parquet", problems).values())
     write_json(
         data / "strategies.json",
@@ -93,10 +96,14 @@ def extract(params: PipelineParams, data: Path, work: Path) -> None:
 
 def probe(params: PipelineParams, data: Path, model: Path) -> None:
     """What the strategies are worth to `model`: data/probe.parquet, its rollouts, and the means in data/probe.json."""
+    from sgpo.rollouts.groups import GroupSizes
+
     settings = params.probe
     problems = read_problems(data / "problems" / "train.parquet")
     strategies = load_strategies(data / "strategies.parquet", problems)
-    chosen = [problem for problem in problems if problem.id in strategies][: settings.problems]
+    candidates = [problem for problem in problems if problem.id in strategies]
+    chosen = candidates[: settings.problems]
+    check_probed(params, len(candidates), len(chosen))  # now, rather than after hours of sampling
     samples = sample_problems(
         model, chosen, {key: strategy.text() for key, strategy in strategies.items()},
         GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts), settings.sampling, settings.seed, "probe",
@@ -110,26 +117,6 @@ def probe(params: PipelineParams, data: Path, model: Path) -> None:
     print(f"pass rate without strategy {means['autonomous']:.3f}, with strategy {means['guided']:.3f}")
 
 
-def split(params: PipelineParams, data: Path) -> None:
-    """data/splits/{warmup,train,held_out}.parquet from problems, strategies and the probe's pass rates."""
-    settings = params.splits
-    problems = read_problems(data / "problems" / "train.parquet")
-    strategies = load_strategies(data / "strategies.parquet", problems)
-    responses = {row.problem_id: row.text for row in read_table(data / "responses.parquet", StrongResponse)}
-    solved = {row.problem_id for row in read_table(data / "probe.parquet", ProbedProblem) if row.autonomous == 1.0}
-    usable = [p for p in problems if p.id in strategies and not (settings.drop_solved and p.id in solved)]
-    if not usable:
-        raise ConfigError(f"{data / 'splits'}: no problem left to train on (expected some with a strategy, unsolved)")
-    warmup = usable[: round(settings.warmup_fraction * len(usable))]
-    with_response = [problem.model_copy(update={"response": responses[problem.id]}) for problem in warmup]
-    folder = data / "splits"
-    if with_response:
-        write_problems(with_response, folder / "warmup.parquet")
-    write_problems(usable[len(warmup) :], folder / "train.parquet")
-    write_problems(read_problems(data / "problems" / "held_out.parquet"), folder / "held_out.parquet")
-    print(f"{len(warmup)} problems for warm-up, {len(usable) - len(warmup)} for RL")
-
-
 def sample_problems(
     model: Path,
     problems: list[Problem],
@@ -140,6 +127,11 @@ def sample_problems(
     description: str,
 ) -> list[ProblemSamples]:
     """Both groups of every problem from the model in a folder."""
+    from sgpo.evaluation.measure import draw
+    from sgpo.rollouts.groups import Sampler
+    from sgpo.rollouts.model_folder import load_model
+    from sgpo.rollouts.transformers_engine import TransformersEngine
+
     network, tokenizer = load_model(model)
     with Verifier() as verifier:
         sampler = Sampler(TransformersEngine(network, tokenizer), tokenizer, verifier, strategies, seed)

@@ -1,11 +1,110 @@
 """What the tests of several rooms share."""
 
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file for MLflow. Making its tables takes seconds, so all tests share it under names of their own."""
     return tmp_path_factory.mktemp("mlflow") / "new folder" / "mlflow.db"
+
+
+@dataclass
+class Ended:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def refusal(self) -> str:
+        """The one line that the command ended with."""
+        assert self.returncode == 1, self.stderr
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        assert len(lines) == 1, self.stderr
+        return lines[0]
+
+
+@pytest.fixture
+def sgpo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run one command as `sgpo` does, in this process, in the folder `cwd`."""
+    from sgpo.cli import main
+
+    def run(*arguments: str, cwd: Path) -> Ended:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["sgpo", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code, captured = ended.value.code, capsys.readouterr()
+        return Ended(int(code) if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+class Checkout:
+    """A git checkout of this code with DVC's stages and settings of its own; commands run in it as a user runs them."""
+
+    def __init__(self, folder: Path, params: dict[str, Any]) -> None:
+        self.folder = folder
+        shutil.copytree(REPOSITORY / "sgpo", folder / "sgpo", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in (".gitignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+        self.set_params(params)
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Write this repository's params.yaml with some sections replaced."""
+        ours = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+        (self.folder / "params.yaml").write_text(yaml.safe_dump({**ours, **params}), encoding="utf-8")
+
+    def commit(self, tag: str) -> None:
+        """Commit everything that git tracks or may track, and tag it."""
+        self.git("add", "--all")
+        self.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", f"--message={tag}")
+        self.git("tag", tag)
+
+    def git(self, *arguments: str) -> str:
+        """Run git; returns what it printed."""
+        return self.run("git", *arguments).stdout
+
+    def dvc(self, *arguments: str) -> str:
+        """Run DVC; returns what it printed."""
+        return self.run(sys.executable, "-m", "dvc", *arguments).stdout
+
+    def sgpo(self, *arguments: str, returncode: int = 0) -> str:
+        """Run `sgpo`; returns what it printed, errors included."""
+        done = self.run(sys.executable, "-m", "sgpo.cli", *arguments, returncode=returncode)
+        return done.stdout + done.stderr
+
+    def run(self, *command: str, returncode: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout; its exit code must be `returncode`."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "SGPO"))},
+            "PYTHONPATH": str(self.folder), "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }  # fmt: skip
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=200)
+        assert done.returncode == returncode, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+@pytest.fixture(scope="session")
+def make_checkout() -> Callable[[Path, dict[str, Any]], Checkout]:
+    """Make a checkout in an empty folder, with these sections of params.yaml."""
+    return Checkout

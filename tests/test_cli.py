@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
+from sgpo.strategies.settings import TeacherConfig
+
 GOOD = {"question": "What is 2 + 3?", "answer": "5"}
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    returncode: int
-    stderr: str
-
-
-@pytest.fixture
-def sgpo(monkeypatch, capsys):
-    """Run one command as `sgpo` does, in this process."""
-    from sgpo.cli import main
-
-    def run(*arguments: str, cwd: Path) -> Ended:
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["sgpo", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return Ended(int(code) if isinstance(code, int) else 0, capsys.readouterr().err)
-
-    return run
-
-
-def refused(done) -> str:
-    """The one line that the command ended with."""
-    assert done.returncode == 1, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 def test_the_command_itself_ends_with_one_line_and_code_1(workplace):
     (workplace / "params.yaml").write_text("world: [1]\n", encoding="utf-8")
     command = [sys.executable, "-m", "sgpo.cli", "world", "problems"]
     done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=120)
-    assert "params.yaml: 'world'" in refused(done)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "params.yaml: 'world'" in line
 
 
 @pytest.fixture
@@ -62,7 +35,7 @@ def workplace(tmp_path: Path) -> Path:
 
 def test_an_unknown_key_is_refused_with_the_known_ones(sgpo, workplace):
     (workplace / "params.yaml").write_text("world: {trian: 6}\n", encoding="utf-8")
-    line = refused(sgpo("world", "problems", cwd=workplace))
+    line = sgpo("world", "problems", cwd=workplace).refusal()
     assert "params.yaml: unknown key 'world.trian'" in line
     assert "train" in line
     assert not (workplace / "data").exists()
@@ -81,7 +54,7 @@ def test_an_unknown_key_is_refused_with_the_known_ones(sgpo, workplace):
 )
 def test_a_setting_out_of_range_is_refused_by_its_key(sgpo, workplace, override, expected):
     done = sgpo("train", "--model", "data/champion", "--run", "runs/x", override, cwd=workplace)
-    assert expected in refused(done)
+    assert expected in done.refusal()
     assert not (workplace / "runs").exists()
 
 
@@ -97,7 +70,7 @@ def test_a_setting_out_of_range_is_refused_by_its_key(sgpo, workplace, override,
 def test_a_bad_row_is_refused_by_file_row_and_field(sgpo, workplace, content, expected):
     (workplace / "new.jsonl").write_text(content, encoding="utf-8")
     done = sgpo("evaluate", "--model", "m", "--output", "out.jsonl", "--problems", "new.jsonl", cwd=workplace)
-    line = refused(done)
+    line = done.refusal()
     assert "new.jsonl" in line
     assert expected in line
     assert not (workplace / "out.jsonl").exists()
@@ -106,7 +79,7 @@ def test_a_bad_row_is_refused_by_file_row_and_field(sgpo, workplace, content, ex
 def test_a_file_that_is_not_utf8_is_refused(sgpo, workplace):
     (workplace / "new.jsonl").write_bytes(b'{"question": "caf\xe9", "answer": "1"}\n')
     done = sgpo("evaluate", "--model", "m", "--output", "out.jsonl", "--problems", "new.jsonl", cwd=workplace)
-    assert "UTF-8" in refused(done)
+    assert "UTF-8" in done.refusal()
 
 
 def test_a_model_folder_without_tokenizer_is_refused(sgpo, workplace):
@@ -115,7 +88,7 @@ def test_a_model_folder_without_tokenizer_is_refused(sgpo, workplace):
     (model / "config.json").write_text("{}", encoding="utf-8")
     (workplace / "new.jsonl").write_text(json.dumps(GOOD) + "\n", encoding="utf-8")
     done = sgpo("evaluate", "--model", "model", "--output", "out.jsonl", "--problems", "new.jsonl", cwd=workplace)
-    assert "tokenizer.json" in refused(done)
+    assert "tokenizer.json" in done.refusal()
 
 
 def test_a_strategy_that_states_the_answer_is_refused(sgpo, workplace):
@@ -131,7 +104,7 @@ def test_a_strategy_that_states_the_answer_is_refused(sgpo, workplace):
         candidates_seen=1,
     )  # fmt: skip
     write_table([leaking], workplace / "data" / "strategies.parquet")
-    line = refused(sgpo("probe", "--model", "data/champion", cwd=workplace))
+    line = sgpo("probe", "--model", "data/champion", cwd=workplace).refusal()
     assert "strategies.parquet row 1" in line
     assert problem.answer in line
 
@@ -152,3 +125,43 @@ def test_the_recipes_are_valid_and_the_world_is_made_by_one_command(sgpo, workpl
     assert {file.name for file in (workplace / "data" / "problems").iterdir()} == {
         "train.parquet", "tuning.parquet", "held_out.parquet",
     }  # fmt: skip
+
+
+def test_commands_that_look_or_check_start_without_the_heavy_libraries():
+    heavy = ("torch", "transformers", "sklearn", "matplotlib", "openai", "aiohttp", "dvc", "mlflow", "prefect")
+    code = (
+        "import sys, sgpo.stages, sgpo.splits, sgpo.problems.imports\n"
+        "from sgpo.cli import main\n"
+        "sys.argv = ['sgpo', 'strategies', 'list', '--data', 'nowhere']\n"
+        "try: main()\n"
+        f"except SystemExit: print(*(name for name in {heavy} if name in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("\n", "StrategyFileError: nowhere/strategies.parquet: no such file\n")
+
+
+def test_the_scripted_teacher_answers_at_the_printed_address_until_it_is_interrupted(tmp_path):
+    command = [sys.executable, "-m", "sgpo.cli", "world", "teacher"]
+    with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        address = server.stdout.readline().split()[0]
+        settings = yaml.safe_load(server.stdout.readline())["teacher"]
+        with urllib.request.urlopen(f"{address}/models", timeout=60) as answer:
+            models = json.load(answer)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=60) == 0
+        assert server.stderr.read() == ""
+    assert address.startswith("http://127.0.0.1:")
+    assert [model["id"] for model in models["data"]] == [settings["model"]]
+    assert TeacherConfig.model_validate(settings).base_url == address
+
+
+def test_a_port_that_is_taken_is_named(sgpo, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        line = sgpo("world", "teacher", "--port", port, cwd=tmp_path).refusal()
+    assert line.startswith(f"TeacherError: port {port}: ")
+    assert "expected a free one" in line

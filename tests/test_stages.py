@@ -17,6 +17,7 @@ from sgpo.problems import read_problems
 from sgpo.problems.table import read_table
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.schema import Rollout
+from sgpo.splits import ProbedProblem, split
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.distributed import World
 
@@ -42,7 +43,7 @@ def made(tmp_path_factory, params) -> Path:
     stages.respond(params, data, work)
     stages.extract(params, data, work)
     stages.probe(params, data, data / "base" / "qwen2")
-    stages.split(params, data)
+    split(params, data)
     return data
 
 
@@ -62,7 +63,7 @@ def test_the_probe_has_both_groups_of_every_problem(made):
     assert len(rollouts) == 4 * (2 + 3)
     assert len({rollout.seed for rollout in rollouts}) == len(rollouts)
     assert all(len(rollout.logprobs) == len(rollout.token_ids) for rollout in rollouts)
-    assert len(read_table(made / "probe.parquet", stages.ProbedProblem)) == 4
+    assert len(read_table(made / "probe.parquet", ProbedProblem)) == 4
 
 
 def test_the_data_stages_are_functions_of_their_settings(made, params, tmp_path):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -18,6 +19,7 @@ from sgpo.files import publish_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 RowT = TypeVar("RowT")
 
@@ -31,21 +33,61 @@ def write_table(rows: Sequence[RowT], path: Path | str, model: type[RowT] | None
 
     `model` is needed only where there may be no rows. Raises TableError for a value that its column cannot hold.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = Path(path)
     model = model or (type(rows[0]) if rows else None)
     if model is None:
         raise TableError(f"{path}: no rows to write (expected at least one, or the record type for an empty table)")
-    schema = arrow_schema(model)
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, model):
-            raise TableError(f"{path} row {number}: is a {type(row).__name__} (expected {model.__name__})")
-    columns = [_column([_plain(getattr(row, field.name)) for row in rows], field, path) for field in schema]
-    table = pa.Table.from_arrays(columns, schema=schema)
-    with publish_file(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+    with publish_table(path, model) as table:
+        for row in rows:
+            table.append(row)
+
+
+@contextmanager
+def publish_table(path: Path | str, model: type[RowT]) -> Iterator[TableWriter[RowT]]:
+    """Write a table row by row, without holding it; it appears when the block ends without an error."""
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    with publish_file(path) as aside, pq.ParquetWriter(aside, arrow_schema(model), compression="zstd") as file:
+        table = TableWriter(path, model, file)
+        yield table
+        table.flush()
+
+
+class TableWriter(Generic[RowT]):
+    """Rows of one type on their way into a Parquet file, in groups of GROUP_ROWS."""
+
+    GROUP_ROWS = 4096
+
+    def __init__(self, path: Path, model: type[RowT], file: pq.ParquetWriter) -> None:
+        self._path, self._model, self._file = path, model, file
+        self._rows: list[RowT] = []
+        self._written = 0
+
+    def append(self, row: RowT) -> None:
+        """Add a row; raises TableError for one of another type, or (at the latest at the end) one that does not fit."""
+        if not isinstance(row, self._model):
+            number = self._written + len(self._rows) + 1
+            message = f"is a {type(row).__name__} (expected {self._model.__name__})"
+            raise TableError(f"{self._path} row {number}: {message}")
+        self._rows.append(row)
+        if len(self._rows) == self.GROUP_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows held; an empty table is a table too."""
+        import pyarrow as pa
+
+        if not self._rows and self._written:
+            return
+        schema = arrow_schema(self._model)
+        columns = [
+            _column([_plain(getattr(row, field.name)) for row in self._rows], field, self._path, self._written)
+            for field in schema
+        ]
+        self._file.write_table(pa.Table.from_arrays(columns, schema=schema))
+        self._written += len(self._rows)
+        self._rows.clear()
 
 
 def read_table(path: Path | str, model: type[RowT], error: type[TableError] = TableError) -> list[RowT]:
@@ -53,24 +95,50 @@ def read_table(path: Path | str, model: type[RowT], error: type[TableError] = Ta
 
     Columns may be narrower or wider numbers, and columns of fields with a default may be missing.
     """
-    table = read_parquet(path, error)
+    return list(iterate_table(path, model, error))
+
+
+def iterate_table(path: Path | str, model: type[RowT], error: type[TableError] = TableError) -> Iterator[RowT]:
+    """The records of a Parquet file one after the other, as `read_table`, without holding the file in memory."""
+    import pyarrow as pa
+
     schema = arrow_schema(model)
     required = {name for name, needed in _fields(model).items() if needed}
-    check_columns(table.column_names, schema.names, required, str(path), error)
-    columns = {name: _read_column(table, schema.field(name), path, error) for name in table.column_names}
-    records = ({name: values[index] for name, values in columns.items()} for index in range(table.num_rows))
-    return [validate(model, record, f"{path} row {number}", error) for number, record in enumerate(records, start=1)]
+    with _open_parquet(path, error) as file:
+        names = file.schema_arrow.names
+        check_columns(names, schema.names, required, str(path), error)
+        number = 0
+        for group in range(file.num_row_groups):
+            try:
+                table = file.read_row_group(group)
+            except (pa.ArrowException, OSError) as cause:
+                raise error(f"{path}: not a readable Parquet file: {_one_line(cause)}") from None
+            columns = {name: _read_column(table, schema.field(name), path, error) for name in names}
+            for index in range(table.num_rows):
+                number += 1
+                record = {name: values[index] for name, values in columns.items()}
+                yield validate(model, record, f"{path} row {number}", error)
 
 
 def read_parquet(path: Path | str, error: type[TableError]) -> pa.Table:
     """The Parquet file as an Arrow table; raises `error` where there is no such file or it is something else."""
+    import pyarrow as pa
+
+    with _open_parquet(path, error) as file:
+        try:
+            return file.read()
+        except (pa.ArrowException, OSError) as cause:
+            raise error(f"{path}: not a readable Parquet file: {_one_line(cause)}") from None
+
+
+def _open_parquet(path: Path | str, error: type[TableError]) -> pq.ParquetFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not Path(path).is_file():
         raise error(f"{path}: no such file")
     try:
-        return pq.ParquetFile(path).read()
+        return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as cause:
         raise error(f"{path}: not a readable Parquet file: {_one_line(cause)}") from None
 
@@ -151,14 +219,14 @@ def _plain(value: Any) -> Any:
     return sorted(value.items()) if isinstance(value, dict) else value
 
 
-def _column(values: list[Any], field: pa.Field, path: Path) -> pa.Array:
+def _column(values: list[Any], field: pa.Field, path: Path, rows_before: int) -> pa.Array:
     import pyarrow as pa
 
     refusals = (pa.ArrowException, OverflowError, TypeError, ValueError)
     try:
         return pa.array(values, type=field.type)
     except refusals:
-        for number, value in enumerate(values, start=1):
+        for number, value in enumerate(values, start=rows_before + 1):
             try:
                 pa.array([value], type=field.type)
             except refusals as cause:

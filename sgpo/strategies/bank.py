@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import TableError, read_table
@@ -14,6 +16,8 @@ from sgpo.strategies.schema import CRITERIA, Strategy
 
 HIGH, MEDIUM = 0.8, 0.5
 """Lower bounds of the quality bands [SGPO section 2]."""
+
+Band = Literal["high", "medium", "low"]
 
 
 class StrategyFileError(TableError):
@@ -59,11 +63,15 @@ def strategies_digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def band_of(score: float) -> Band:
+    """The quality band of a score."""
+    return "high" if score >= HIGH else "medium" if score >= MEDIUM else "low"
+
+
 def quality_bands(strategies: Iterable[Strategy]) -> QualityBands:
     """Shares of high, medium and low scores; raises ValueError when there is no strategy."""
-    scores = [strategy.score for strategy in strategies]
-    if not scores:
+    counts = Counter(band_of(strategy.score) for strategy in strategies)
+    if not counts:
         raise ValueError("no strategies to grade (expected at least one)")
-    high = sum(score >= HIGH for score in scores) / len(scores)
-    low = sum(score < MEDIUM for score in scores) / len(scores)
-    return QualityBands(high=high, medium=sum(MEDIUM <= score < HIGH for score in scores) / len(scores), low=low)
+    total = counts.total()
+    return QualityBands(high=counts["high"] / total, medium=counts["medium"] / total, low=counts["low"] / total)

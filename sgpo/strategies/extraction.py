@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sgpo.problems.schema import Problem
-from sgpo.problems.table import write_table
+from sgpo.problems.table import iterate_table, publish_table
+from sgpo.strategies.concurrency import in_order
+from sgpo.strategies.duplicates import near_duplicates
+from sgpo.strategies.equivalents import Verify, find_equivalent, has_fragments
 from sgpo.strategies.journal import RecordedTeacher
 from sgpo.strategies.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy, parse_candidate, parse_ranking
-from sgpo.strategies.refusals import Refusal, RefusedText, write_refusals
-from sgpo.strategies.responses import OnProgress
+from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
+from sgpo.strategies.responses import PROBLEMS_AT_ONCE
 from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
 from sgpo.strategies.settings import StrategyConfig
-from sgpo.strategies.teacher import Completion, Teacher, request_seed
+from sgpo.strategies.teacher import Completion, RequestRefusedError, Teacher, request_seed
 from sgpo.strategies.templates import PROMPT_VERSION, extract_request, rank_request
+
+Check = Callable[[ParsedStrategy, Problem], Awaitable[Refusal | None]]
 
 
 class ExtractionError(RuntimeError):
@@ -36,82 +44,76 @@ class Extraction:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionSummary:
-    """What came of a run. `asked` requests went to the teacher, with these tokens; `reused` were in the journal."""
+    """What came of a run: responses read, strategies kept, texts refused by reason."""
 
-    problems: int
+    responses: int
     kept: int
     refused: dict[str, int]
-    asked: int
-    reused: int
-    prompt_tokens: int
-    completion_tokens: int
 
 
-def extract_all(
+async def extract_all(
     problems: Sequence[Problem],
-    responses: Sequence[StrongResponse],
-    teacher: Teacher,
+    teacher: RecordedTeacher,
     settings: StrategyConfig,
     *,
+    responses: Path,
     strategies: Path,
     refusals: Path,
-    journal: Path,
-    on_progress: OnProgress | None = None,
+    verify: Verify | None = None,
 ) -> ExtractionSummary:
-    """Extract a strategy for every problem and write `strategies` (Parquet) and `refusals` (JSONL), in problem order.
+    """Extract a strategy from every response; writes `strategies` (Parquet) and `refusals` (JSONL) in their order.
 
-    What `journal` already holds is not requested again, so a killed run goes on where it was, and the files are the
-    same bytes as an undisturbed run's. Both files are written at the end, each whole or not at all. Raises
-    ExtractionError, TeacherError, JournalError.
+    With `verify`, a strategy's expressions are judged against the answer too (`find_equivalent`).
+
+    What the teacher's journal holds is not requested again, so a killed run goes on where it was, and the files are the
+    same bytes as an undisturbed run's. Both files appear at the end, each whole or not at all. Raises ExtractionError,
+    TeacherError, JournalError.
     """
-    texts = _responses_by_problem(problems, responses)
-    kept: list[Strategy] = []
-    refused: list[RefusedText] = []
-    with (
-        RecordedTeacher(teacher, journal) as recorded,
-        tqdm(total=len(problems), desc="strategies", disable=None) as bar,
-    ):
-        for done, problem in enumerate(problems, start=1):
-            outcome = extract_strategy(problem, texts.get(problem.id), recorded, settings)
-            refused += outcome.refusals
-            if outcome.strategy is not None:
-                kept.append(outcome.strategy)
-            bar.set_postfix(kept=len(kept), refused=len(refused), requests=recorded.asked, refresh=False)
-            bar.update()
-            if on_progress is not None:
-                on_progress(done, len(problems))
-    write_refusals(refused, refusals)
-    reasons = Counter(refusal.reason for refusal in refused)
-    if not kept:
-        most = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3)) or "no problems"
-        raise ExtractionError(f"{refusals}: no strategy for any of {len(problems)} problems ({most})")
-    write_table(kept, strategies)
-    return ExtractionSummary(
-        problems=len(problems),
-        kept=len(kept),
-        refused=dict(reasons),
-        asked=recorded.asked,
-        reused=recorded.reused,
-        prompt_tokens=recorded.prompt_tokens,
-        completion_tokens=recorded.completion_tokens,
-    )
+    total = _check_ids(problems, responses)
+    asked = {problem.id: problem for problem in problems}
+    kept = 0
+
+    with ThreadPoolExecutor(max_workers=1) as verification, publish_table(strategies, Strategy) as table:
+
+        async def equivalent(candidate: ParsedStrategy, problem: Problem) -> Refusal | None:
+            if verify is None or not has_fragments(candidate):
+                return None
+            loop = asyncio.get_running_loop()  # a verifier answers one caller at a time
+            return await loop.run_in_executor(verification, find_equivalent, candidate, problem, verify)
+
+        async def work(response: StrongResponse) -> Extraction:
+            return await extract_strategy(asked[response.problem_id], response.text, teacher, settings, equivalent)
+
+        with publish_refusals(refusals) as refused, tqdm(total=total, desc="strategies", disable=None) as bar:
+            async with aclosing(in_order(iterate_table(responses, StrongResponse), work, PROBLEMS_AT_ONCE)) as outcomes:
+                async for outcome in outcomes:
+                    refused.extend(outcome.refusals)
+                    if outcome.strategy is not None:
+                        table.append(outcome.strategy)
+                        kept += 1
+                    used = teacher.spending.describe()
+                    bar.set_postfix(kept=kept, requests=teacher.asked, used=used, refresh=False)
+                    bar.update()
+        if not kept:
+            most = ", ".join(f"{reason} {count}" for reason, count in refused.counts.most_common(3)) or "nothing"
+            raise ExtractionError(f"{refusals}: no strategy from any of {total} responses (refused: {most})")
+    return ExtractionSummary(total, kept, dict(refused.counts))
 
 
-def extract_strategy(problem: Problem, response: str | None, teacher: Teacher, settings: StrategyConfig) -> Extraction:
+async def extract_strategy(
+    problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig, equivalent: Check | None = None
+) -> Extraction:
     """The best of `settings.candidates` strategies for `problem` given a strong model's `response`.
 
-    A candidate that cannot be read, is too long or leaks is refused before the ranking. The score is the mean of the
-    four criteria; of equals the first is kept. An unreadable ranking is asked for again, `settings.tries` times in all.
+    A candidate that cannot be read, is too long, leaks (`equivalent` is one more check for that) or nearly repeats an
+    earlier one is refused before the ranking. The score is the mean of the four criteria; of equals the first is kept.
+    An unreadable ranking is asked for again, `settings.tries` times in all.
     """
-    if not response:
-        return Extraction(
-            None, (Refusal("no_response", "no accepted response to extract from").of(problem.id, "problem"),)
-        )
-    candidates, refusals = _write_candidates(problem, response, teacher, settings)
+    candidates, refusals = await _write_candidates(problem, response, teacher, settings, equivalent)
     if not candidates:
         detail = f"all {settings.candidates} candidates were refused"
         return Extraction(None, (*refusals, Refusal("no_candidate", detail).of(problem.id, "problem")))
-    ranking, unreadable = _rank(problem, response, candidates, teacher, settings)
+    ranking, unreadable = await _rank(problem, response, candidates, teacher, settings)
     refusals += unreadable
     if ranking is None:
         detail = f"none of {settings.tries} rankings could be read"
@@ -145,31 +147,53 @@ def check_candidate(completion: Completion, problem: Problem, settings: Strategy
     return find_leak(candidate, problem) or candidate
 
 
-def _write_candidates(
-    problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig
+async def _write_candidates(
+    problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig, equivalent: Check | None
 ) -> tuple[list[ParsedStrategy], list[RefusedText]]:
+    messages = extract_request(problem, response, settings.max_words)
+
+    async def write(index: int) -> Completion | Refusal:
+        seed = request_seed(settings.seed, "extract", problem.id, index)
+        try:
+            return await teacher.complete(messages, seed=seed, temperature=settings.temperature)
+        except RequestRefusedError as error:
+            return Refusal("teacher_refused", str(error))
+
     candidates: list[ParsedStrategy] = []
     refusals: list[RefusedText] = []
-    messages = extract_request(problem, response, settings.max_words)
-    for index in range(1, settings.candidates + 1):
-        seed = request_seed(settings.seed, "extract", problem.id, index)
-        completion = teacher.complete(messages, seed=seed, temperature=settings.temperature)
-        checked = check_candidate(completion, problem, settings)
+    answers = await asyncio.gather(*(write(index) for index in range(1, settings.candidates + 1)))
+    for index, answer in enumerate(answers, start=1):
+        checked = answer if isinstance(answer, Refusal) else check_candidate(answer, problem, settings)
+        if not isinstance(checked, Refusal):
+            leak = await equivalent(checked, problem) if equivalent is not None else None
+            checked = leak or _not_repeated(checked, candidates)
         if isinstance(checked, Refusal):
-            refusals.append(checked.of(problem.id, "candidate", index, completion.text))
+            text = "" if isinstance(answer, Refusal) else answer.text
+            refusals.append(checked.of(problem.id, "candidate", index, text))
         else:
             candidates.append(checked)
     return candidates, refusals
 
 
-def _rank(
+def _not_repeated(candidate: ParsedStrategy, earlier: list[ParsedStrategy]) -> ParsedStrategy | Refusal:
+    repeated = near_duplicates([*earlier, candidate])[-1]
+    if repeated is None:
+        return candidate
+    return Refusal("near_duplicate", f"says what '{earlier[repeated].approach[:60]}' says")
+
+
+async def _rank(
     problem: Problem, response: str, candidates: list[ParsedStrategy], teacher: Teacher, settings: StrategyConfig
 ) -> tuple[list[dict[str, float]] | None, list[RefusedText]]:
     refusals: list[RefusedText] = []
     messages = rank_request(problem, response, candidates)
     for attempt in range(1, settings.tries + 1):
         seed = request_seed(settings.seed, "rank", problem.id, attempt)
-        completion = teacher.complete(messages, seed=seed, temperature=settings.temperature)
+        try:
+            completion = await teacher.complete(messages, seed=seed, temperature=settings.temperature)
+        except RequestRefusedError as error:
+            refusals.append(Refusal("teacher_refused", str(error)).of(problem.id, "ranking", attempt))
+            continue
         ranking = parse_ranking(completion.text, len(candidates))
         if not isinstance(ranking, Refusal):
             return ranking, refusals
@@ -177,11 +201,18 @@ def _rank(
     return None, refusals
 
 
-def _responses_by_problem(problems: Sequence[Problem], responses: Sequence[StrongResponse]) -> dict[str, str]:
+def _check_ids(problems: Sequence[Problem], responses: Path) -> int:
+    """The number of responses, whose ids are checked before anything is requested."""
     repeated = [name for name, count in Counter(problem.id for problem in problems).items() if count > 1]
     if repeated:
         raise ExtractionError(f"problem id '{repeated[0]}' occurs more than once (expected one problem per id)")
-    unknown = {response.problem_id for response in responses} - {problem.id for problem in problems}
-    if unknown:
-        raise ExtractionError(f"a response names the unknown problem '{min(unknown)}' (expected one of the problems)")
-    return {response.problem_id: response.text for response in responses}
+    known = {problem.id for problem in problems}
+    seen: set[str] = set()
+    for row, response in enumerate(iterate_table(responses, StrongResponse), start=1):
+        name = response.problem_id
+        if name not in known:
+            raise ExtractionError(f"{responses} row {row}: unknown problem '{name}' (expected one of the problems)")
+        if name in seen:
+            raise ExtractionError(f"{responses} row {row}: a second response to '{name}' (expected one)")
+        seen.add(name)
+    return len(seen)

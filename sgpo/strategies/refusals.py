@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +25,8 @@ Reason = Literal[
     "several_strategies",
     "placeholder",  # a part that only repeats the layout it should have filled in
     "too_long",
+    "teacher_refused",  # the endpoint would not answer this request
+    "near_duplicate",  # of an earlier candidate for the same problem
     "states_answer",  # the three ways to leak, see leak.py
     "states_result",
     "computes",
@@ -33,6 +37,11 @@ Reason = Literal[
     "no_candidate",  # a problem whose candidates were all refused
     "no_ranking",  # a problem whose rankings were all unreadable
 ]
+
+
+class RefusalFileError(ValueError):
+    """A refusals file that cannot be read; the message names file and line."""
+
 
 Stage = Literal["response", "candidate", "ranking", "problem"]
 
@@ -72,10 +81,37 @@ class Refusal:
         )
 
 
-def write_refusals(refusals: Iterable[RefusedText], path: Path) -> None:
-    """One JSON object per line, whole or not at all."""
+class RefusalWriter:
+    """Refused texts on their way into a file, one JSON object per line; `counts` by reason."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.counts: Counter[str] = Counter()
+
+    def extend(self, refusals: Iterable[RefusedText]) -> None:
+        for refusal in refusals:
+            self._file.write(refusal.model_dump_json() + "\n")
+            self.counts[refusal.reason] += 1
+
+
+@contextmanager
+def publish_refusals(path: Path) -> Iterator[RefusalWriter]:
+    """Write refusals as they come; the file is there when the block ends without an error."""
     with publish_file(path) as aside, aside.open("w", encoding="utf-8") as file:
-        file.writelines(refusal.model_dump_json() + "\n" for refusal in refusals)
+        yield RefusalWriter(file)
+        file.flush()
+
+
+def read_refusals(path: Path) -> Iterator[RefusedText]:
+    """The refusals of a file, one after the other; raises RefusalFileError naming file and line."""
+    if not path.is_file():
+        raise RefusalFileError(f"{path}: no such file (expected the refusals of an extraction)")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield RefusedText.model_validate_json(line)
+            except ValueError:
+                raise RefusalFileError(f"{path} line {number}: not a refusal (expected problem_id, stage, …)") from None
 
 
 def _encodable(text: str) -> str:

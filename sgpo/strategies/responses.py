@@ -2,90 +2,112 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from sgpo.problems.schema import Problem
+from sgpo.problems.table import publish_table
+from sgpo.strategies.concurrency import in_order
 from sgpo.strategies.journal import RecordedTeacher
-from sgpo.strategies.refusals import Refusal, RefusedText
+from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
 from sgpo.strategies.schema import StrongResponse
 from sgpo.strategies.settings import StrategyConfig
-from sgpo.strategies.teacher import Teacher, request_seed
+from sgpo.strategies.teacher import RequestRefusedError, Teacher, request_seed
 from sgpo.strategies.templates import PROMPT_VERSION, respond_request
 
 if TYPE_CHECKING:
     from sgpo.problems.verifier import Verdict
 
 Verify = Callable[[str, Problem], "Verdict"]
-OnProgress = Callable[[int, int], None]
-"""Called with (problems done, problems in all)."""
+
+PROBLEMS_AT_ONCE = 256
+"""Problems that are held in memory; the requests under way at once are bounded by `TeacherConfig.concurrency`."""
 
 
-def respond_all(
+@dataclass(frozen=True, slots=True)
+class ResponseSummary:
+    """What came of a run: problems with an accepted response, and refusals by reason."""
+
+    problems: int
+    kept: int
+    refused: dict[str, int]
+
+
+async def respond_all(
     problems: Sequence[Problem],
-    teacher: Teacher,
+    teacher: RecordedTeacher,
     verify: Verify,
     settings: StrategyConfig,
     *,
-    journal: Path,
-    on_progress: OnProgress | None = None,
-) -> tuple[list[StrongResponse], list[RefusedText]]:
-    """One accepted response per problem, in the order of `problems`, and everything refused on the way.
+    responses: Path,
+    refusals: Path,
+) -> ResponseSummary:
+    """One accepted response per problem into `responses` (Parquet), everything refused into `refusals` (JSONL).
 
     A response that comes with the problem is used when the verifier accepts it; otherwise the teacher has
-    `settings.tries` tries. What `journal` already holds is not requested again. Raises TeacherError, JournalError.
+    `settings.tries` tries. Both files are in the order of `problems`, and appear at the end, each whole or not at all.
+    What the teacher's journal holds is not requested again. Raises TeacherError, JournalError.
     """
-    responses: list[StrongResponse] = []
-    refusals: list[RefusedText] = []
+    kept = 0
     with (
-        RecordedTeacher(teacher, journal) as recorded,
+        ThreadPoolExecutor(max_workers=1) as verification,  # a verifier answers one caller at a time
+        publish_table(responses, StrongResponse) as accepted,
+        publish_refusals(refusals) as refused,
         tqdm(total=len(problems), desc="responses", disable=None) as bar,
     ):
-        for done, problem in enumerate(problems, start=1):
-            response, refused = respond(problem, recorded, verify, settings)
-            refusals += refused
-            if response is not None:
-                responses.append(response)
-            bar.set_postfix(kept=len(responses), requests=recorded.asked, refresh=False)
-            bar.update()
-            if on_progress is not None:
-                on_progress(done, len(problems))
-    return responses, refusals
+
+        async def work(problem: Problem) -> tuple[StrongResponse | None, list[RefusedText]]:
+            return await respond(problem, teacher, verify, settings, verification)
+
+        async with aclosing(in_order(problems, work, PROBLEMS_AT_ONCE)) as outcomes:
+            async for response, texts in outcomes:
+                refused.extend(texts)
+                if response is not None:
+                    accepted.append(response)
+                    kept += 1
+                bar.set_postfix(kept=kept, requests=teacher.asked, used=teacher.spending.describe(), refresh=False)
+                bar.update()
+    return ResponseSummary(len(problems), kept, dict(refused.counts))
 
 
-def respond(
-    problem: Problem, teacher: Teacher, verify: Verify, settings: StrategyConfig
+async def respond(
+    problem: Problem, teacher: Teacher, verify: Verify, settings: StrategyConfig, verification: Executor | None = None
 ) -> tuple[StrongResponse | None, list[RefusedText]]:
     """The first response to `problem` that the verifier accepts, or None, and the refused ones."""
     refusals: list[RefusedText] = []
 
+    async def verdict_on(text: str) -> Verdict:
+        return await asyncio.get_running_loop().run_in_executor(verification, verify, text, problem)
+
     if problem.response:
-        verdict = verify(problem.response, problem)
+        verdict = await verdict_on(problem.response)
         if verdict.correct:
             return _record(problem, problem.response, "given", 0), refusals
         refusals.append(_refusal(verdict).of(problem.id, "response", text=problem.response))
     for attempt in range(1, settings.tries + 1):
         seed = request_seed(settings.seed, "respond", problem.id, attempt)
-        completion = teacher.complete(respond_request(problem), seed=seed, temperature=settings.temperature)
+        try:
+            completion = await teacher.complete(respond_request(problem), seed=seed, temperature=settings.temperature)
+        except RequestRefusedError as error:
+            refusals.append(Refusal("teacher_refused", str(error)).of(problem.id, "response", attempt))
+            continue
         if completion.finish_reason == "length":
             refusal = Refusal("truncated", "cut at the teacher's token limit")
         else:
-            verdict = verify(completion.text, problem)
+            verdict = await verdict_on(completion.text)
             if verdict.correct:
                 return _record(problem, completion.text, teacher.name, attempt), refusals
             refusal = _refusal(verdict)
         refusals.append(refusal.of(problem.id, "response", attempt, completion.text))
     none = Refusal("no_response", f"none of {settings.tries} responses has the right answer")
     return None, [*refusals, none.of(problem.id, "problem")]
-
-
-def with_responses(problems: Sequence[Problem], responses: Sequence[StrongResponse]) -> list[Problem]:
-    """`problems` with the accepted responses filled in; the others without one."""
-    texts = {response.problem_id: response.text for response in responses}
-    return [problem.model_copy(update={"response": texts.get(problem.id)}) for problem in problems]
 
 
 def _refusal(verdict: Verdict) -> Refusal:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 
 class TeacherError(RuntimeError):
-    """The teacher could not complete a request; what it completed before is kept in the journal."""
+    """The teacher cannot be used as it is; what it completed before is kept in the journal."""
+
+
+class RequestFailedError(TeacherError):
+    """One request was not answered, in all its attempts; others may be, and another run asks again."""
+
+
+class RequestRefusedError(TeacherError):
+    """The teacher will not answer this very request, however often it is asked (too long, filtered).
+
+    A filter that stops an answer half-way leaves tokens to be paid for.
+    """
+
+    def __init__(self, message: str, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+
+
+class BudgetReachedError(TeacherError):
+    """Another request might cost more than what is left to spend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +43,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the teacher answered. `finish_reason` is "length" when the answer was cut at the teacher's token limit."""
+    """What the teacher answered. `finish_reason` is "length" when the answer was cut at `Teacher.max_tokens`."""
 
     text: str
     prompt_tokens: int
@@ -42,9 +63,20 @@ class Teacher(Protocol):
         """What the records call this model."""
         ...
 
-    def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that one answer may have."""
+        ...
+
+    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
         """Answer `messages`; raises TeacherError when it cannot."""
         ...
+
+
+def request_key(teacher: str, messages: Sequence[Message], seed: int, temperature: float) -> str:
+    """32 hex digits for everything that a request consists of; the prompts' version is in the messages' wording."""
+    request = [teacher, [[message.role, message.content] for message in messages], seed, float(temperature)]
+    return hashlib.sha256(json.dumps(request).encode()).hexdigest()[:32]
 
 
 def request_seed(run_seed: int, *parts: str | int) -> int:

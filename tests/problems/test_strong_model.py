@@ -2,54 +2,102 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from dataclasses import dataclass
+
 import pytest
 
-from sgpo.problems import Verifier
+from sgpo.problems import Problem, Verifier
+from sgpo.problems.table import read_table
 from sgpo.problems.testbed.stories import read
 from sgpo.problems.testbed.strong_model import ScriptedStrongModel
 from sgpo.problems.testbed.world import WorldConfig, build_split
-from sgpo.strategies.extraction import extract_strategy
+from sgpo.strategies.extraction import extract_all
+from sgpo.strategies.parsing import ParsedStrategy
+from sgpo.strategies.refusals import RefusedText, read_refusals
 from sgpo.strategies.responses import respond_all
-from sgpo.strategies.settings import StrategyConfig
+from sgpo.strategies.schema import Strategy, StrongResponse
+from sgpo.strategies.settings import StrategyConfig, TeacherConfig
 from sgpo.strategies.teacher import Message, TeacherError
+from sgpo.strategies.templates import rank_request
+from sgpo.teachers import recorded_teacher
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What came of the testbed's problems."""
+
+    problems: dict[str, Problem]
+    responses: list[StrongResponse]
+    strategies: list[Strategy]
+    refusals: list[RefusedText]
 
 
 @pytest.fixture(scope="module")
-def extracted(tmp_path_factory):
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Extracted:
     problems = build_split(WorldConfig(train=60), "train")
-    teacher, settings = ScriptedStrongModel(), StrategyConfig()
-    with Verifier() as verifier:
-        journal = tmp_path_factory.mktemp("journal") / "responses.jsonl"
-        responses, refusals = respond_all(problems, teacher, verifier.score, settings, journal=journal)
-    by_id = {problem.id: problem for problem in problems}
-    outcomes = [extract_strategy(by_id[r.problem_id], r.text, teacher, settings) for r in responses]
-    return by_id, responses, refusals, outcomes
+    folder, settings = tmp_path_factory.mktemp("extracted"), StrategyConfig()
 
+    async def ask() -> None:
+        with Verifier() as verifier:
+            async with recorded_teacher(TeacherConfig(), problems, folder) as teacher:
+                await respond_all(
+                    problems, teacher, verifier.score, settings, responses=folder / "responses.parquet",
+                    refusals=folder / "responses_refused.jsonl",
+                )  # fmt: skip
+                await extract_all(
+                    problems, teacher, settings, responses=folder / "responses.parquet",
+                    strategies=folder / "strategies.parquet", refusals=folder / "strategies_refused.jsonl",
+                )  # fmt: skip
 
-def test_wrong_responses_are_refused_and_asked_again(extracted):
-    problems, responses, refusals, _ = extracted
-    assert len(responses) == len(problems)
-    assert refusals
-    assert {refusal.reason for refusal in refusals} == {"wrong_answer"} or {r.reason for r in refusals}
-    assert any(response.attempt > 1 for response in responses)
-
-
-def test_the_best_candidate_names_the_right_plan_nearly_always(extracted):
-    problems, _, _, outcomes = extracted
-    kept = [outcome.strategy for outcome in outcomes if outcome.strategy is not None]
-    assert len(kept) >= 0.95 * len(problems)
-    right = sum(
-        strategy.approach.startswith(f"{read(problems[strategy.problem_id].question)[1].name},") for strategy in kept
+    asyncio.run(ask())
+    return Extracted(
+        {problem.id: problem for problem in problems},
+        read_table(folder / "responses.parquet", StrongResponse),
+        read_table(folder / "strategies.parquet", Strategy),
+        [*read_refusals(folder / "responses_refused.jsonl"), *read_refusals(folder / "strategies_refused.jsonl")],
     )
-    assert right >= 0.9 * len(kept)
 
 
-def test_leaking_and_misshapen_candidates_are_refused_with_a_reason(extracted):
-    reasons = {refusal.reason for outcome in extracted[3] for refusal in outcome.refusals}
-    assert {"states_answer", "not_a_strategy"} <= reasons
+def test_wrong_responses_are_refused_and_asked_again(extracted: Extracted) -> None:
+    assert len(extracted.responses) == len(extracted.problems)
+    assert {refusal.reason for refusal in extracted.refusals if refusal.stage == "response"} == {"wrong_answer"}
+    assert any(response.attempt > 1 for response in extracted.responses)
 
 
-def test_it_is_a_function_of_messages_and_seed():
+def test_the_best_candidate_names_the_right_plan_nearly_always(extracted: Extracted) -> None:
+    assert len(extracted.strategies) >= 0.95 * len(extracted.problems)
+    right = sum(
+        strategy.approach.startswith(f"{read(extracted.problems[strategy.problem_id].question)[1].name},")
+        for strategy in extracted.strategies
+    )
+    assert right >= 0.9 * len(extracted.strategies)
+
+
+def test_leaking_and_misshapen_candidates_are_refused_with_a_reason(extracted: Extracted) -> None:
+    assert {"states_answer", "not_a_strategy"} <= {refusal.reason for refusal in extracted.refusals}
+
+
+def leak_scores(problem: Problem) -> tuple[float, float]:
+    """The criterion no_leak of a clean candidate, and of one that states the answer."""
+    steps = ("Begin with the given count.", "Add each entry.", "Give the count.", "Look at it once more.")
+    clean = ParsedStrategy("Count with a given first value", "Carry the count ahead.", steps)
+    leaking = ParsedStrategy(clean.problem_type, clean.approach, (*steps[:-1], f"It makes {problem.answer}."))
+    request = rank_request(problem, "A response.", [clean, leaking])
+    first, second = json.loads(ScriptedStrongModel().complete(request, seed=1, temperature=0.0).text)
+    return first["no_leak"], second["no_leak"]
+
+
+@pytest.mark.parametrize("answer", ["1", "2", "3", "4", "14"])
+def test_the_number_of_a_step_is_no_leaked_answer(answer: str) -> None:
+    problem = next(p for p in build_split(WorldConfig(train=600), "train") if p.answer == answer)
+    clean, leaking = leak_scores(problem)
+    assert clean >= 0.8
+    assert leaking <= 0.2
+
+
+def test_it_is_a_function_of_messages_and_seed() -> None:
     teacher, problem = ScriptedStrongModel(), build_split(WorldConfig(train=1), "train")[0]
     ask = [Message("user", f"Answer the problem below.\n\n<problem>\n{problem.question}\n</problem>")]
     texts = [teacher.complete(ask, seed=seed, temperature=1.0).text for seed in (1, 1)]
@@ -58,6 +106,6 @@ def test_it_is_a_function_of_messages_and_seed():
 
 
 @pytest.mark.parametrize("text", ["Answer it.", "Answer\n<problem>\nWhat is 2 + 2?\n</problem>"])
-def test_anything_else_is_refused(text):
+def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(TeacherError):
         ScriptedStrongModel().complete([Message("user", text)], seed=0, temperature=0.0)

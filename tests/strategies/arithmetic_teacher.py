@@ -34,7 +34,11 @@ class ArithmeticTeacher:
     def name(self) -> str:
         return "arithmetic-1"
 
-    def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+    @property
+    def max_tokens(self) -> int:
+        return 4096
+
+    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
         prompt = messages[-1].content
         if self._before is not None:
             self._before(sum(self.requests.values()) + 1)

@@ -5,7 +5,14 @@ import pytest
 
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import write_table
-from sgpo.strategies.bank import QualityBands, StrategyFileError, load_strategies, quality_bands, strategies_digest
+from sgpo.strategies.bank import (
+    QualityBands,
+    StrategyFileError,
+    band_of,
+    load_strategies,
+    quality_bands,
+    strategies_digest,
+)
 from sgpo.strategies.schema import CRITERIA, Strategy
 
 PROBLEMS = [Problem(id=name, question=f"What is asked in {name}?", answer="17") for name in ("a", "b", "c")]
@@ -74,6 +81,13 @@ def test_quality_bands_are_shares_with_their_lower_bounds_included() -> None:
     assert quality_bands(strategy("a", score) for score in scores) == QualityBands(high=0.375, medium=0.375, low=0.25)
     with pytest.raises(ValueError, match="no strategies"):
         quality_bands([])
+
+
+@pytest.mark.parametrize(
+    ("score", "band"), [(1.0, "high"), (0.8, "high"), (0.79, "medium"), (0.5, "medium"), (0.4, "low")]
+)
+def test_a_band_begins_at_its_lower_bound(score: float, band: str) -> None:
+    assert band_of(score) == band
 
 
 def test_a_file_that_is_missing_or_no_strategy_table_is_named(tmp_path: Path) -> None:

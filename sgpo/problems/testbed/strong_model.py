@@ -97,7 +97,8 @@ class ScriptedStrongModel:
         base = dict(
             zip(CRITERIA, (0.2 if vague else 0.9, 0.9 if fits else 0.2, 0.3 if vague else 0.9, 0.95), strict=True)
         )
-        if str(ledger.answer(right)) in re.findall(r"\d+", text):
+        stated = re.findall(r"(?<=\w )\d+", text)  # a step's number follows no word
+        if str(ledger.answer(right)) in stated:
             base["no_leak"] = 0.1
         return {name: round(min(1.0, max(0.0, value + choose.uniform(-0.15, 0.1))), 2) for name, value in base.items()}
 

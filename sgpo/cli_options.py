@@ -1,0 +1,14 @@
+"""Options that commands of several files have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Params = Annotated[Path, typer.Option(help="Settings of the data stages")]
+Data = Annotated[Path, typer.Option(help="Folder of the versioned data")]
+Work = Annotated[Path, typer.Option(help="Folder for journals and checkpoints of unfinished stages")]
+
+PARAMS, DATA, WORK = Path("params.yaml"), Path("data"), Path(".sgpo/work")

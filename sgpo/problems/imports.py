@@ -1,0 +1,96 @@
+"""A user's own problems in the place of the testbed's: data/problems/<split>.parquet, and nothing that undoes it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from sgpo.problems.readers import read_problems, write_problems
+from sgpo.problems.rows import ProblemFileError
+from sgpo.problems.schema import Problem
+
+Split = Literal["train", "tuning", "held_out"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class ProblemImportError(RuntimeError):
+    """Problems that cannot be put in their place; the message says what stands in the way and what to do."""
+
+
+def import_problems(source: Path, data: Path, split: Split, *, force: bool = False) -> list[str]:
+    """Write the problems of a Parquet, JSONL or CSV file as `data`/problems/`split`.parquet, whole or not at all.
+
+    Returns what came of it, in lines. Raises ProblemFileError for a source that cannot be used, or that shares an id or
+    a question with another split, and ProblemImportError where the split is there already and not `force`, or where a
+    DVC stage makes the problems and would overwrite these.
+    """
+    folder = data / "problems"
+    target = folder / f"{split}.parquet"
+    tracked = _check_maker(folder)
+    if target.exists() and not force:
+        raise ProblemImportError(f"{target}: is there already (expected no such file, or --force to replace it)")
+    problems = read_problems(source)
+    counts = {split: len(problems)}
+    for other in SPLITS:
+        if other != split and (folder / f"{other}.parquet").exists():
+            others = read_problems(folder / f"{other}.parquet")
+            _refuse_shared(source, problems, folder / f"{other}.parquet", others)
+            counts[other] = len(others)
+    write_problems(problems, target)
+    present = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
+    absent = ", ".join(name for name in SPLITS if name not in counts)
+    lines = [f"{target}: {len(problems)} problems", f"{folder}: {present}" + (f"; no {absent}" if absent else "")]
+    if tracked is not None:
+        lines.append(tracked)
+    return lines
+
+
+def _refuse_shared(source: Path, problems: Sequence[Problem], other_file: Path, others: Sequence[Problem]) -> None:
+    """What is trained on must not be measured on. Rewordings are not found, only what is the same but for spacing."""
+    ids = {problem.id: problem.id for problem in others}
+    questions = {_plain(problem.question): problem.id for problem in others}
+    shared = [
+        (problem.id, match)
+        for problem in problems
+        if (match := ids.get(problem.id) or questions.get(_plain(problem.question))) is not None
+    ]
+    if shared:
+        (name, match), more = shared[0], f", and {len(shared) - 1} more are" if len(shared) > 1 else ""
+        raise ProblemFileError(
+            f"{source}: problem '{name}' is in {other_file} too, as '{match}'{more} "
+            "(expected every id and every question in one split)"
+        )
+
+
+def _plain(question: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
+
+
+def _check_maker(folder: Path) -> str | None:
+    """What to do for DVC afterwards; None outside a DVC repository. ProblemImportError where a stage makes `folder`."""
+    try:
+        from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
+        from dvc.repo import Repo
+    except ModuleNotFoundError:  # the plain install: no stages are run here
+        return None
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    try:
+        repository = Repo(Repo.find_root(str(place)))
+        makers = [out.stage for out in repository.find_outs_by_path(str(folder.absolute()), strict=False)]
+    except NotDvcRepoError:
+        return None
+    except OutputNotFoundError:
+        makers = []
+    except DvcException as error:
+        raise ProblemImportError(f"{folder}: DVC cannot say what makes it: {' '.join(str(error).split())}") from None
+    for stage in makers:
+        if stage.cmd:
+            raise ProblemImportError(
+                f"{folder}: the DVC stage '{stage.addressing}' makes it and would overwrite your problems "
+                f"(run `dvc remove --outs {stage.addressing}` first; it also removes the stage's files)"
+            )
+    if makers:
+        return "`dvc repro` and `dvc add` record the new version"
+    return f"`dvc add {folder}` has DVC record this version, and `dvc repro` every later one"

@@ -1,0 +1,146 @@
+"""Problems of one's own: in the place of the testbed's, in one split each, and safe from the stage that made those."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgpo.problems import Problem, ProblemFileError, read_problems, write_problems
+from sgpo.problems.imports import ProblemImportError, import_problems
+from sgpo.problems.table import read_table
+from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.strategies.schema import StrongResponse
+
+OWN = [Problem(question=f"How many legs have {count} spiders?", answer=str(8 * count)) for count in range(2, 8)]
+
+
+def as_jsonl(path: Path, problems: list[Problem]) -> Path:
+    rows = [{"question": problem.question, "answer": problem.answer} for problem in problems]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def as_csv(path: Path, problems: list[Problem]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("question", "answer"), *((p.question, p.answer) for p in problems)])
+    return path
+
+
+def as_parquet(path: Path, problems: list[Problem]) -> Path:
+    write_problems(problems, path)
+    return path
+
+
+@pytest.mark.parametrize("write", [as_jsonl, as_csv, as_parquet])
+def test_every_layout_gives_the_same_file(tmp_path: Path, write: Callable[[Path, list[Problem]], Path]) -> None:
+    source = write(tmp_path / f"new.{write.__name__[3:]}", OWN)
+    lines = import_problems(source, tmp_path / "data", "train")
+    write_problems(OWN, tmp_path / "expected.parquet")
+    target = tmp_path / "data" / "problems" / "train.parquet"
+    assert target.read_bytes() == (tmp_path / "expected.parquet").read_bytes()
+    assert lines == [f"{target}: 6 problems", f"{target.parent}: train 6; no tuning, held_out"]
+
+
+def test_a_bad_row_leaves_what_was_there(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    import_problems(as_jsonl(tmp_path / "new.jsonl", OWN), data, "train")
+    before = (data / "problems" / "train.parquet").read_bytes()
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"question": "q", "answer": "1"}\n{"question": "q"}\n', encoding="utf-8")
+    with pytest.raises(ProblemFileError, match=r"bad\.jsonl row 2: 'answer' is missing"):
+        import_problems(bad, data, "train", force=True)
+    assert [file.name for file in (data / "problems").iterdir()] == ["train.parquet"]
+    assert (data / "problems" / "train.parquet").read_bytes() == before
+
+
+def test_problems_that_are_there_are_replaced_only_when_asked(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    import_problems(as_jsonl(tmp_path / "one.jsonl", OWN[:3]), data, "train")
+    with pytest.raises(ProblemImportError, match=r"train\.parquet: is there already \(expected .* --force to replace"):
+        import_problems(as_jsonl(tmp_path / "two.jsonl", OWN), data, "train")
+    assert read_problems(data / "problems" / "train.parquet") == OWN[:3]
+    import_problems(tmp_path / "two.jsonl", data, "train", force=True)
+    assert read_problems(data / "problems" / "train.parquet") == OWN
+
+
+def test_a_problem_belongs_to_one_split(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    import_problems(as_jsonl(tmp_path / "held.jsonl", OWN[:3]), data, "held_out")
+    with pytest.raises(ProblemFileError) as caught:
+        import_problems(as_jsonl(tmp_path / "all.jsonl", OWN), data, "train")
+    assert str(caught.value) == (
+        f"{tmp_path}/all.jsonl: problem '{OWN[0].id}' is in {data}/problems/held_out.parquet too, as '{OWN[0].id}', "
+        "and 2 more are (expected every id and every question in one split)"
+    )
+    assert not (data / "problems" / "train.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        Problem(id="other", question=f"  {OWN[0].question.upper().replace(' ', '  ')} ", answer="16.0"),
+        Problem(id=OWN[0].id, question="Another question?", answer="1"),
+    ],
+)
+def test_the_same_question_or_id_is_found_whatever_its_spacing(tmp_path: Path, same: Problem) -> None:
+    data = tmp_path / "data"
+    import_problems(as_jsonl(tmp_path / "held.jsonl", OWN[:1]), data, "held_out")
+    write_problems([same], tmp_path / "train.parquet")
+    with pytest.raises(ProblemFileError, match=f"problem '{same.id}' is in .*held_out.parquet too, as '{OWN[0].id}'"):
+        import_problems(tmp_path / "train.parquet", data, "train")
+
+
+def test_the_command_names_what_is_wrong_in_one_line(sgpo, tmp_path: Path) -> None:
+    line = sgpo("problems", "import", "no.jsonl", "--split", "train", cwd=tmp_path).refusal()
+    assert line == "ProblemFileError: no.jsonl: no such file"
+    as_jsonl(tmp_path / "new.jsonl", OWN)
+    done = sgpo("problems", "import", "new.jsonl", "--split", "held_out", cwd=tmp_path)
+    assert done.stdout.splitlines()[0] == "data/problems/held_out.parquet: 6 problems"
+    line = sgpo("problems", "import", "new.jsonl", "--split", "held_out", cwd=tmp_path).refusal()
+    assert line.startswith("ProblemImportError: data/problems/held_out.parquet: is there already")
+
+
+def test_with_dvc_the_stage_goes_and_the_problems_stay(
+    tmp_path: Path, make_checkout: Callable[[Path, dict[str, Any]], Any]
+) -> None:
+    checkout = make_checkout(tmp_path / "checkout", {"world": {"train": 3, "tuning": 1, "held_out": 1}})
+    checkout.dvc("repro", "world")
+    checkout.commit("testbed")
+    problems = checkout.folder / "data" / "problems"
+    # The scripted teacher reads only questions of its world: these are such, of another seed.
+    own = build_split(WorldConfig(seed=7, train=6), "train")
+    as_jsonl(checkout.folder / "own.jsonl", own)
+    as_jsonl(checkout.folder / "test.jsonl", OWN)
+
+    refusal = checkout.sgpo("problems", "import", "own.jsonl", "--split", "train", "--force", returncode=1)
+    assert refusal == (
+        "ProblemImportError: data/problems: the DVC stage 'world' makes it and would overwrite your problems "
+        "(run `dvc remove --outs world` first; it also removes the stage's files)\n"
+    )
+    checkout.dvc("remove", "--outs", "world")
+    assert not problems.exists()
+    checkout.sgpo("problems", "import", "own.jsonl", "--split", "train")
+    said = checkout.sgpo("problems", "import", "test.jsonl", "--split", "held_out")
+    assert "`dvc add data/problems` has DVC record this version" in said
+    checkout.dvc("add", "data/problems")
+    checkout.dvc("repro", "responses")
+    checkout.commit("own")
+    questions = [problem.question for problem in read_problems(problems / "train.parquet")]
+    assert questions == [problem.question for problem in own]
+    answered = read_table(checkout.folder / "data" / "responses.parquet", StrongResponse)
+    assert [row.problem_id for row in answered] == [problem.id for problem in own]
+
+    as_jsonl(checkout.folder / "own.jsonl", own[:4])
+    said = checkout.sgpo("problems", "import", "own.jsonl", "--split", "train", "--force")
+    assert said.splitlines()[-1] == "`dvc repro` and `dvc add` record the new version"
+    checkout.dvc("repro", "responses")
+    assert len(read_table(checkout.folder / "data" / "responses.parquet", StrongResponse)) == 4
+    checkout.commit("fewer")
+    checkout.git("checkout", "--quiet", "own")
+    checkout.dvc("checkout", "--with-deps", "responses")
+    assert [problem.question for problem in read_problems(problems / "train.parquet")] == questions
