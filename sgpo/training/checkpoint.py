@@ -1,109 +1,156 @@
 """Checkpoints: everything to go on exactly, written aside and published by one rename, with checksums.
 
-A checkpoint is a folder `step-000040` with model.safetensors, optimizer.safetensors, state.json and manifest.json
-(sha256 of the others, written last). One that does not match its manifest is never loaded.
+A checkpoint is a folder `step-000040` with the shards of every process (safetensors), state.json and manifest.json
+(sha256 of the others, written last). One that does not match its manifest is never loaded. Any number of processes can
+go on from it, whatever the number that wrote it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+import torch.distributed as dist
 
-from sgpo.files import publish_folder, write_json
+from sgpo.files import write_json
 from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
+from sgpo.training.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
 
 MANIFEST = "manifest.json"
-SEPARATOR = "/"
-Optimizers = tuple[torch.optim.Optimizer, ...]
+SCORE = "score"
+"""Key of `state`: the higher, the better is the checkpoint; the best one is kept beside the newest."""
+_TIME_LIMIT = timedelta(minutes=30)
+
+ValueT = TypeVar("ValueT")
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is damaged or belongs to another configuration."""
+    """A checkpoint that is damaged, cannot be written, or belongs to another configuration."""
 
 
 def save_checkpoint(
     folder: Path, policy: Policy, optimizers: Optimizers, state: dict[str, Any], keep: int, world: World
 ) -> Path:
-    """Save under `folder`/step-N where N is state["step"], and delete all but the newest `keep`.
+    """Save under `folder`/step-N where N is state["step"], and delete all but the newest `keep` and the best.
 
-    Every process calls this; the first one writes.
+    Every process calls this, and each writes its own shards. Raises CheckpointError on all when one cannot.
     """
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights: dict[str, Any] = get_model_state_dict(policy, options=options)
-    moments: dict[str, Any] = get_optimizer_state_dict(policy, optimizers, options=options)
-    target = folder / f"step-{state['step']:06d}"
-    if world.is_main:
-        tensors = {
-            f"{parameter}{SEPARATOR}{name}": value
-            for parameter, values in moments["state"].items()
-            for name, value in values.items()
-        }
-        with publish_folder(target) as aside:
-            save_file(_unshared(weights), aside / "model.safetensors")
-            save_file(_unshared(tensors), aside / "optimizer.safetensors")
-            write_json(aside / "state.json", {**state, "optimizer_groups": moments["param_groups"]})
-            write_json(aside / MANIFEST, {file.name: file_sha256(file) for file in sorted(aside.iterdir())})
-        for old in _steps(folder)[:-keep]:
-            shutil.rmtree(old)
-    world.barrier()
-    return target
+    contents = collect(policy, optimizers), hyperparameters(optimizers), state
+    return _publish(folder, *contents, keep=keep, main=world.is_main)
+
+
+class BackgroundCheckpoints:
+    """Checkpoints that are written while training goes on; a context manager that waits for the last one.
+
+    Every process makes one and calls it in the same order. A checkpoint that could not be written (a full disk) costs
+    a message and is counted in `failed`: the ones before it stay, and training goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keep: int,
+        world: World,
+        newest_step: int = 0,
+        on_published: Callable[[Path], None] | None = None,
+    ) -> None:
+        self._folder, self._keep, self._world, self._on_published = folder, keep, world, on_published
+        # A group of its own: its collectives run beside those of the training thread.
+        self._group: Any = dist.new_group(backend="gloo", timeout=_TIME_LIMIT) if world.size > 1 else None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[Path] | None = None
+        self.failed = 0
+        self.newest_step = newest_step
+        """The step of the newest checkpoint that was begun, or found at the start."""
+
+    def __enter__(self) -> BackgroundCheckpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wait()
+        self._thread.shutdown()
+
+    def save(self, policy: Policy, optimizers: Optimizers, state: dict[str, Any]) -> None:
+        """Copy the state to main memory and return; one checkpoint is written at a time."""
+        self.wait()
+        self.newest_step = state["step"]
+        tensors, settings = staged(collect(policy, optimizers)), hyperparameters(optimizers)
+        self._pending = self._thread.submit(
+            _publish, self._folder, tensors, settings, dict(state), keep=self._keep, main=self._world.is_main,
+            group=self._group, on_published=self._on_published,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until the checkpoint under way, if any, is published or given up."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            pending.result()
+        except CheckpointError as error:
+            self.failed += 1
+            if self._world.is_main:
+                print(f"warning: {error}; the checkpoints before it stay", flush=True)
 
 
 def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dict[str, Any] | None:
-    """Load the newest whole checkpoint under `folder` into policy and optimiser; None when there is none.
+    """Load the newest whole checkpoint under `folder` into policy and optimisers; None when there is none.
 
-    A damaged one is passed over with a message, and the one before it is taken.
+    A damaged one is passed over with a message, and the one before it is taken. Every process calls this.
     """
     newest = newest_checkpoint(folder)
     if newest is None:
         return None
     state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
-    options = StateDictOptions(full_state_dict=True)
-    set_model_state_dict(policy, dict(load_file(newest / "model.safetensors")), options=options)
-    per_parameter: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in load_file(newest / "optimizer.safetensors").items():
-        parameter, _, key = name.rpartition(SEPARATOR)
-        per_parameter.setdefault(parameter, {})[key] = value
-    moments: dict[str, Any] = {"state": per_parameter, "param_groups": state.pop("optimizer_groups")}
-    set_optimizer_state_dict(policy, optimizers, moments, options=options)
+    try:
+        read(newest, policy, optimizers, state.pop("optimizer_groups"))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{newest}: not of this model ({error})") from None
     return state
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint under `folder` whose files match its manifest."""
-    for candidate in reversed(_steps(folder)):
+    """The newest checkpoint under `folder` whose files match its manifest; all processes agree on it."""
+    names = _gathered([path.name for path in _steps(folder)])[0]
+    for name in reversed(names):
         try:
-            verify_checkpoint(candidate)
-            return candidate
+            verify_checkpoint(folder / name)
+            return folder / name
         except CheckpointError as error:
-            print(f"passed over: {error}", flush=True)
+            if _rank() == 0:
+                print(f"passed over: {error}", flush=True)
     return None
 
 
 def verify_checkpoint(checkpoint: Path) -> None:
-    """Raise CheckpointError naming the first file that is missing or does not match the manifest."""
-    try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint}: {MANIFEST} cannot be read ({error})") from None
-    for name, checksum in manifest.items():
-        file = checkpoint / name
-        if not file.is_file() or file_sha256(file) != checksum:
-            raise CheckpointError(f"{file}: missing, or not the file that was saved (sha256 differs)")
+    """Raise CheckpointError naming the first file that is missing or does not match the manifest.
+
+    Processes share the work, and all raise when one finds something.
+    """
+
+    def check() -> None:
+        try:
+            manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{checkpoint}: {MANIFEST} cannot be read ({error})") from None
+        size = dist.get_world_size() if dist.is_initialized() else 1
+        for name in sorted(manifest)[_rank() :: size]:
+            file = checkpoint / name
+            if not file.is_file() or file_sha256(file) != manifest[name]:
+                raise CheckpointError(f"{file}: missing, or not the file that was saved (sha256 differs)")
+
+    _on_every_process(check)
 
 
 def file_sha256(file: Path) -> str:
@@ -112,10 +159,114 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _publish(
+    folder: Path,
+    tensors: Tensors,
+    settings: list[list[dict[str, Any]]],
+    state: dict[str, Any],
+    *,
+    keep: int,
+    main: bool,
+    group: dist.ProcessGroup | None = None,
+    on_published: Callable[[Path], None] | None = None,
+) -> Path:
+    """Write shards aside, then their checksums, then rename; collective over `group`."""
+    target = folder / f"step-{state['step']:06d}"
+    aside = folder / f".{target.name}.aside"
+
+    def start() -> None:
+        if main:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+
+    def finish() -> None:
+        if main:
+            write_json(aside / "state.json", {**state, "optimizer_groups": settings})
+            write_json(aside / MANIFEST, {**checksums, "state.json": file_sha256(aside / "state.json")})
+            _replace(aside, target)
+            _delete_old(folder, keep)
+            if on_published is not None:
+                on_published(target)
+
+    what = f"{target}: not written"
+    _on_every_process(start, group, what)
+    _on_every_process(lambda: write(tensors, aside, group), group, what)
+    shards = sorted(aside.glob(f"shard-{_rank() + 1:05d}-*"))
+    mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in shards}, group, what)
+    checksums = {name: digest for part in mine for name, digest in part.items()}
+    _on_every_process(finish, group, what)
+    return target
+
+
+def _on_every_process(
+    work: Callable[[], ValueT], group: dist.ProcessGroup | None = None, what: str = ""
+) -> list[ValueT]:
+    """`work()` of every process; when one fails all raise CheckpointError with what it says, so that none waits."""
+    result: ValueT | None = None
+    failure: str | None = None
+    try:
+        result = work()
+    except CheckpointError as error:
+        failure = str(error)
+    except Exception as error:  # DCP wraps what went wrong in an exception of its own with a trace of every process
+        failure = f"{what} ({_cause(error)})"
+    outcomes = _gathered((result, failure), group)
+    failures = [failure for _, failure in outcomes if failure is not None]
+    if failures:
+        raise CheckpointError(failures[0])
+    return [result for result, _ in outcomes]  # type: ignore[misc]
+
+
+def _cause(error: Exception) -> str:
+    """The error's last line that says anything."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else repr(error)
+
+
+def _gathered(value: ValueT, group: dist.ProcessGroup | None = None) -> list[ValueT]:
+    """The value of every process, in the order of their ranks."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
+    return values
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _replace(aside: Path, target: Path) -> None:
+    replaced = target.with_name(f".{target.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        os.replace(target, replaced)
+    os.replace(aside, target)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def kept(scores: Mapping[str, float], keep: int) -> set[str]:
+    """Names of the checkpoints that stay: the newest `keep`, and the one with the best score when any has one."""
+    names = sorted(scores)
+    best = max(names, key=scores.__getitem__)
+    return {*names[-keep:], *([best] if scores[best] > float("-inf") else [])}
+
+
+def score_of(checkpoint: Path) -> float:
+    """The mean reward that a checkpoint was saved with; minus infinity when it says none."""
+    try:
+        return float(json.loads((checkpoint / "state.json").read_text(encoding="utf-8")).get(SCORE, "-inf"))
+    except (OSError, ValueError):
+        return float("-inf")
+
+
+def _delete_old(folder: Path, keep: int) -> None:
+    steps = _steps(folder)
+    stay = kept({step.name: score_of(step) for step in steps}, keep)
+    for step in steps:
+        if step.name not in stay:
+            shutil.rmtree(step)
+
+
 def _steps(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-[0-9]*"))
-
-
-def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """safetensors refuses tensors that share memory (tied embeddings): store such a one twice."""
-    return {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}

@@ -12,10 +12,13 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.rendezvous import rendezvous
 
+from sgpo.config import ConfigError, ShardingConfig
 from sgpo.training.policy import Policy
 
 ItemT = TypeVar("ItemT")
@@ -86,30 +89,70 @@ def open_world(timeout_minutes: float = 10.0) -> Iterator[World]:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    if size == 1:
-        yield World(0, 1, device)
-        return
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    if size > 1:
+        timeout = timedelta(minutes=timeout_minutes)
+        store = _store_of_this_attempt(timeout)
+        dist.init_process_group(_backend(device), store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(rank, size, device)
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
-def shard_policy(policy: Policy, world: World) -> None:
-    """Shard parameters, gradients and optimiser state over all processes (FSDP2), layer by layer.
+def _store_of_this_attempt(timeout: timedelta) -> Store:
+    """torchrun's store, without what processes that were restarted since have left in it.
 
-    Gradients are summed, not averaged: the losses are already divided by global counts.
+    On one machine torchrun (2.13) keeps its store when it starts processes again, and the addresses of the dead are
+    then taken for those of the living. Several machines meet anew, at a new store.
     """
-    if world.size == 1:
-        return
-    mesh = init_device_mesh(world.device.type, (world.size,))
+    store, _, _ = next(rendezvous("env://", timeout=timeout))
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return store
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _backend(device: torch.device) -> str:
+    """Gloo beside NCCL, because checkpoints and offloaded shards are exchanged in main memory."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
+def shard_policy(policy: Policy, world: World, settings: ShardingConfig | None = None) -> bool:
+    """Shard parameters, gradients and optimiser state over the processes (FSDP2), layer by layer; whether it did.
+
+    Gradients are summed, not averaged: the losses are already divided by global counts. With bfloat16 the shards stay
+    float32, and so do the sums of gradients. One process shards nothing unless precision or offload ask for it.
+    """
+    settings = settings or ShardingConfig()
+    if world.size % settings.replicas:
+        raise ConfigError(f"sharding.replicas is {settings.replicas} (expected a divisor of {world.size} processes)")
+    if settings.activation_checkpointing:
+        policy.model.train()  # transformers recomputes in training mode only; there is no dropout to switch on
+        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+    if world.size == 1 and settings.precision == "float32" and not settings.cpu_offload:
+        return False
+    if not dist.is_initialized():
+        store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+        dist.init_process_group(_backend(world.device), store=store, rank=0, world_size=1)
+    lowered = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     layers = policy.model.get_decoder().get_submodule("layers")
     for module in (*layers.children(), policy):
-        sharded = fully_shard(module, mesh=mesh)
+        sharded = fully_shard(
+            module,
+            mesh=_mesh(world, settings.replicas),
+            mp_policy=lowered if settings.precision == "bfloat16" else MixedPrecisionPolicy(),
+            offload_policy=CPUOffloadPolicy(world.device.type == "cuda") if settings.cpu_offload else OffloadPolicy(),
+        )
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)  # gloo has no premultiplied sum, which FSDP2 uses in float32
+    return True
+
+
+def _mesh(world: World, replicas: int) -> DeviceMesh:
+    if replicas == 1:
+        return init_device_mesh(world.device.type, (world.size,))
+    shape = (replicas, world.size // replicas)
+    return init_device_mesh(world.device.type, shape, mesh_dim_names=("replicate", "shard"))
 
 
 def whole_weights(module: nn.Module) -> dict[str, torch.Tensor]:

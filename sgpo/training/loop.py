@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from sgpo.config import RunConfig, config_digest
+from sgpo.config import RunConfig, ShardingConfig, config_digest
+from sgpo.files import write_json
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
-from sgpo.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from sgpo.training.checkpoint import (
+    SCORE,
+    BackgroundCheckpoints,
+    CheckpointError,
+    load_checkpoint,
+)
 from sgpo.training.distributed import World
+from sgpo.training.interruption import Interruption, PreemptedError
+from sgpo.training.memory import MicrobatchBudget
 from sgpo.training.metrics import alpha_bins, progress_line, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.order import items_of_step
@@ -25,6 +33,10 @@ from sgpo.training.sync import WeightSync
 
 DEAD_REWARD_STEPS = 5
 """Steps in a row in which every reward was 0, or every one 1, after which a warning is printed."""
+
+
+class StoppedError(RuntimeError):
+    """Steps that failed in a row: going on would waste the machine."""
 
 
 class MetricsSink(Protocol):
@@ -51,49 +63,101 @@ class Trainer:
     metrics: MetricsSink | None
     folder: Path
     pad_id: int
+    on_published: Callable[[Path], None] | None = None
 
     def train(self, problems: Sequence[Problem]) -> int:
-        """Run from the newest checkpoint to the last step; returns the number of steps done in all."""
+        """Run from the newest checkpoint to the last step; returns the number of steps done in all.
+
+        Raises PreemptedError after a signal, when what is done is saved, and StoppedError when steps fail in a row.
+        """
         training = self.config.training
         optimizer = make_optimizer(self.policy, training)
-        digest = config_digest(self.config.model_copy(update={"processes": 1}))
-        state = load_checkpoint(self.folder / "checkpoints", self.policy, (optimizer,))
-        if state is not None and state["config"] != digest:
-            raise CheckpointError(
-                f"{self.folder / 'checkpoints'}: made with another configuration ({state['config']}, now {digest}); "
-                "use another run id, or the configuration in config.yaml"
-            )
-        start = state["step"] if state else 0
+        state = self._state(load_checkpoint(self.folder / "checkpoints", self.policy, (optimizer,)))
         if self.metrics is not None:
-            self.metrics.resume_at(start)
+            self.metrics.resume_at(state["step"])
         gradient = SgpoGradient(self.policy, training, self.world, self.pad_id)
-        begun, dead_steps = time.perf_counter(), 0
-        for step in range(start, training.steps):
-            chosen = items_of_step(problems, training.problems_per_step, self.config.seed, step)
-            metrics, histograms = self._step(gradient, optimizer, self.world.share(chosen), len(chosen), step)
-            if self.world.is_main:
-                seconds_left = (time.perf_counter() - begun) / (step + 1 - start) * (training.steps - step - 1)
-                print(progress_line(step + 1, training.steps, metrics, seconds_left), flush=True)
-                rewards = {metrics[name] for name in ("reward/autonomous", "reward/guided") if name in metrics}
-                dead_steps = dead_steps + 1 if rewards in ({0.0}, {1.0}) else 0
-                if dead_steps == DEAD_REWARD_STEPS:
-                    every = f"every reward was {rewards.pop():.0f} for {dead_steps} steps"
-                    print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
-            if self.metrics is not None:
-                self.metrics.log(step, {**metrics, **histograms})
-            if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
-                save_checkpoint(
-                    self.folder / "checkpoints", self.policy, (optimizer,), {"step": step + 1, "config": digest},
-                    training.keep_checkpoints, self.world,
-                )  # fmt: skip
+        budget = MicrobatchBudget(gradient, self.folder, self.world)
+        report = StepReport(self.world, training.steps, state["step"])
+        with (
+            BackgroundCheckpoints(
+                self.folder / "checkpoints", training.keep_checkpoints, self.world, state["step"], self.on_published
+            ) as checkpoints,
+            Interruption(training.grace_s) as interruption,
+        ):
+            saving = 0.0
+            for step in range(state["step"], training.steps):
+                chosen = items_of_step(problems, training.problems_per_step, self.config.seed, step)
+                clock = Clock()
+                clock.laps["time/checkpoint"] = saving
+                samples = self._sample(self.world.share(chosen), step, clock)
+                # A signal may have reached the verifier's processes too: what they said since then is not used.
+                self._end_if_asked(interruption, checkpoints, optimizer, state)
+                metrics, histograms = self._update(gradient, budget, optimizer, samples, len(chosen), step, clock)
+                state = self._after(state, step, metrics, [problem.id for problem in chosen])
+                # Before the checkpoint that counts the step as done: no step is without its metrics.
+                if self.metrics is not None:
+                    self.metrics.log(step, {**metrics, **histograms})
+                report.show(step, metrics)
+                clock.restart()
+                if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
+                    score = state["reward_sum"] / max(1, state["reward_steps"])
+                    state = {**state, SCORE: score, "reward_sum": 0.0, "reward_steps": 0}
+                    checkpoints.save(self.policy, (optimizer,), state)
+                clock.lap("time/checkpoint")
+                saving = clock.laps["time/checkpoint"]
+                self._end_if_asked(interruption, checkpoints, optimizer, state)
         return training.steps
 
-    def _step(
-        self, gradient: SgpoGradient, optimizer, problems: list[Problem], problems_in_all: int, step: int
-    ) -> tuple[dict[str, float], dict[str, list[float]]]:  # fmt: skip
-        """One sampled batch, and one optimiser step for each of its mini-batches: its metrics and histograms."""
-        training, seed = self.config.training, self.config.seed
-        clock = Clock()
+    def _state(self, saved: dict[str, Any] | None) -> dict[str, Any]:
+        """What a checkpoint counts, at its start or as it was saved with the same configuration."""
+        # The number of processes and how the model lies over them change nothing of what is computed.
+        digest = config_digest(self.config.model_copy(update={"processes": 1, "sharding": ShardingConfig(
+            precision=self.config.sharding.precision)}))  # fmt: skip
+        if saved is None:
+            return {"step": 0, "config": digest, "skipped": [], "reward_sum": 0.0, "reward_steps": 0}
+        if saved["config"] != digest:
+            raise CheckpointError(
+                f"{self.folder / 'checkpoints'}: made with another configuration ({saved['config']}, now {digest}); "
+                "use another run id, or the configuration in config.yaml"
+            )
+        return saved
+
+    def _after(
+        self, state: dict[str, Any], step: int, metrics: dict[str, float], problems: list[str]
+    ) -> dict[str, Any]:
+        """The counts after a step; StoppedError, with a report in the run's folder, when too many failed in a row."""
+        skipped = list(state["skipped"]) if metrics["optim/steps_skipped"] else []
+        if metrics["optim/steps_skipped"]:
+            skipped.append({"step": step, "grad_norm": metrics["optim/grad_norm"], "problems": problems})
+        if len(skipped) >= self.config.training.max_skipped_steps:
+            if self.world.is_main:
+                write_json(self.folder / "stopped.json", {"skipped": skipped, "last_metrics": metrics})
+            raise StoppedError(
+                f"{len(skipped)} steps in a row had a gradient that is not finite, or above training.skip_grad_norm; "
+                f"{self.folder / 'stopped.json'} has their problems and norms"
+            )
+        reward = metrics.get("reward/autonomous")
+        return {
+            **state,
+            "step": step + 1,
+            "skipped": skipped,
+            "reward_sum": state["reward_sum"] + (reward or 0.0),
+            "reward_steps": state["reward_steps"] + (reward is not None),
+        }
+
+    def _end_if_asked(
+        self, interruption: Interruption, checkpoints: BackgroundCheckpoints, optimizer, state: dict[str, Any]
+    ) -> None:
+        """After a signal to any process: save what is not saved, and raise PreemptedError on all."""
+        if not self.world.maximum({"requested": float(interruption.requested)})["requested"]:
+            return
+        if state["step"] > checkpoints.newest_step:
+            checkpoints.save(self.policy, (optimizer,), state)
+        checkpoints.wait()
+        raise PreemptedError(f"asked to stop after {state['step']} steps; the same command goes on from there")
+
+    def _sample(self, problems: list[Problem], step: int, clock: Clock) -> list[ProblemSamples]:
+        training = self.config.training
         self.sync.push()
         clock.lap("time/weight_sync")
         guided = training.guided_rollouts if training.objective.distillation != "none" else 0
@@ -101,20 +165,30 @@ class Trainer:
         samples, times = self.sampler.sample(problems, sizes, training.sampling, step)
         clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
         clock.restart()
+        return samples
 
+    def _update(
+        self, gradient: SgpoGradient, budget: MicrobatchBudget, optimizer, samples: list[ProblemSamples],
+        problems_in_all: int, step: int, clock: Clock,
+    ) -> tuple[dict[str, float], dict[str, list[float]]]:  # fmt: skip
+        """An optimiser step for each mini-batch of a sampled batch: its metrics and histograms."""
+        training, seed = self.config.training, self.config.seed
         sums: Sums = defaultdict(float)
         rate = learning_rate(training, step)
-        minibatches = _split(samples, training.minibatches)
-        prepared = [gradient.prepare(part, seed, step) for part in minibatches]
+        prepared = budget.run(
+            lambda: [gradient.prepare(part, seed, step) for part in _split(samples, training.minibatches)]
+        )
         if training.minibatches > 1:
             for part in prepared:
-                gradient.remember_old_policy(part)
+                budget.run(lambda part=part: gradient.remember_old_policy(part))
         for part in prepared:
             problems_in_part = int(self.world.sum({"problems": len(part.samples)})["problems"])
-            part_sums = gradient.accumulate(part, max(1, problems_in_part))
-            norm = optimizer_step(self.policy, optimizer, rate, training.max_grad_norm)
+            part_sums = budget.run(
+                lambda part=part, problems=problems_in_part: gradient.accumulate(part, max(1, problems))
+            )
+            norm, taken = optimizer_step(self.policy, optimizer, rate, training.max_grad_norm, training.skip_grad_norm)
             part_sums["grad_norm_max"] = norm if math.isfinite(norm) else 0.0
-            part_sums["steps_skipped"] = (not math.isfinite(norm)) / self.world.size
+            part_sums["steps_skipped"] = (not taken) / self.world.size
             part_sums["targets"] = len(part.targets)
             part_sums["alpha"] = sum(part.alphas())
             for place in alpha_bins(part.alphas(), training.objective.alpha_max):
@@ -124,6 +198,26 @@ class Trainer:
         if self.world.is_main and step % training.log_rollouts_every == 0:
             record_rollouts(self.folder / "rollouts", samples, step)
         return step_metrics(samples, sums, self.world, problems_in_all, rate, clock.laps)
+
+
+class StepReport:
+    """What the person watching sees: a line for each step, and a warning when rewards tell nothing."""
+
+    def __init__(self, world: World, steps: int, start: int) -> None:
+        self._world, self._steps, self._start = world, steps, start
+        self._begun, self._dead_steps = time.perf_counter(), 0
+
+    def show(self, step: int, metrics: dict[str, float]) -> None:
+        """Print on the first process."""
+        if not self._world.is_main:
+            return
+        seconds_left = (time.perf_counter() - self._begun) / (step + 1 - self._start) * (self._steps - step - 1)
+        print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
+        rewards = {metrics[name] for name in ("reward/autonomous", "reward/guided") if name in metrics}
+        self._dead_steps = self._dead_steps + 1 if rewards in ({0.0}, {1.0}) else 0
+        if self._dead_steps == DEAD_REWARD_STEPS:
+            every = f"every reward was {rewards.pop():.0f} for {self._dead_steps} steps"
+            print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
 
 
 class Clock:

@@ -18,7 +18,7 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=config.fused_optimizer or None)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -33,18 +33,21 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate
 
 
-def optimizer_step(module: nn.Module, optimizer: torch.optim.Optimizer, rate: float, max_norm: float) -> float:
-    """Clip, step, and clear the gradient; returns the norm before clipping.
+def optimizer_step(
+    module: nn.Module, optimizer: torch.optim.Optimizer, rate: float, max_norm: float, skip_norm: float | None = None
+) -> tuple[float, bool]:
+    """Clip, step, and clear the gradient; returns the norm before clipping, and whether the step was taken.
 
-    A gradient that is not finite is dropped whole: the weights stay as they are and the returned norm says so.
+    A gradient that is not finite, or whose norm exceeds `skip_norm`, is dropped whole: weights and moments stay.
     """
     norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     if isinstance(norm, torch.distributed.tensor.DTensor):
         norm = norm.full_tensor()
     value = float(norm)
-    if math.isfinite(value):
+    taken = math.isfinite(value) and (skip_norm is None or value <= skip_norm)
+    if taken:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return value
+    return value, taken

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from transformers import PreTrainedTokenizerBase
 
-from sgpo.config import ConfigError, RunConfig, dump_config
+from sgpo.config import ConfigError, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
 from sgpo.problems import Problem, Verifier, read_problems
 from sgpo.problems.table import read_table
@@ -20,19 +23,28 @@ from sgpo.strategies.schema import Strategy, StrongResponse
 from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.loop import MetricsSink, Trainer
 from sgpo.training.policy import Policy
+from sgpo.training.stored_run import StoredRun
 from sgpo.training.sync import GatheredWeights, SharedWeights, WeightSync
 from sgpo.training.warmup import warm_up
 
 
-def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics: MetricsSink | None = None) -> Path:
+def train(
+    config: RunConfig,
+    model_source: str | Path,
+    run_folder: Path,
+    metrics: MetricsSink | None = None,
+    stored: StoredRun | None = None,
+) -> Path:
     """Train on `config.data`/splits/train.parquet; returns the folder of the trained model.
 
-    Goes on from the newest checkpoint in `run_folder`. Under torchrun every process calls this.
+    Goes on from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes of
+    it there. Under torchrun every process calls this, and the first one may have `stored`.
     """
     problems = read_problems(config.data / "splits" / "train.parquet")
     strategies = load_strategies(config.data / "strategies.parquet", problems=None)
     with open_world() as world, ExitStack() as stack:
         _keep_configuration(config, run_folder, world)
+        _fetch_checkpoint(config, stored, world)
         torch.manual_seed(config.seed)
         if config.warmup.epochs:
             model_source = warm_up(
@@ -45,30 +57,47 @@ def train(config: RunConfig, model_source: str | Path, run_folder: Path, metrics
         verifier = stack.enter_context(
             Verifier(timeout_s=config.evaluation.verifier_timeout, workers=config.evaluation.verifier_workers)
         )
-        engine, sync = _engine(policy, model_source, tokenizer, world)
-        shard_policy(policy, world)
+        # An engine of its own samples while the policy is in pieces, or recomputes activations.
+        shared = not shard_policy(policy, world, config.sharding) and not config.sharding.activation_checkpointing
+        engine, sync = _engine(policy, model_source, tokenizer, world, shared, config.sharding.precision)
         texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
         experts = _experts(config, tokenizer)
         sampler = Sampler(engine, tokenizer, verifier, texts, config.seed, experts)
+        # A checkpoint belongs to its settings, but wherever it is stored.
         trainer = Trainer(
-            config, policy, sampler, sync, world, metrics if world.is_main else None, run_folder,
-            pad_id(tokenizer),
+            config.model_copy(update={"storage": StorageConfig()}), policy, sampler, sync, world,
+            metrics if world.is_main else None, run_folder, pad_id(tokenizer),
+            stored.checkpoint_published if stored else None,
         )  # fmt: skip
         trainer.train(_usable(problems, strategies, experts, config))
         weights = whole_weights(policy.model)
         if world.is_main:
             export_model(policy.model, tokenizer, weights, run_folder / "model")
+        if stored is not None:
+            stored.model_exported(run_folder / "model")
         world.barrier()
     return run_folder / "model"
 
 
+def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World) -> None:
+    """Let the first process fetch what is stored of the run, while the others wait."""
+    if config.storage.bucket is None:
+        return
+    # A group of its own: a large checkpoint may take longer than a collective otherwise may.
+    patient: Any = dist.new_group(backend="gloo", timeout=timedelta(hours=6)) if world.size > 1 else None
+    if stored is not None:
+        stored.fetch_checkpoint()
+    if patient is not None:
+        dist.barrier(group=patient)
+
+
 def _engine(
-    policy: Policy, source: str | Path, tokenizer: PreTrainedTokenizerBase, world: World
+    policy: Policy, source: str | Path, tokenizer: PreTrainedTokenizerBase, world: World, shared: bool, precision: str
 ) -> tuple[TransformersEngine, WeightSync]:
-    if world.size == 1:
+    if shared:
         return TransformersEngine(policy.model, tokenizer), SharedWeights()
     replica, _ = load_model(source)
-    Policy(replica).to(world.device)
+    replica.to(world.device, dtype=getattr(torch, precision))  # pyright: ignore[reportArgumentType]
     engine = TransformersEngine(replica, tokenizer)
     return engine, GatheredWeights(policy, engine)
 

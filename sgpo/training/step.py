@@ -57,6 +57,7 @@ class SgpoGradient:
     def __init__(self, policy: Policy, config: TrainingConfig, world: World, pad_id: int) -> None:
         self.policy, self.config, self.world, self.pad_id = policy, config, world, pad_id
         self.objective, self.temperature = config.objective, config.sampling.temperature
+        self.tokens_per_microbatch = config.tokens_per_microbatch
 
     def prepare(self, samples: Sequence[ProblemSamples], run_seed: int, step: int) -> Prepared:
         """Advantages of the autonomous groups [Eq. 1], and targets and weights of the guided ones [Eqs. 2, 4, 6]."""
@@ -211,7 +212,7 @@ class SgpoGradient:
                 yield batch_rows, self._batch(batch_rows)
 
     def _microbatches(self, rows: list[Row], sums: Sums | None = None) -> Iterator[list[Row]]:
-        groups = split_rows(rows, self.config.tokens_per_microbatch)
+        groups = split_rows(rows, self.tokens_per_microbatch)
         if sums is not None:
             sums["padded_tokens"] += sum(len(group) * len(group[0]) for group in groups)
             sums["padding_tokens"] += sum(len(group[0]) - len(row) for group in groups for row in group)

@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken(tmp_pat
     newest = newest_checkpoint(tmp_path / "checkpoints")
     assert newest is not None
     assert newest.name == "step-000004"
-    weights_file = newest / "model.safetensors"
+    (weights_file,) = newest.glob("shard-*.safetensors")
     weights_file.write_bytes(weights_file.read_bytes()[:-100])
     again = run(tmp_path, config, model_folder, data_folder, Recorder())
     assert "passed over" in capsys.readouterr().out

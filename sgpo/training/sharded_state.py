@@ -1,0 +1,109 @@
+"""Weights and optimiser state as named tensors, written and read by torch.distributed.checkpoint as safetensors.
+
+Every process writes its own shards into a file of its own, `shard-00001-….safetensors`, and any number of processes
+reads them: DCP cuts and joins. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+# One process without torchrun is meant, not a mistake.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+
+Optimizers = Sequence[torch.optim.Optimizer]
+Tensors = dict[str, torch.Tensor]
+
+_WEIGHTS, _MOMENTS, _SEPARATOR = "weights/", "optimizer/", "//"
+
+
+def collect(module: nn.Module, optimizers: Optimizers) -> Tensors:
+    """Every parameter once (tied ones share a name) and what the optimisers keep about it; nothing is copied."""
+    tensors: Tensors = {}
+    owners = _owners(optimizers)
+    for name, parameter in module.named_parameters():
+        tensors[_WEIGHTS + name] = parameter.detach()
+        if (owner := owners.get(parameter)) is not None:
+            for key, value in owner.state.get(parameter, {}).items():
+                tensors[f"{_MOMENTS}{name}{_SEPARATOR}{key}"] = torch.as_tensor(value)
+    return tensors
+
+
+def staged(tensors: Tensors) -> Tensors:
+    """Copies in main memory, which training does not change any more."""
+    copied = DefaultStager(StagingOptions(False, False, False, False)).stage(dict(tensors))
+    assert isinstance(copied, dict)
+    return copied
+
+
+def hyperparameters(optimizers: Optimizers) -> list[list[dict[str, Any]]]:
+    """Of every optimiser the settings of its parameter groups, without the parameters."""
+    return [
+        [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        for optimizer in optimizers
+    ]
+
+
+def write(tensors: Tensors, folder: Path, group: dist.ProcessGroup | None = None) -> None:
+    """Write this process's shards into `folder`; collective over `group`. What fails on one process raises on all."""
+    save(
+        dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group,
+        no_dist=not dist.is_initialized(),
+    )  # fmt: skip
+
+
+def read(folder: Path, module: nn.Module, optimizers: Optimizers, settings: list[list[dict[str, Any]]]) -> None:
+    """Fill parameters and optimiser state in place from what any number of processes wrote; collective.
+
+    Raises KeyError where a parameter of `module` is not in the files, ValueError where its shape is another one.
+    """
+    reader = HuggingFaceStorageReader(str(folder))
+    stored = reader.read_metadata().state_dict_metadata
+    tensors: Tensors = {}
+    owners = _owners(optimizers)
+    for name, parameter in module.named_parameters():
+        _expect_shape(name, stored[_WEIGHTS + name], parameter)
+        tensors[_WEIGHTS + name] = parameter.detach()
+        prefix = f"{_MOMENTS}{name}{_SEPARATOR}"
+        for key in (key for key in stored if key.startswith(prefix)):
+            value = _room(stored[key], parameter)
+            owners[parameter].state[parameter][key.removeprefix(prefix)] = tensors[key] = value
+    load(tensors, storage_reader=reader, no_dist=not dist.is_initialized())
+    for optimizer, groups in zip(optimizers, settings, strict=True):
+        for group, saved in zip(optimizer.param_groups, groups, strict=True):
+            group.update({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
+
+
+def _owners(optimizers: Optimizers) -> dict[torch.Tensor, torch.optim.Optimizer]:
+    return {
+        parameter: optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+def _room(stored: Any, parameter: torch.Tensor) -> torch.Tensor:
+    """An empty tensor for a stored one: sharded as the parameter is where it has its shape, else whole."""
+    assert isinstance(stored, TensorStorageMetadata)
+    dtype = stored.properties.dtype
+    if stored.size == parameter.shape and stored.size != torch.Size([]):
+        return torch.zeros_like(parameter.detach(), dtype=dtype)
+    return torch.zeros(stored.size, dtype=dtype)
+
+
+def _expect_shape(name: str, stored: Any, parameter: torch.Tensor) -> None:
+    if stored.size != parameter.shape:
+        raise ValueError(f"{name} is {tuple(stored.size)} in the checkpoint, {tuple(parameter.shape)} in the model")

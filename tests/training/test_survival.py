@@ -1,0 +1,272 @@
+"""What happens to a run happens to its clock only: kills, other numbers of processes, full disks and memories."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_loop import SMALL, Recorder, run
+
+from sgpo.config import load_config
+from sgpo.training import checkpoint as checkpoints
+from sgpo.training.checkpoint import newest_checkpoint
+from sgpo.training.interruption import PREEMPTED
+from sgpo.training.loop import StoppedError
+from sgpo.training.memory import OutOfMemoryError
+from sgpo.training.step import SgpoGradient
+
+SETTINGS = (
+    "training.steps=6", "training.problems_per_step=4", "training.autonomous_rollouts=3", "training.guided_rollouts=2",
+    "training.sampling.max_new_tokens=8", "training.checkpoint_every=2", "training.learning_rate=0.01",
+    "training.objective.entropy_coefficient=0.1",
+)  # fmt: skip
+
+
+def launch(processes: int, model: Path, data: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """`sgpo train`, alone or under torchrun, as flows start it."""
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        command += ["sgpo.training.launch", "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
+    command += ["sgpo.cli", "train", "--model", str(model), "--run", str(folder), f"data={data}", *SETTINGS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": ""}
+    return subprocess.Popen(
+        [*command, f"tracking.mlflow_uri=sqlite:///{folder.parent}/mlflow.db", *overrides],
+        env=environment, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], expected: int = 0) -> str:
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == expected, output[-4000:]
+    return output
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    """Metrics without what depends on the clock."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        {key: value for key, value in line.items() if not key.startswith(("time", "throughput/"))} for line in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def reference(model_folder, data_folder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reference") / "run"
+    finish(launch(1, model_folder, data_folder, folder))
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_a_checkpoint_and_the_rest_is_the_same(
+    number, reference, model_folder, data_folder, tmp_path
+):
+    folder = tmp_path / "run"
+    process = launch(1, model_folder, data_folder, folder)
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if line.startswith("step "))
+    process.send_signal(number)
+    output = finish(process, PREEMPTED)
+    assert "PreemptedError: asked to stop after" in output, line + output
+    newest = newest_checkpoint(folder / "checkpoints")
+    assert newest is not None
+    assert len(rows(folder)) == int(newest.name.removeprefix("step-")) < 6
+    finish(launch(1, model_folder, data_folder, folder))
+    assert weights(folder) == weights(reference)
+    assert rows(folder) == rows(reference)
+
+
+def test_two_processes_asked_to_stop_say_so_and_any_number_goes_on(reference, model_folder, data_folder, tmp_path):
+    folder = tmp_path / "run"
+    process = launch(2, model_folder, data_folder, folder)
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("step "))
+    process.send_signal(signal.SIGTERM)
+    finish(process, PREEMPTED)
+    done = len(rows(folder))
+    assert 0 < done < 6
+    finish(launch(1, model_folder, data_folder, folder))
+    assert len(rows(folder)) == 6
+    for ours, theirs in zip(rows(folder), rows(reference), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            assert ours[key] == pytest.approx(value, rel=1e-3, abs=1e-5), key
+
+
+def test_a_run_of_one_process_goes_on_with_four(reference, model_folder, data_folder, tmp_path):
+    folder = tmp_path / "run"
+    finish(launch(1, model_folder, data_folder, folder, "training.checkpoint_every=1"))
+    for step in (5, 6):
+        for file in (folder / "checkpoints" / f"step-{step:06d}").glob("*"):
+            file.write_bytes(b"") if file.name != "manifest.json" else None
+    output = finish(launch(4, model_folder, data_folder, folder, "training.checkpoint_every=1"), expected=0)
+    assert output.count("passed over") >= 1
+    torch.testing.assert_close(
+        torch.frombuffer(bytearray(weights(folder)[-4096:]), dtype=torch.float32),
+        torch.frombuffer(bytearray(weights(reference)[-4096:]), dtype=torch.float32), atol=1e-4, rtol=0,
+    )  # fmt: skip
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, model_folder, data_folder, monkeypatch, capsys):
+    expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
+    real, written = checkpoints.write, []
+
+    def full_at_the_third(*arguments):
+        written.append(1)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*arguments)
+
+    monkeypatch.setattr(checkpoints, "write", full_at_the_third)
+    got = run(tmp_path / "full", load_config(None, SMALL), model_folder, data_folder, Recorder())
+    assert "step-000003: not written (OSError: [Errno 28] No space left on device); the checkpoints before it stay" in (
+        capsys.readouterr().out
+    )
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+    kept = sorted(path.name for path in (tmp_path / "full" / "checkpoints").iterdir())
+    assert "step-000003" not in kept
+    assert {"step-000002", "step-000004"} <= set(kept)
+
+
+def test_when_memory_runs_out_the_same_step_is_done_in_smaller_pieces(
+    tmp_path, model_folder, data_folder, monkeypatch, capsys
+):
+    expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
+    real = SgpoGradient._batch
+
+    def cramped(self, rows):
+        if sum(len(row) for row in rows) > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, rows)
+
+    monkeypatch.setattr(SgpoGradient, "_batch", cramped)
+    got = run(tmp_path / "cramped", load_config(None, SMALL), model_folder, data_folder, Recorder())
+    assert re.search(r"out of memory: going on with micro-batches of (512|256) tokens", capsys.readouterr().out)
+    for name in expected:
+        torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=0)
+
+
+def test_memory_that_never_suffices_is_an_error_that_says_how_little_was_tried(
+    tmp_path, model_folder, data_folder, monkeypatch
+):
+    def full(self, rows):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SgpoGradient, "_batch", full)
+    with pytest.raises(OutOfMemoryError, match="micro-batches of 256 tokens do not fit") as error:
+        run(tmp_path, load_config(None, SMALL), model_folder, data_folder, Recorder())
+    assert error.value.exit_code == 1
+
+
+def test_steps_that_fail_in_a_row_end_the_run_with_a_report(tmp_path, model_folder, data_folder):
+    config = load_config(None, [*SMALL, "training.steps=9", "training.skip_grad_norm=1e-12",
+                                "training.max_skipped_steps=3"])  # fmt: skip
+    recorder = Recorder()
+    with pytest.raises(StoppedError, match="3 steps in a row"):
+        run(tmp_path, config, model_folder, data_folder, recorder)
+    report = json.loads((tmp_path / "stopped.json").read_text(encoding="utf-8"))
+    assert [row["step"] for row in report["skipped"]] == [0, 1, 2]
+    assert all(row["grad_norm"] > 1e-12 and len(row["problems"]) == 3 for row in report["skipped"])
+    # A run that is started again knows how many failed before.
+    with pytest.raises(StoppedError, match="3 steps in a row"):
+        run(tmp_path, config, model_folder, data_folder, Recorder())
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path, model_folder, data_folder):
+    config = load_config(None, [*SMALL, "training.keep_checkpoints=1", "training.steps=6"])
+    recorder = Recorder()
+    run(tmp_path, config, model_folder, data_folder, recorder)
+    rewards = [recorder.rows[step]["reward/autonomous"] for step in range(6)]
+    best = max(range(6), key=lambda step: rewards[step])
+    kept = {path.name for path in (tmp_path / "checkpoints").glob("step-*")}
+    assert kept == {"step-000006", f"step-{best + 1:06d}"}
+
+
+@pytest.mark.parametrize(
+    ("sharding", "atol"),
+    [
+        ("sharding.activation_checkpointing=true", 1e-5),
+        ("sharding.cpu_offload=true", 1e-5),
+        ("sharding.precision=bfloat16", 0.1),
+    ],
+)
+def test_how_the_model_lies_in_memory_changes_rounding_only(
+    sharding, atol, reference, model_folder, data_folder, tmp_path
+):
+    folder = tmp_path / "run"
+    finish(launch(1, model_folder, data_folder, folder, "training.steps=1", sharding))
+    other = tmp_path / "plain"
+    finish(launch(1, model_folder, data_folder, other, "training.steps=1"))
+    assert rows(folder)[0]["optim/grad_norm"] == pytest.approx(rows(other)[0]["optim/grad_norm"], rel=max(atol, 1e-4))
+    assert rows(folder)[0]["reward/guided"] is not None
+
+
+def test_replicas_of_shards_are_the_same_update(reference, model_folder, data_folder, tmp_path):
+    folder = tmp_path / "run"
+    finish(launch(4, model_folder, data_folder, folder, "sharding.replicas=2", "training.steps=1"))
+    ours, theirs = rows(folder)[0], rows(reference)[0]
+    assert ours["optim/grad_norm"] == pytest.approx(theirs["optim/grad_norm"], rel=1e-5)
+    assert ours["loss/total"] == pytest.approx(theirs["loss/total"], rel=1e-5)
+
+
+def test_replicas_must_divide_the_processes(model_folder, data_folder, tmp_path):
+    output = finish(launch(1, model_folder, data_folder, tmp_path / "run", "sharding.replicas=2"), expected=1)
+    assert "ConfigError: sharding.replicas is 2 (expected a divisor of 1 processes)" in output
+
+
+def test_torchrun_starts_killed_processes_again_and_the_result_is_the_same(
+    reference, model_folder, data_folder, tmp_path
+):
+    import psutil
+
+    folder = tmp_path / "run"
+    process = launch(2, model_folder, data_folder, folder, "training.checkpoint_every=1")
+    process.terminate()
+    process.wait()
+    command = [*process.args[:3], "--max-restarts=2", *process.args[3:]]  # type: ignore[index]
+    folder2 = tmp_path / "again"
+    command = [part.replace(str(folder), str(folder2)) for part in command]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert started.stdout is not None
+    next(line for line in started.stdout if line.startswith("step    2"))
+    workers = [child for child in psutil.Process(started.pid).children() if "sgpo.cli" in " ".join(child.cmdline())]
+    workers[-1].kill()
+    finish(started)
+    assert len(rows(folder2)) == 6
+    for ours, theirs in zip(rows(folder2), rows(reference), strict=True):
+        assert ours["optim/grad_norm"] == pytest.approx(theirs["optim/grad_norm"], rel=1e-2)
+
+
+def test_the_grace_ends_a_step_that_does_not(tmp_path):
+    script = tmp_path / "stuck.py"
+    script.write_text(
+        "import time\nfrom sgpo.training.interruption import Interruption\n"
+        "with Interruption(0.5):\n    print('ready', flush=True)\n    time.sleep(60)\n",
+        encoding="utf-8",
+    )
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == PREEMPTED
+    assert time.monotonic() - begun < 30
