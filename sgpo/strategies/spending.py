@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sgpo.strategies.settings import TeacherConfig
-from sgpo.strategies.teacher import BudgetReachedError, Message
+from sgpo.strategies.teacher import BudgetReachedError, Completion, Message
 
 _TOKENS_PER_MESSAGE = 16
 """What a chat template adds to a message, at most."""
@@ -43,8 +42,7 @@ class Spending:
     """Counts what was used, and keeps requests waiting or refuses them when a budget could be overstepped.
 
     Before a request is sent, the most that it can cost is reserved: a token for each byte of its messages, and
-    `max_tokens` of answer. So the sum of what was used and what is under way never exceeds the budget. What is counted
-    are answers: whether an endpoint bills attempts that failed on the way, only its invoice says.
+    `max_tokens` of answer. So the sum of what was used and what is under way never exceeds the budget.
     """
 
     def __init__(self, config: TeacherConfig) -> None:
@@ -67,30 +65,25 @@ class Spending:
         prompt = sum(len(message.content.encode()) + _TOKENS_PER_MESSAGE for message in messages)
         return Usage(prompt, self._config.max_tokens)
 
-    @asynccontextmanager
-    async def room_for(self, messages: Sequence[Message]) -> AsyncIterator[None]:
-        """Wait until the most that a request can use fits the budget, and keep that free while the context lasts.
-
-        Raises BudgetReachedError when it does not fit, whatever the requests under way come to use.
-        """
-        most = self.most(messages)
+    async def reserve(self, most: Usage) -> None:
+        """Wait until `most` fits the budget; raises BudgetReachedError when it cannot, whatever the others use."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._fits(most) or self._under_way == 0)
             if not self._fits(most):
                 raise BudgetReachedError(self._reached())
             self._reserved += most
             self._under_way += 1
-        try:
-            yield
-        finally:
+
+    async def release(self, most: Usage) -> None:
+        """Give back what was reserved for a request that has ended."""
+        async with self._changed:
             self._reserved -= most
             self._under_way -= 1
-            async with self._changed:
-                self._changed.notify_all()
+            self._changed.notify_all()
 
-    def add(self, usage: Usage) -> None:
-        """Count what an answer used."""
-        self.used += usage
+    def add(self, completion: Completion) -> None:
+        """Count a completion."""
+        self.used += Usage(completion.prompt_tokens, completion.completion_tokens)
 
     def describe(self) -> str:
         """Tokens, and the cost where prices are set, in a few words."""

@@ -18,15 +18,7 @@ class RequestFailedError(TeacherError):
 
 
 class RequestRefusedError(TeacherError):
-    """The teacher will not answer this very request, however often it is asked (too long, filtered).
-
-    A filter that stops an answer half-way leaves tokens to be paid for.
-    """
-
-    def __init__(self, message: str, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
-        super().__init__(message)
-        self.prompt_tokens = prompt_tokens
-        self.completion_tokens = completion_tokens
+    """The teacher will not answer this very request, however often it is asked (too long, filtered)."""
 
 
 class BudgetReachedError(TeacherError):
