@@ -1,20 +1,73 @@
-"""The champion's files, from the registry to the folder that the data stages read."""
+"""The champion: its files in the folder that the data stages read, and its alias where a person has moved it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
-from flows.process import REPOSITORY
+from flows.process import REPOSITORY, can_help_to_retry, show
 from sgpo.config import TrackingConfig
-from sgpo.registry.models import download_version
-from sgpo.registry.promotion import CHAMPION
+from sgpo.registry.models import download_version, find_version
+from sgpo.registry.promotion import CHAMPION, aliases, history
+from sgpo.registry.store import RegistryError, open_registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CHAMPION_FOLDER = Path("data/champion")
 
 
-@task(task_run_name="fetch {version}", retries=2, retry_delay_seconds=[2, 10])
+@task(
+    task_run_name="fetch {version}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=2 * 3600,
+)
 def fetch_champion(tracking: TrackingConfig, version: str = CHAMPION) -> str:
     """Restore a version (number or alias) into data/champion, checksums verified; returns its number."""
     return download_version(tracking, version, REPOSITORY / CHAMPION_FOLDER)
+
+
+@task(
+    task_run_name="compare the champion with the record",
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=1200,
+)
+def put_back_recorded_champion(tracking: TrackingConfig) -> None:
+    """Put the alias back where the record has it, when somebody has moved it past the record in MLflow's own page.
+
+    What that person wanted is then done in the ordinary way, so that `previous` and the history are right after it.
+    """
+    with open_registry(tracking, write=True) as client:  # a change that is half done is not one by hand
+        recorded, now = champion_in_record(tracking), aliases(tracking).get(CHAMPION)
+        if recorded is not None and not _exists(client, tracking, recorded):
+            recorded = None  # deleted since: there is nothing to put back
+        if now == recorded:
+            return
+        show(f"  the champion was moved by hand to {now or 'none'}; put back to {recorded or 'none'} for now")
+        if recorded is None:
+            client.delete_registered_model_alias(tracking.registered_model, CHAMPION)
+        else:
+            client.set_registered_model_alias(tracking.registered_model, CHAMPION, recorded)
+
+
+def champion_in_record(tracking: TrackingConfig) -> str | None:
+    """The champion after the last recorded decision; None before the first."""
+    decisions = history(tracking)
+    return decisions[-1].after if decisions else None
+
+
+def _exists(client: MlflowClient, tracking: TrackingConfig, version: str) -> bool:
+    try:
+        find_version(client, tracking, version)
+    except RegistryError:
+        return False
+    return True

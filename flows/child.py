@@ -17,8 +17,10 @@ from types import FrameType
 import psutil
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-GRACE_S = 40.0
-"""torchrun gives its processes 30 s before it kills them."""
+GRACE_S = 25.0
+"""More than training takes to write its checkpoint (`training.grace_s`), and less than the 30 s after which Prefect
+kills a cancelled run's process group: torchrun's processes are in groups of their own, and nobody else would end them.
+"""
 
 
 def main() -> None:

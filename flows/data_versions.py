@@ -7,6 +7,7 @@ import sys
 
 import yaml
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, show
 
@@ -24,7 +25,8 @@ _STAGE_FAILED = re.compile(r"failed to run: .*, exited with (-?\d+)$")
     retries=2,
     retry_delay_seconds=[5, 20],
     retry_condition_fn=can_help_to_retry,
-    timeout_seconds=6 * 3600,
+    cache_policy=NO_CACHE,  # DVC knows what is up to date, by the content of the files
+    timeout_seconds=48 * 3600,
 )
 def reproduce(stage: str) -> Md5s:
     """`dvc repro <stage>`: does nothing for stages whose inputs have not changed; returns what `stage` made.
@@ -38,13 +40,24 @@ def reproduce(stage: str) -> Md5s:
         for number, line in enumerate(error.last_lines):
             if failed := _STAGE_FAILED.search(line):
                 raise CommandFailed(error.command, int(failed[1]), error.last_lines[:number]) from None
-        raise
+        # DVC's own errors are about dvc.yaml or params.yaml, unless somebody else's command holds its lock.
+        locked = any("lock" in line for line in error.last_lines)
+        raise CommandFailed(
+            error.command, error.code, error.last_lines, can_help_to_retry=locked or error.code < 0
+        ) from None
     versions = data_versions(stage)
     show(f"  {stage}: {'as before' if versions == before else 'made'}")
     return versions
 
 
-@task(task_run_name="dvc push", retries=2, retry_delay_seconds=[5, 20])
+@task(
+    task_run_name="dvc push",
+    retries=4,
+    retry_delay_seconds=[5, 20, 60, 180],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=6 * 3600,
+)
 def push_data() -> None:
     """Copy the data versions to the default DVC remote."""
     run_command([sys.executable, "-m", "dvc", "push", "--quiet"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.data_versions import reproduce
+from flows.limits import this_checkout
 from flows.process import REPOSITORY, CommandFailed, show
 from flows.retrain import PhaseClock, retrain
 from flows.runs import difference, read_start, run_folder
@@ -45,13 +46,14 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
 def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...], run_id: str) -> Summary:
     """The world and its base model, the base model as champion, and one retraining."""
     clock = PhaseClock()
-    with clock.phase("world and base model (built once, then cached by DVC)"):
-        reproduce("world")
-        reproduce("base_model")
-    if read_start(settings, run_id) is None:
-        with clock.phase("base model registered as champion"):
-            _register_base(settings, base)
-    summary = retrain(recipe, run_id, None, overrides)
+    with this_checkout():
+        with clock.phase("world and base model (built once, then cached by DVC)"):
+            reproduce("world")
+            reproduce("base_model")
+        if read_start(settings, run_id) is None:
+            with clock.phase("base model registered as champion"):
+                _register_base(settings, base)
+        summary = retrain(recipe, run_id, None, overrides)
     summary = summary.model_copy(update={"seconds": {**clock.seconds, **summary.seconds}})
     write_json(run_folder(settings, run_id) / "summary.json", summary.model_dump(mode="json"))
     return summary

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import INPUTS, NO_CACHE, TASK_SOURCE
 
 from flows.champion import CHAMPION_FOLDER, fetch_champion
+from flows.hooks import tell_what_next
+from flows.limits import this_checkout
 from flows.parameters import (
     Overrides,
     Recipe,
@@ -18,8 +24,10 @@ from flows.parameters import (
 )
 from flows.process import REPOSITORY, can_help_to_retry, run_command, sgpo_command
 from flows.runs import run_folder, started
+from sgpo.config import EvaluationConfig, RunConfig, load_config
 from sgpo.evaluation.comparison import Comparison
 from sgpo.evaluation.report import compare_files
+from sgpo.evaluation.scores import EvaluationError
 
 
 @task(
@@ -27,6 +35,8 @@ from sgpo.evaluation.report import compare_files
     retries=2,
     retry_delay_seconds=[5, 20],
     retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=12 * 3600,
 )
 def evaluate_process(recipe: str, overrides: list[str], model: str, output: str, who: str) -> None:
     """`sgpo evaluate`; an evaluation of the same weights, problems and settings is not repeated."""
@@ -34,7 +44,44 @@ def evaluate_process(recipe: str, overrides: list[str], model: str, output: str,
     run_command(sgpo_command("evaluate", *arguments))
 
 
-@flow(name="evaluate", flow_run_name="evaluate {run_id}")
+@task(
+    task_run_name="compare {run_id}",
+    cache_policy=INPUTS - "folder" + TASK_SOURCE,
+    persist_result=True,
+    result_serializer="json",
+)
+def compare_outcomes(
+    run_id: str, settings: EvaluationConfig, seed: int, digests: list[str], folder: Path
+) -> Comparison:
+    """The paired comparison of the outcomes in `folder`; looked up where the same files were compared before.
+
+    Raises EvaluationError when they do not match.
+    """
+    config = load_config().model_copy(update={"seed": seed, "evaluation": settings})
+    return compare_files(config, folder / "champion.jsonl", folder / "challenger.jsonl")
+
+
+def comparison_of(config: RunConfig, run_id: str) -> Comparison:
+    """A run's comparison; EvaluationError when it has not been evaluated."""
+    folder = REPOSITORY / run_folder(config, run_id) / "evaluation"
+    digests = []
+    for who in ("champion", "challenger"):
+        try:
+            digests.append(hashlib.sha256((folder / f"{who}.jsonl").read_bytes()).hexdigest())
+        except FileNotFoundError:
+            raise EvaluationError(f"{folder / f'{who}.jsonl'}: no such file (expected the flow evaluate's)") from None
+    return compare_outcomes(run_id, config.evaluation, config.seed, digests, folder)
+
+
+@flow(
+    name="evaluate",
+    flow_run_name="evaluate {run_id}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_what_next],
+    on_crashed=[tell_what_next],
+    on_cancellation=[tell_what_next],
+)
 @described
 def evaluate(
     run_id: RunName,
@@ -45,13 +92,13 @@ def evaluate(
     """Measure a run's model and the champion it began from, and compare them problem by problem."""
     chosen = all_overrides(overrides, settings)
     config = settings_of(recipe, chosen)
-    fetch_champion(config.tracking, started(config, run_id).champion)
     folder = run_folder(config, run_id)
-    files = {who: folder / "evaluation" / f"{who}.jsonl" for who in ("champion", "challenger")}
     models = {"champion": CHAMPION_FOLDER, "challenger": folder / "model"}
-    for who, output in files.items():
-        evaluate_process(recipe, chosen, str(models[who]), str(output), who)
-    comparison = compare_files(config, REPOSITORY / files["champion"], REPOSITORY / files["challenger"])
+    with this_checkout():
+        fetch_champion(config.tracking, started(config, run_id).champion)
+        for who, model in models.items():
+            evaluate_process(recipe, chosen, str(model), str(folder / "evaluation" / f"{who}.jsonl"), who)
+    comparison = comparison_of(config, run_id)
     rows = [
         {
             "problems": name, "champion": f"{gain.champion:.1%}", "challenger": f"{gain.challenger:.1%}",

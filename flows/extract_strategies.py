@@ -8,14 +8,23 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.data_versions import Md5s, reproduce
+from flows.hooks import tell_what_next
+from flows.limits import this_checkout
 from flows.process import REPOSITORY
 
 
-@flow(name="extract-strategies", flow_run_name="extract strategies")
+@flow(
+    name="extract-strategies",
+    flow_run_name="extract strategies",
+    on_failure=[tell_what_next],
+    on_crashed=[tell_what_next],
+    on_cancellation=[tell_what_next],
+)
 def extract_strategies() -> Md5s:
     """Bring data/strategies.parquet up to date and say what was kept and refused; returns its version."""
-    versions = reproduce("strategies")
-    counts = json.loads((REPOSITORY / "data" / "strategies.json").read_text(encoding="utf-8"))
+    with this_checkout():
+        versions = reproduce("strategies")
+        counts = json.loads((REPOSITORY / "data" / "strategies.json").read_text(encoding="utf-8"))
     refused = [{"what": f"refused: {reason}", "count": count} for reason, count in counts["refused"].items()]
     bands = [{"what": f"{band} quality", "count": f"{counts[band]:.1%}"} for band in ("high", "medium", "low")]
     create_table_artifact(

@@ -26,6 +26,15 @@ Overrides = Annotated[
 ]
 Why = Annotated[str, Field(description="Why, for the record", min_length=1)]
 Version = Annotated[str, Field(description="Version of the registered model to probe. Empty: the champion")]
+ChosenVersion = Annotated[str, Field(description="Number of the version to be the champion", pattern=r"^\d+$")]
+FromVersion = Annotated[
+    str,
+    Field(
+        description="Version to roll back from; refused when another is the champion by now. Empty: the champion",
+        pattern=r"^\d*$",
+    ),
+]
+Who = Annotated[str, Field(description="Who asks, for the record. Empty: the user whom the worker runs as")]
 DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
 
 FORM_SETTINGS = (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect.logging import get_run_logger
+
+from sgpo.registry.store import RegistryError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER_ERROR_CODES = (1, 2)
@@ -18,16 +20,21 @@ USER_ERROR_CODES = (1, 2)
 class CommandFailed(RuntimeError):
     """A child process that did not exit with 0; `code` is its exit code, negative for a signal."""
 
-    def __init__(self, command: Sequence[str], code: int, last_lines: Sequence[str]) -> None:
+    def __init__(
+        self, command: Sequence[str], code: int, last_lines: Sequence[str], *, can_help_to_retry: bool = True
+    ) -> None:
         self.command, self.code, self.last_lines = list(command), code, list(last_lines)
+        self.can_help_to_retry = can_help_to_retry and code not in USER_ERROR_CODES
         super().__init__(f"`{' '.join(command)}` exited with {code}: {' | '.join(last_lines)}")
 
 
-def run_command(command: Sequence[str], unsaid: tuple[str, ...] = ()) -> None:
+def run_command(
+    command: Sequence[str], unsaid: tuple[str, ...] = (), heard: Callable[[str], None] | None = None
+) -> None:
     """Run `command` in the repository; raises CommandFailed with its last three lines.
 
-    Lines that begin with one of `unsaid` go nowhere. The command ends with this process, however that ends
-    (`flows.child`).
+    Lines that begin with one of `unsaid` go nowhere; `heard` gets every other one. The command ends with this process,
+    however that ends (`flows.child`).
     """
     logger = get_run_logger()
     environment = {
@@ -37,6 +44,15 @@ def run_command(command: Sequence[str], unsaid: tuple[str, ...] = ()) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     last_lines: list[str] = []
+
+    def hear(line: str) -> None:
+        if (line := line.strip()) and not line.startswith(unsaid or "\n"):
+            logger.info("%s", line)
+            show(f"  {line}")
+            if heard is not None:
+                heard(line)
+            last_lines[:] = [*last_lines[-2:], line]
+
     child = [sys.executable, "-m", "flows.child", str(os.getpid()), *command]
     with subprocess.Popen(
         child, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -44,23 +60,27 @@ def run_command(command: Sequence[str], unsaid: tuple[str, ...] = ()) -> None:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if (line := line.strip()) and not line.startswith(unsaid or "\n"):
-                    logger.info("%s", line)
-                    show(f"  {line}")
-                    last_lines = [*last_lines[-2:], line]
-        except BaseException:  # a timeout or a cancellation: waiting for the command would undo it
+                hear(line)
+        except BaseException:  # a timeout or a cancellation
             process.terminate()
+            for line in process.stdout:  # a closed pipe would kill training while it writes its checkpoint
+                hear(line)
             raise
     if process.returncode != 0:
         raise CommandFailed(command, process.returncode, last_lines)
 
 
 def can_help_to_retry(task, task_run, state) -> bool:
-    """Prefect's retry condition: everything but a user error, which would only fail again."""
+    """Prefect's retry condition: everything but a user error, which would only fail again.
+
+    A RegistryError with a cause is MLflow's or the network's; one without is ours, such as a version that is not there.
+    """
     try:
         state.result()
     except CommandFailed as error:
-        return error.code not in USER_ERROR_CODES
+        return error.can_help_to_retry
+    except RegistryError as error:
+        return error.__cause__ is not None
     except Exception as error:
         return not isinstance(error, ValueError)
     return False
@@ -81,11 +101,11 @@ def training_command(processes: int, *arguments: str) -> list[str]:
     """`sgpo …` with the training environment's interpreter, under torchrun for more than one process.
 
     SGPO_TRAINING_PYTHON names that interpreter where training has an environment of its own (vLLM's and Prefect's
-    requirements exclude each other).
+    requirements exclude each other). sgpo.training.launch is torchrun with exit codes that say why.
     """
     python = os.environ.get("SGPO_TRAINING_PYTHON", sys.executable)
     if processes == 1:
         return [python, "-m", "sgpo.cli", *arguments]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    launcher = ["-m", "sgpo.training.launch", "--standalone", f"--nproc-per-node={processes}", "-m"]
     # After "--" torchrun no longer takes our options for short forms of its own (--run for --run-path).
     return [python, *launcher, "--", "sgpo.cli", *arguments]

@@ -6,24 +6,28 @@ import getpass
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 
 from flows.data_versions import data_versions
+from flows.evaluate import comparison_of
+from flows.hooks import tell_what_next
+from flows.names import promote_name
 from flows.parameters import (
     DryRun,
     Overrides,
     Recipe,
     RunName,
     Settings,
+    Who,
     Why,
     all_overrides,
     described,
     settings_of,
 )
-from flows.process import REPOSITORY, show
+from flows.process import REPOSITORY, can_help_to_retry, show
 from flows.runs import run_folder, started
 from sgpo.config import RunConfig, config_digest
 from sgpo.evaluation.comparison import Comparison
-from sgpo.evaluation.report import compare_files
 from sgpo.registry.gate import decide
 from sgpo.registry.lineage import Lineage, git_state
 from sgpo.registry.models import register_model_folder
@@ -32,7 +36,14 @@ from sgpo.registry.promotion import promote as promote_version
 from sgpo.strategies.bank import strategies_digest
 
 
-@task(task_run_name="register {run_id}", retries=3, retry_delay_seconds=[2, 10, 30])
+@task(
+    task_run_name="register {run_id}",
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=4 * 3600,
+)
 def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
     """Register the trained model as a new version with all that is needed to make it again; returns the version."""
     folder = REPOSITORY / run_folder(settings, run_id)
@@ -59,15 +70,20 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
     return version
 
 
-@task(task_run_name="decide on version {version}", retries=3, retry_delay_seconds=[2, 10, 30])
+@task(
+    task_run_name="decide on version {version}",
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=1200,
+)
 def decide_and_promote(
-    settings: RunConfig, version: str, parent: str, comparison: Comparison, why: str, dry_run: bool
+    settings: RunConfig, version: str, parent: str, comparison: Comparison, who: str, why: str, dry_run: bool
 ) -> ChampionChange:
     """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
     decision = decide(comparison, settings.gate)
-    change = promote_version(
-        settings.tracking, version, decision, who=getpass.getuser(), why=why, against=parent, dry_run=dry_run
-    )
+    change = promote_version(settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run)
     if change.action != "unchanged" or dry_run:
         return change
     # This run was killed after it had promoted: what it did then.
@@ -75,7 +91,16 @@ def decide_and_promote(
     return next((record for record in reversed(promotions) if record.version == version), change)
 
 
-@flow(name="promote", flow_run_name="promote {run_id}")
+@flow(
+    name="promote",
+    flow_run_name=promote_name,
+    timeout_seconds=6 * 3600,
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_what_next],
+    on_crashed=[tell_what_next],
+    on_cancellation=[tell_what_next],
+)
 @described
 def promote(
     run_id: RunName,
@@ -84,14 +109,14 @@ def promote(
     dry_run: DryRun = False,
     settings: Settings = None,
     overrides: Overrides = (),
+    who: Who = "",
 ) -> ChampionChange:
     """Register an evaluated run's model and, if it is really better than the champion it began from, promote it."""
     config = settings_of(recipe, all_overrides(overrides, settings))
     parent = started(config, run_id).champion
-    evaluation = REPOSITORY / run_folder(config, run_id) / "evaluation"
-    comparison = compare_files(config, evaluation / "champion.jsonl", evaluation / "challenger.jsonl")
+    comparison = comparison_of(config, run_id)
     version = register_challenger(config, run_id, parent, comparison)
-    change = decide_and_promote(config, version, parent, comparison, why, dry_run)
+    change = decide_and_promote(config, version, parent, comparison, who or getpass.getuser(), why, dry_run)
     show(f"  {change.describe()}")
     reasons = "\n".join(f"- {reason}" for reason in change.reasons)
     create_markdown_artifact(

@@ -9,13 +9,18 @@ from contextlib import contextmanager
 
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.evaluate import evaluate
 from flows.extract_strategies import extract_strategies
 from flows.generate_rollouts import generate_rollouts
+from flows.hooks import tell_what_next
+from flows.limits import this_checkout
+from flows.names import run_name
 from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, described, settings_of
-from flows.process import REPOSITORY, show
+from flows.process import REPOSITORY, can_help_to_retry, show
+from flows.progress import Progress
 from flows.promote import promote
 from flows.runs import new_run_id, run_folder, start_run
 from flows.train import train
@@ -27,8 +32,18 @@ from sgpo.registry.promotion import ChampionChange
 from sgpo.report import Summary, describe, draw_picture, read_metrics, training_means
 from sgpo.tracking import evaluation_metric, open_tracker
 
+PHASES = 6
 
-@flow(name="retrain")
+
+@flow(
+    name="retrain",
+    flow_run_name=run_name("retrain"),
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_what_next],
+    on_crashed=[tell_what_next],
+    on_cancellation=[tell_what_next],
+)
 @described
 def retrain(
     recipe: Recipe = "configs/testbed.yaml",
@@ -42,24 +57,33 @@ def retrain(
     ended = run_folder(config, run_id) / "summary.json"
     if (REPOSITORY / ended).is_file():
         raise ConfigError(f"{ended}: this run has ended; choose another run id")
-    start = start_run(config, run_id)
-    clock = PhaseClock()
-    with clock.phase("strategies"):
-        extract_strategies()
-    with clock.phase("probe"):
-        generate_rollouts(recipe, start.champion, tuple(chosen))
-    with clock.phase("training"):
-        train(recipe, run_id, None, tuple(chosen))
-    with clock.phase("evaluation"):
-        comparison = evaluate(run_id, recipe, None, tuple(chosen))
-    with clock.phase("promotion"):
-        change = promote(run_id, recipe, "Retraining.", False, None, tuple(chosen))
-    with clock.phase("report"):
-        push_data()
-        return report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
+    clock = PhaseClock(Progress("retrain-progress", f"Retraining {run_id}"), PHASES)
+    with this_checkout():
+        start = start_run(config, run_id)
+        with clock.phase("strategies"):
+            extract_strategies()
+        with clock.phase("probe"):
+            generate_rollouts(recipe, start.champion, tuple(chosen))
+        with clock.phase("training"):
+            train(recipe, run_id, None, tuple(chosen))
+        with clock.phase("evaluation"):
+            comparison = evaluate(run_id, recipe, None, tuple(chosen))
+        with clock.phase("promotion"):
+            change = promote(run_id, recipe, "Retraining.", False, None, tuple(chosen))
+        with clock.phase("report"):
+            push_data()
+            summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
+    return summary
 
 
-@task(task_run_name="report {run_id}", retries=2, retry_delay_seconds=[2, 10])
+@task(
+    task_run_name="report {run_id}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=3600,
+)
 def report(
     settings: RunConfig,
     run_id: str,
@@ -114,18 +138,23 @@ def _log_to_mlflow(settings: RunConfig, run_id: str, summary: Summary, versions:
 
 
 class PhaseClock:
-    """Seconds of each phase, announced as it begins."""
+    """Seconds of each phase, announced as it begins; with `progress`, a bar that grows by one of `total` phases."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None, total: int = 1) -> None:
         self.seconds: dict[str, float] = {}
+        self._progress, self._total = progress, total
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Time a phase."""
         show(f"\n== {name}")
+        if self._progress is not None and not self.seconds:
+            self._progress.reach(0)
         begun = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begun, 1)
+        if self._progress is not None:
+            self._progress.reach(100 * len(self.seconds) / self._total)
 
 
 if __name__ == "__main__":

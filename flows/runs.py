@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ValidationError
 
-from flows.process import REPOSITORY
+from flows.process import REPOSITORY, can_help_to_retry
 from sgpo.config import ConfigError, RunConfig
 from sgpo.files import write_json
 from sgpo.registry.promotion import CHAMPION, aliases
@@ -30,8 +32,17 @@ def run_folder(settings: RunConfig, run_id: str) -> Path:
 
 
 def new_run_id(kind: str) -> str:
-    """A run directory's name when none is given."""
-    return f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    """A run directory's name when none is given: when the flow run was due, and the end of its id.
+
+    So a flow run that is tried again, by Prefect or by its Retry button, goes on in its own directory.
+    """
+    due, flow_run_id = flow_run.scheduled_start_time or datetime.now(UTC), flow_run.id
+    return run_id_of(kind, due, flow_run_id) if flow_run_id else f"{kind}-{due:%Y%m%d-%H%M%S}"
+
+
+def run_id_of(kind: str, due: datetime, flow_run_id: str) -> str:
+    """What `new_run_id` is in this flow run."""
+    return f"{kind}-{due.astimezone(UTC):%Y%m%d-%H%M%S}-{flow_run_id[-4:]}"
 
 
 def read_start(settings: RunConfig, run_id: str) -> Start | None:
@@ -57,7 +68,13 @@ def difference(settings: RunConfig, start: Start) -> str | None:
     return None if _params() == start.params else "params.yaml was another"
 
 
-@task(task_run_name="start {run_id}", retries=2, retry_delay_seconds=[2, 10])
+@task(
+    task_run_name="start {run_id}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+)
 def start_run(settings: RunConfig, run_id: str) -> Start:
     """Note how the run begins, or return how it did; ConfigError when it cannot go on as it began."""
     folder = run_folder(settings, run_id)

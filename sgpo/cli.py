@@ -1,32 +1,49 @@
-"""`sgpo …`: every stage and every decision as one command. Errors are one line, and the exit code is 1."""
+"""`sgpo …`: every stage and every decision as one command. Errors are one line, and the exit code is not 0."""
 
 from __future__ import annotations
 
-import getpass
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from sgpo.cli_options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.registry_cli import registry_app
+from sgpo.services_cli import down, status, up
+from sgpo.storage_cli import storage_app
+from sgpo.strategies_cli import strategies_app
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
-world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems and base models.")
-strategies_app = typer.Typer(no_args_is_help=True, help="Strategies from a strong model's responses.")
-registry_app = typer.Typer(no_args_is_help=True, help="Champion, challenger, previous: the model registry.")
+problems_app = typer.Typer(no_args_is_help=True, help="Problems of your own.")
+world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems, base models and a strong model.")
+app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
 app.add_typer(registry_app, name="registry")
+app.add_typer(storage_app, name="storage")
+app.command()(up)
+app.command()(down)
+app.command()(status)
 
-Params = Annotated[Path, typer.Option(help="Settings of the data stages")]
-Data = Annotated[Path, typer.Option(help="Folder of the versioned data")]
-Work = Annotated[Path, typer.Option(help="Folder for journals and checkpoints of unfinished stages")]
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
 Model = Annotated[str, typer.Option(help="Model folder or hub id")]
 Run = Annotated[Path, typer.Option(help="Run directory")]
 
-PARAMS, DATA, WORK = Path("params.yaml"), Path("data"), Path(".sgpo/work")
+
+@problems_app.command("import")
+def problems_import(
+    source: Annotated[Path, typer.Argument(help="Parquet, JSONL or CSV file with question and answer")],
+    split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
+    data: Data = DATA,
+) -> None:
+    """Take problems of your own, in the place of the testbed's."""
+    from sgpo.problems.imports import import_problems
+
+    print("\n".join(import_problems(source, data, split, force=force)))
 
 
 @world_app.command("problems")
@@ -47,22 +64,30 @@ def world_base_model(params: Params = PARAMS, data: Data = DATA, work: Work = WO
     stages.build_base(load_params(params), data, work / "base_model")
 
 
-@strategies_app.command("respond")
-def strategies_respond(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
-    """Ask the strong model to answer every training problem."""
-    from sgpo import stages
-    from sgpo.params import load_params
+@world_app.command("teacher")
+def world_teacher(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free")] = 0,
+) -> None:
+    """Serve the scripted strong model until Ctrl-C, for a teacher of kind openai to talk to."""
+    import asyncio
 
-    stages.respond(load_params(params), data, work)
+    from sgpo.problems.testbed.strong_model import ScriptedStrongModel
+    from sgpo.problems.testbed.teacher_server import scripted_endpoint
+    from sgpo.strategies.concurrency import run
+    from sgpo.strategies.teacher import TeacherError
 
+    async def serve() -> None:
+        async with scripted_endpoint(port) as address:
+            settings = f"kind: openai, base_url: '{address}', model: {ScriptedStrongModel.name}, api_key_env: ''"
+            print(f"{address} until Ctrl-C. In params.yaml:\nteacher: {{{settings}}}", flush=True)
+            await asyncio.Event().wait()
 
-@strategies_app.command("extract")
-def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
-    """Extract one strategy from every verified response."""
-    from sgpo import stages
-    from sgpo.params import load_params
-
-    stages.extract(load_params(params), data, work)
+    try:
+        run(serve())
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        raise TeacherError(f"port {port}: {error.strerror} (expected a free one; 0 takes any)") from None
 
 
 @app.command()
@@ -74,13 +99,13 @@ def probe(model: Model, params: Params = PARAMS, data: Data = DATA) -> None:
     stages.probe(load_params(params), data, Path(model))
 
 
-@app.command()
-def split(params: Params = PARAMS, data: Data = DATA) -> None:
+@app.command("split")
+def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
     """Make the training splits."""
-    from sgpo import stages
     from sgpo.params import load_params
+    from sgpo.splits import split
 
-    stages.split(load_params(params), data)
+    split(load_params(params), data)
 
 
 @app.command()
@@ -132,51 +157,6 @@ def compare(
     print(f"promote: {'yes' if decision.promote else 'no'}. {' '.join(decision.reasons)}")
 
 
-@registry_app.command("show")
-def registry_show(config: Config = None, overrides: Overrides = None) -> None:
-    """Aliases, and every decision with who and why."""
-    from sgpo.config import load_config
-    from sgpo.registry.promotion import aliases, history
-
-    tracking = load_config(config, overrides or ()).tracking
-    for alias, version in sorted(aliases(tracking).items()):
-        print(f"{tracking.registered_model}@{alias} is version {version}")
-    for change in history(tracking):
-        print(f"{change.when}  {change.who}: {change.describe()}")
-
-
-@registry_app.command("champion")
-def registry_champion(version: str, why: str, config: Config = None, overrides: Overrides = None) -> None:
-    """Make a version the champion without a gate."""
-    from sgpo.config import load_config
-    from sgpo.registry.promotion import set_champion
-
-    print(set_champion(load_config(config, overrides or ()).tracking, version, getpass.getuser(), why).describe())
-
-
-@registry_app.command("roll-back")
-def registry_roll_back(why: str, config: Config = None, overrides: Overrides = None) -> None:
-    """Make the previous champion the champion again."""
-    from sgpo.config import load_config
-    from sgpo.registry.promotion import roll_back
-
-    print(roll_back(load_config(config, overrides or ()).tracking, getpass.getuser(), why).describe())
-
-
-@registry_app.command("download")
-def registry_download(
-    version: Annotated[str, typer.Argument(help="Version number or alias")],
-    target: Annotated[Path, typer.Argument(help="Folder to restore into")],
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Restore a registered model's folder, checksums verified."""
-    from sgpo.config import load_config
-    from sgpo.registry.models import download_version
-
-    print(f"version {download_version(load_config(config, overrides or ()).tracking, version, target)}: {target}")
-
-
 @app.command()
 def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None:
     """Send a run's metrics to MLflow that could not be sent while it ran."""
@@ -188,12 +168,12 @@ def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None
 
 
 def main() -> None:
-    """Entry point: a known error is one line on stderr and exit code 1."""
+    """Entry point: a known error is one line on stderr and exit code 1, or the error's own `exit_code`."""
     try:
         app()
     except _user_errors() as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -201,15 +181,29 @@ def _user_errors() -> tuple[type[Exception], ...]:
     named = {
         "sgpo.config": ("ConfigError",),
         "sgpo.problems.rows": ("ProblemFileError", "TableError"),
+        "sgpo.problems.imports": ("ProblemImportError",),
         "sgpo.strategies.teacher": ("TeacherError",),
         "sgpo.strategies.extraction": ("ExtractionError",),
         "sgpo.strategies.journal": ("JournalError",),
+        "sgpo.strategies.families": ("FamilyError",),
+        "sgpo.strategies.listing": ("ListingError",),
+        "sgpo.strategies.refusals": ("RefusalFileError",),
+        "sgpo.strategies.report": ("ReportError",),
+        "sgpo.strategies.retrieval": ("RetrievalError",),
+        "sgpo.strategies.versions": ("VersionError",),
         "sgpo.rollouts.model_folder": ("ModelFolderError",),
         "sgpo.rollouts.engine": ("PromptTooLongError",),
         "sgpo.training.checkpoint": ("CheckpointError",),
+        "sgpo.training.interruption": ("PreemptedError",),
+        "sgpo.training.memory": ("OutOfMemoryError",),
+        "sgpo.training.loop": ("StoppedError",),
         "sgpo.evaluation.scores": ("EvaluationError",),
         "sgpo.registry.store": ("RegistryError",),
         "sgpo.registry.models": ("ModelFolderError",),
+        "sgpo.registry.reproduction": ("ReproductionError",),
+        "sgpo.services": ("ServicesError",),
+        "sgpo.storage.objects": ("StorageError",),
+        "sgpo.storage.lock": ("LockedError",),
         "sgpo.tracking": ("TrackingError",),
         "sgpo.jsonl": ("JsonlError",),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +28,8 @@ class Settings(BaseModel):
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+_PASSWORD = re.compile(r"//[^/\s]*@")
+"""What a URL has before its host; it is never shown."""
 
 
 class SamplingConfig(Settings):
@@ -106,10 +109,27 @@ class TrainingConfig(Settings):
     tokens_per_microbatch: int = Field(default=16384, ge=1, description="Padded tokens in one forward and backward")
     mask_truncated: bool = Field(default=False, description="Leave responses that hit the length limit out of the loss")
     checkpoint_every: int = Field(default=10, ge=1, description="Steps between checkpoints")
-    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints that are kept")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints that are kept, beside the best one")
+    grace_s: float = Field(default=20.0, gt=0.0, description="Seconds to finish the step after SIGTERM or Ctrl-C")
+    skip_grad_norm: float | None = Field(
+        default=None, gt=0.0, description="A step whose gradient norm exceeds this is skipped; null: only NaN and inf"
+    )
+    max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
+    fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")
     log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+
+
+class ShardingConfig(Settings):
+    """How the model lies over the processes (FSDP2)."""
+
+    replicas: int = Field(default=1, ge=1, description="Groups of processes that each hold the whole model, sharded")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Forward and backward; master weights, sums and optimiser stay float32"
+    )
+    activation_checkpointing: bool = Field(default=False, description="Compute activations again in backward")
+    cpu_offload: bool = Field(default=False, description="Keep parameters and optimiser state in main memory")
 
 
 class WarmupConfig(Settings):
@@ -149,6 +169,30 @@ class TrackingConfig(Settings):
     registered_model: str = Field(default="sgpo-testbed", min_length=1, description="Name in the model registry")
 
 
+class StorageConfig(Settings):
+    """Where runs are stored beside this machine: any endpoint that speaks S3. Off without a bucket.
+
+    Credentials are never settings: boto3 takes them from the environment, a profile or the machine's role.
+    """
+
+    bucket: str | None = Field(default=None, min_length=1, description="Bucket of checkpoints and models; null: off")
+    prefix: str = Field(
+        default="sgpo", pattern=r"^[\w.-]*(/[\w.-]+)*$", description="What keys in the bucket begin with"
+    )
+    endpoint_url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s/@?#]+/?$", description="The S3 server; null: boto3's own, which is AWS"
+    )
+    region: str | None = Field(default=None, min_length=1, description="Null: boto3's own; us-east-1 where it has none")
+    checksum: Literal["sha256", "crc32", "none"] = Field(
+        default="sha256", description="What the server checks uploads by, as far as it can; readers always use sha256"
+    )
+    attempts: int = Field(default=12, ge=1, le=100, description="Attempts of one request, with growing waits")
+    timeout_s: float = Field(default=60.0, gt=0.0, description="Seconds without an answer that end an attempt")
+    part_mib: int = Field(default=16, ge=5, le=5120, description="Larger files go up and down in parts of so many MiB")
+    lease_s: float = Field(default=60.0, ge=1.0, description="Seconds until the lock of a run that died may be taken")
+    patience_s: float = Field(default=300.0, ge=0.0, description="Seconds a run waits at its end for an outage to pass")
+
+
 class RunConfig(Settings):
     """One retraining, whole."""
 
@@ -158,9 +202,11 @@ class RunConfig(Settings):
     processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
     warmup: WarmupConfig = WarmupConfig()
     training: TrainingConfig = TrainingConfig()
+    sharding: ShardingConfig = ShardingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     tracking: TrackingConfig = TrackingConfig()
+    storage: StorageConfig = StorageConfig()
 
     @model_validator(mode="after")
     def _distillation_needs_guided_rollouts(self) -> RunConfig:
@@ -240,7 +286,8 @@ def _describe(model: type[BaseModel], where: str, item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "(whole)"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}' (expected one of: {', '.join(_siblings(model, item['loc']))})"
-    return f"{where}: '{key}' is {item['input']!r}: {item['msg']}" if key != "(whole)" else f"{where}: {item['msg']}"
+    shown = _PASSWORD.sub("//***@", repr(item["input"]))
+    return f"{where}: '{key}' is {shown}: {item['msg']}" if key != "(whole)" else f"{where}: {item['msg']}"
 
 
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -47,13 +47,18 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def _resolved_root(root: str) -> str:
+    """A folder's absolute path; an address such as s3://… is one already."""
+    return root if "://" in root else str(Path(root).absolute())
+
+
 def resolved(tracking: TrackingConfig) -> TrackingConfig:
     """The same settings with absolute paths, so that they still hold in another working directory."""
     database = sqlite_path(tracking)
     if database is None:
         return tracking
     return tracking.model_copy(
-        update={"mlflow_uri": f"{_SQLITE}{database}", "artifact_root": str(Path(tracking.artifact_root).absolute())}
+        update={"mlflow_uri": f"{_SQLITE}{database}", "artifact_root": _resolved_root(tracking.artifact_root)}
     )
 
 

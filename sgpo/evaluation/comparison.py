@@ -91,15 +91,20 @@ def compare(
 
 
 def _permutation_p_value(differences: np.ndarray, resamples: int, seed: int) -> float:
-    """Two-sided p of the mean of paired differences, [problems]; scipy flips the signs of a single sample at random."""
-    result = stats.permutation_test(
-        (differences,),
+    """Two-sided p of the mean of paired differences, [problems]: swapping two results turns a difference's sign."""
+    rng = np.random.default_rng(seed)
+
+    def swapped(size: tuple[int, ...]) -> np.ndarray:
+        return np.where(rng.integers(0, 2, size, dtype=np.int8), differences, -differences)
+
+    # As scipy's permutation_test on one sample draws it, which takes seven times as long at a thousand problems.
+    result = stats.monte_carlo_test(
+        differences,
+        swapped,
         np.mean,
-        permutation_type="samples",
         vectorized=True,
         n_resamples=resamples,
         batch=max(1, 2_000_000 // differences.size),
-        rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 RUN_ID_TAG = "sgpo.run_id"
 FILES_TAG = "sgpo.files"
+ATTACHMENTS_TAG = "sgpo.attachments"
+_PREFIX = "sgpo."
 
 
 class Lineage(BaseModel):
@@ -17,7 +20,7 @@ class Lineage(BaseModel):
 
     `data_md5s` maps a data file to its md5 as in dvc.lock; `strategies_digest` is the strategy bank's; `config_digest`
     is `sgpo.config.config_digest` of the run; `parent_version` is the version that training began with; `evaluation` is
-    a summary such as {"average": 0.61}.
+    a summary such as {"average": 0.61}; `environment` is what else the bytes depend on, such as the number of threads.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,19 +32,38 @@ class Lineage(BaseModel):
     parent_version: str | None = None
     config_digest: str | None = None
     evaluation: dict[str, float] = {}
+    environment: dict[str, str] = {}
 
     def tags(self) -> dict[str, str]:
         """`sgpo.<field>` tags; what is not known has no tag, and mappings are JSON."""
         known = {name: value for name, value in self.model_dump(mode="json").items() if value not in (None, {})}
-        return {f"sgpo.{name}": value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
+        return {
+            f"{_PREFIX}{name}": value if isinstance(value, str) else json.dumps(value) for name, value in known.items()
+        }
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str]) -> Lineage:
+        """The lineage that `tags` were made of, whatever other tags are among them."""
+        texts = {name: tags[f"{_PREFIX}{name}"] for name in cls.model_fields if f"{_PREFIX}{name}" in tags}
+        written_as_json = {"data_md5s", "git_dirty", "evaluation", "environment"}
+        return cls.model_validate(
+            {name: json.loads(text) if name in written_as_json else text for name, text in texts.items()}
+        )
 
 
 def git_state(folder: Path) -> tuple[str, bool] | None:
-    """(commit, whether tracked files differ from it) of the checkout that holds `folder`; None outside of one."""
+    """(commit, whether the code differs from it) of the checkout that holds `folder`; None outside of one.
+
+    Changed are tracked files other than dvc.lock, which every retraining rewrites and whose content is recorded anyway,
+    and Python files that git does not know yet.
+    """
 
     def git(*arguments: str) -> str | None:
         result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
         return result.stdout.strip() if result.returncode == 0 else None
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    return None if commit is None or changes is None else (commit, bool(changes))
+    everything, but_the_lock = ":(top)", ":(top,exclude)dvc.lock"
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", everything, but_the_lock)
+    new_code = git("ls-files", "--others", "--exclude-standard", "--", ":(top)*.py")
+    return None if commit is None or changes is None else (commit, bool(changes or new_code))

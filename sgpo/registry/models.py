@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from sgpo.config import TrackingConfig
 from sgpo.files import publish_folder
 from sgpo.mlflow_client import experiment_id, resolved
-from sgpo.registry.lineage import FILES_TAG, RUN_ID_TAG
+from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
 from sgpo.registry.store import RegistryError, default_store, open_registry
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".md")
 _MODEL_VERSIONS_TAG = "mlflow.modelVersions"
 _WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+_ATTACHMENTS_FOLDER = "lineage"
 
 
 class ModelFolderError(ValueError):
@@ -38,6 +40,7 @@ def register_model_folder(
     run_id: str,
     metrics: Mapping[str, float] | None = None,
     mlflow_run_id: str | None = None,
+    attachments: Mapping[str, str] | None = None,
 ) -> str:
     """Register a Hugging Face folder as a new version of `tracking.registered_model`; returns the version.
 
@@ -45,17 +48,21 @@ def register_model_folder(
     The sha256 of each file is in the version's `sgpo.files` tag. `tags` are usually `Lineage.tags()`; `run_id` is the
     sgpo run: a version that it has registered before is returned instead of a second one, so a repeated task is safe.
     With `mlflow_run_id` the model and the version are linked to that MLflow run and `metrics` to the model.
+    `attachments` are texts by file name that are kept with the model and are not part of it, such as the configuration.
 
     Raises ModelFolderError when the folder is not a whole model, RegistryError when MLflow does not answer or refuses.
     """
-    files = {path.name: _fingerprint(path) for path in model_files(folder)}
+    files = {path.name: fingerprint(path) for path in model_files(folder)}
     name = tracking.registered_model
-    all_tags = {**tags, RUN_ID_TAG: run_id, FILES_TAG: json.dumps(files)}
+    texts = dict(attachments or {})
+    digests = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
+    all_tags = {**tags, RUN_ID_TAG: run_id, FILES_TAG: json.dumps(files), ATTACHMENTS_TAG: json.dumps(digests)}
     with open_registry(tracking, write=False) as client:
         if before := _version_of_run(client, name, run_id):
             return before
         # Gigabytes may go up here, so without the lock.
-        model_id = _upload(client, experiment_id(client, tracking), name, folder, files, mlflow_run_id)
+        experiment = experiment_id(client, tracking)
+        model_id = _upload(client, experiment, name, [folder / file for file in files], texts, mlflow_run_id)
     with open_registry(tracking, write=True) as client:
         if before := _version_of_run(client, name, run_id):
             client.delete_logged_model(model_id)  # another process registered the same run meanwhile
@@ -71,32 +78,39 @@ def register_model_folder(
         return str(version.version)
 
 
+def registered_version(tracking: TrackingConfig, run_id: str) -> str | None:
+    """The version that an sgpo run has registered, or None."""
+    with open_registry(tracking, write=False) as client:
+        return _version_of_run(client, tracking.registered_model, run_id)
+
+
 def download_version(tracking: TrackingConfig, version_or_alias: str, target_folder: Path) -> str:
     """Restore a version, given by number or alias, into `target_folder`, replacing what is there; returns its number.
 
     Every file is checked against the sha256 it was registered with before the folder appears. Raises RegistryError when
     there is no such version, or a file is missing or not what was registered.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    uri = resolved(tracking).mlflow_uri
     with open_registry(tracking, write=False) as client:
         found = find_version(client, tracking, version_or_alias)
-        where = f"{tracking.registered_model} version {found.version}"
         if FILES_TAG not in found.tags:
+            where = f"{tracking.registered_model} version {found.version}"
             raise RegistryError(f"{where}: no '{FILES_TAG}' tag (expected a version registered by sgpo)")
-        location = client.get_model_version_download_uri(found.name, str(found.version))
-        artifacts = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
         with publish_folder(target_folder) as aside:
-            for name, expected in json.loads(found.tags[FILES_TAG]).items():
-                try:
-                    artifacts.download_artifacts(name, dst_path=str(aside))
-                except (MlflowException, OSError) as error:
-                    raise RegistryError(f"{where}: {name} cannot be read from {location}") from error
-                if _fingerprint(aside / name) != expected:
-                    raise RegistryError(f"{where}: {name} is not the file that was registered (sha256 differs)")
+            _download(client, tracking, found, json.loads(found.tags[FILES_TAG]), aside)
         return str(found.version)
+
+
+def read_attachments(tracking: TrackingConfig, version_or_alias: str) -> dict[str, str]:
+    """The texts that a version was registered with, by file name; empty when there are none.
+
+    Raises RegistryError when there is no such version, or a text is missing or not what was registered.
+    """
+    with open_registry(tracking, write=False) as client, tempfile.TemporaryDirectory() as folder:
+        found = find_version(client, tracking, version_or_alias)
+        digests = json.loads(found.tags.get(ATTACHMENTS_TAG, "{}"))
+        stored = {f"{_ATTACHMENTS_FOLDER}/{name}": digest for name, digest in digests.items()}
+        _download(client, tracking, found, stored, Path(folder))
+        return {name: (Path(folder) / _ATTACHMENTS_FOLDER / name).read_bytes().decode() for name in digests}
 
 
 def find_version(client: MlflowClient, tracking: TrackingConfig, version_or_alias: str) -> ModelVersion:
@@ -150,7 +164,8 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
+    """The sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -170,19 +185,43 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
             raise
 
 
+def _download(
+    client: MlflowClient, tracking: TrackingConfig, version: ModelVersion, files: Mapping[str, str], folder: Path
+) -> None:
+    """A version's artifacts `files` (path -> sha256) into `folder`; RegistryError when one is not what it was."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    where, uri = f"{version.name} version {version.version}", resolved(tracking).mlflow_uri
+    location = client.get_model_version_download_uri(version.name, str(version.version))
+    artifacts = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
+    for name, expected in files.items():
+        try:
+            artifacts.download_artifacts(name, dst_path=str(folder))
+        except (MlflowException, OSError) as error:
+            raise RegistryError(f"{where}: {name} cannot be read from {location}") from error
+        if fingerprint(folder / name) != expected:
+            raise RegistryError(f"{where}: {name} is not the file that was registered (sha256 differs)")
+
+
 def _upload(
     client: MlflowClient,
     experiment: str,
     name: str,
-    folder: Path,
-    files: Mapping[str, str],
+    files: Sequence[Path],
+    attachments: Mapping[str, str],
     mlflow_run_id: str | None,
 ) -> str:
     """A new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
     model = client.create_logged_model(experiment, name=name, source_run_id=mlflow_run_id, model_type="transformers")
     try:
         for file in files:
-            client.log_model_artifact(model.model_id, str(folder / file))
+            client.log_model_artifact(model.model_id, str(file))
+        with tempfile.TemporaryDirectory() as folder:
+            for file, text in attachments.items():
+                (Path(folder) / file).write_bytes(text.encode())
+            if attachments:
+                client.log_model_artifacts(model.model_id, folder, _ATTACHMENTS_FOLDER)
     except BaseException:
         client.finalize_logged_model(model.model_id, "FAILED")
         raise

@@ -1,10 +1,11 @@
-"""Which version is the champion, and the record of every decision about it.
+"""Changing the champion: by the gate's decision, by a person's word, and back.
 
 Aliases: `champion` is what is served, `challenger` what is on trial, `previous` the champion before. Changes of the
 champion are made one at a time (`open_registry`), and so that a kill at any point leaves one valid champion: what will
 be done is first written to the registered model's `sgpo.pending` tag, then done, then recorded, then the tag is
-removed; the next change completes a pending one before its own. Records are the registered model's
-`sgpo.history.<number>` tags; the last one about a version is also that version's `sgpo.last_decision` tag.
+removed; the next change completes a pending one before its own, and readers count it as done. Records are the
+registered model's `sgpo.history.<number>` tags; the last one about a version is also that version's
+`sgpo.last_decision` tag.
 """
 
 from __future__ import annotations
@@ -12,71 +13,45 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from sgpo.config import TrackingConfig
 from sgpo.registry.gate import Decision
 from sgpo.registry.models import find_version
+from sgpo.registry.records import (
+    CHALLENGER,
+    CHAMPION,
+    HISTORY_TAG,
+    LAST_DECISION_TAG,
+    PENDING_TAG,
+    PREVIOUS,
+    Action,
+    ChampionChange,
+    Pending,
+    aliases,
+    history,
+    remembered,
+)
 from sgpo.registry.store import RegistryError, open_registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-_HISTORY, _PENDING, _LAST = "sgpo.history.", "sgpo.pending", "sgpo.last_decision"
+__all__ = [
+    "CHALLENGER", "CHAMPION", "PREVIOUS", "UNREGISTERED", "ChampionChange", "aliases", "history", "promote",
+    "roll_back", "set_challenger", "set_champion",
+]  # fmt: skip
 
-
-class ChampionChange(BaseModel):
-    """One decision: `before` and `after` are the champion's versions; they are equal when the champion stayed.
-
-    `unchanged` is what a repeated request does, and a dry run only tells; neither is recorded.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    action: Literal["set_champion", "promote", "refuse", "roll_back", "unchanged"]
-    version: str
-    before: str | None
-    after: str | None
-    who: str
-    why: str
-    when: str
-    reasons: tuple[str, ...] = ()
-    dry_run: bool = False
-
-    def describe(self) -> str:
-        """One line for a person."""
-        stays = f"the champion stays {self.after or 'none'}"
-        outcome = stays if self.before == self.after else f"champion {self.before or 'none'} -> {self.after}"
-        dry = "dry run, nothing done: " if self.dry_run else ""
-        return f"{dry}{self.action} version {self.version}: {outcome} ({' '.join([self.why, *self.reasons])})"
-
-
-class _Pending(BaseModel):
-    """A change to be completed: where the two aliases go, and the record of it."""
-
-    previous: str | None
-    change: ChampionChange
-
-
-def aliases(tracking: TrackingConfig) -> dict[str, str]:
-    """alias -> version of the registered model; empty when there is no such model yet."""
-    with open_registry(tracking, write=False) as client:
-        return _aliases(client, tracking)
-
-
-def history(tracking: TrackingConfig) -> list[ChampionChange]:
-    """Every recorded decision, oldest first."""
-    with open_registry(tracking, write=False) as client:
-        tags = _model_tags(client, tracking)
-    return [ChampionChange.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(_HISTORY)]
+UNREGISTERED = "not registered"
+"""The version of a model that a dry run is about and that is in no registry yet."""
 
 
 def set_challenger(tracking: TrackingConfig, version: str) -> None:
-    """Put a version on trial. RegistryError when there is no such version."""
+    """Put a version on trial; the champion is not. RegistryError when there is no such version."""
     with open_registry(tracking, write=True) as client:
+        _complete_pending(client, tracking)
         find_version(client, tracking, version)
-        client.set_registered_model_alias(tracking.registered_model, CHALLENGER, version)
+        # A repeated task of a run that was promoted meanwhile must not put the champion on trial.
+        if remembered(client, tracking).aliases.get(CHAMPION) != version:
+            client.set_registered_model_alias(tracking.registered_model, CHALLENGER, version)
 
 
 def set_champion(tracking: TrackingConfig, version: str, who: str, why: str) -> ChampionChange:
@@ -99,13 +74,13 @@ def promote(
 
     `against` is the champion that the version was compared with: if another one has taken its place meanwhile, the
     promotion is refused, so that of two promotions at once one wins and the other has to be measured again. A version
-    that is the champion already stays it, and nothing is recorded twice. A dry run prints what would be done.
-    RegistryError when there is no such version, or MLflow does not answer.
+    that is the champion already stays it, and nothing is recorded twice. A dry run prints what would be done, of a
+    version or of a model that is `UNREGISTERED`. RegistryError when there is no such version, or no answer.
     """
     with open_registry(tracking, write=not dry_run) as client:
         if not dry_run:
             _complete_pending(client, tracking)
-        champion = _aliases(client, tracking).get(CHAMPION)
+        champion = remembered(client, tracking).aliases.get(CHAMPION)
         reasons = decision.reasons
         allowed = decision.promote
         if against is not None and champion not in (against, version):
@@ -114,11 +89,12 @@ def promote(
             reasons = (*reasons, f"It was measured against version {against}, but the champion is now {now}.")
         if allowed or champion == version:
             return _make_champion(client, tracking, "promote", version, who, why, reasons, dry_run)
-        find_version(client, tracking, version)
+        if not (dry_run and version == UNREGISTERED):
+            find_version(client, tracking, version)
         refusal = _change("refuse", version, champion, champion, who, why, reasons, dry_run)
         if dry_run:
             print(refusal.describe())
-        elif not _is_last_record(client, tracking, refusal):
+        elif not _says_the_same(remembered(client, tracking).history[-1:], refusal):
             _record(client, tracking, refusal)
         return refusal
 
@@ -132,12 +108,12 @@ def roll_back(tracking: TrackingConfig, who: str, why: str) -> ChampionChange:
         completed = _complete_pending(client, tracking)
         if completed and completed.action == "roll_back":
             return completed
-        now = _aliases(client, tracking)
+        now = remembered(client, tracking).aliases
         champion, previous = now.get(CHAMPION), now.get(PREVIOUS)
         if previous is None or previous == champion:
             raise RegistryError(f"{tracking.registered_model}: no previous champion to roll back to")
         change = _change("roll_back", previous, champion, previous, who, why)
-        _carry_out(client, tracking, _Pending(previous=champion, change=change))
+        _carry_out(client, tracking, Pending(previous=champion, change=change))
         return change
 
 
@@ -151,63 +127,73 @@ def _make_champion(
     reasons: tuple[str, ...] = (),
     dry_run: bool = False,
 ) -> ChampionChange:
-    found = find_version(client, tracking, version)
-    if found.status != "READY":
-        raise RegistryError(f"{tracking.registered_model} version {version}: {found.status} (expected READY)")
-    champion = _aliases(client, tracking).get(CHAMPION)
+    if not (dry_run and version == UNREGISTERED):
+        found = find_version(client, tracking, version)
+        if found.status != "READY":
+            raise RegistryError(f"{tracking.registered_model} version {version}: {found.status} (expected READY)")
+    champion = remembered(client, tracking).aliases.get(CHAMPION)
     change = _change(
         "unchanged" if champion == version else action, version, champion, version, who, why, reasons, dry_run
     )
     if dry_run:
         print(change.describe())
     elif champion != version:
-        _carry_out(client, tracking, _Pending(previous=champion, change=change))
+        _carry_out(client, tracking, Pending(previous=champion, change=change))
     return change
 
 
-def _carry_out(client: MlflowClient, tracking: TrackingConfig, pending: _Pending) -> None:
-    client.set_registered_model_tag(tracking.registered_model, _PENDING, pending.model_dump_json())
+def _carry_out(client: MlflowClient, tracking: TrackingConfig, pending: Pending) -> None:
+    client.set_registered_model_tag(tracking.registered_model, PENDING_TAG, pending.model_dump_json())
     _complete_pending(client, tracking)
 
 
 def _complete_pending(client: MlflowClient, tracking: TrackingConfig) -> ChampionChange | None:
     """Do what is left of a change; every step may be repeated. `previous` first: the champion is valid throughout."""
-    name = tracking.registered_model
-    text = _model_tags(client, tracking).get(_PENDING)
-    if text is None:
+    name, now = tracking.registered_model, remembered(client, tracking)
+    if now.pending is None:
         return None
-    pending = _Pending.model_validate_json(text)
-    change = pending.change
-    if pending.previous is not None:
-        client.set_registered_model_alias(name, PREVIOUS, pending.previous)
+    change, previous = now.pending.change, now.pending.previous
+    if not _exists(client, tracking, change.version):  # deleted since: the registry must not be stuck with it
+        client.delete_registered_model_tag(name, PENDING_TAG)
+        return None
+    if previous is not None and _exists(client, tracking, previous):
+        client.set_registered_model_alias(name, PREVIOUS, previous)
     client.set_registered_model_alias(name, CHAMPION, change.version)
-    if _aliases(client, tracking).get(CHALLENGER) == change.version:
+    if now.stored_aliases.get(CHALLENGER) == change.version:
         client.delete_registered_model_alias(name, CHALLENGER)
-    if not _is_last_record(client, tracking, change):
+    # To the millisecond: an equal decision of another day, with the alias moved by hand between, is another one.
+    if now.stored_history[-1:] != (change,):
         _record(client, tracking, change)
-    client.delete_registered_model_tag(name, _PENDING)
+    client.delete_registered_model_tag(name, PENDING_TAG)
     return change
+
+
+def _exists(client: MlflowClient, tracking: TrackingConfig, version: str) -> bool:
+    try:
+        find_version(client, tracking, version)
+    except RegistryError:
+        return False
+    return True
 
 
 def _record(client: MlflowClient, tracking: TrackingConfig, change: ChampionChange) -> None:
     name = tracking.registered_model
-    numbers = [int(key.removeprefix(_HISTORY)) for key in _model_tags(client, tracking) if key.startswith(_HISTORY)]
-    client.set_model_version_tag(name, change.version, _LAST, change.model_dump_json())
-    client.set_registered_model_tag(name, f"{_HISTORY}{max(numbers, default=0) + 1:06d}", change.model_dump_json())
+    numbers = [
+        int(key.removeprefix(HISTORY_TAG))
+        for key in client.get_registered_model(name).tags
+        if key.startswith(HISTORY_TAG)
+    ]
+    client.set_model_version_tag(name, change.version, LAST_DECISION_TAG, change.model_dump_json())
+    client.set_registered_model_tag(name, f"{HISTORY_TAG}{max(numbers, default=0) + 1:06d}", change.model_dump_json())
 
 
-def _is_last_record(client: MlflowClient, tracking: TrackingConfig, change: ChampionChange) -> bool:
-    """Whether the newest record says the same, at whatever time: a repeated request is recorded once."""
-    tags = _model_tags(client, tracking)
-    newest = max((key for key in tags if key.startswith(_HISTORY)), default=None)
-    if newest is None:
-        return False
-    last = ChampionChange.model_validate_json(tags[newest])
-    return last == change.model_copy(update={"when": last.when})
+def _says_the_same(last: tuple[ChampionChange, ...], change: ChampionChange) -> bool:
+    """Whether the newest record says the same, at whatever time: a repeated refusal is recorded once."""
+    return any(record == change.model_copy(update={"when": record.when}) for record in last)
 
 
 def _change(
-    action: Literal["set_champion", "promote", "refuse", "roll_back", "unchanged"],
+    action: Action,
     version: str,
     before: str | None,
     after: str | None,
@@ -228,13 +214,3 @@ def _change(
         reasons=reasons,
         dry_run=dry_run,
     )
-
-
-def _aliases(client: MlflowClient, tracking: TrackingConfig) -> dict[str, str]:
-    found = client.search_registered_models(f"name = '{tracking.registered_model}'")
-    return {alias: str(version) for alias, version in found[0].aliases.items()} if found else {}
-
-
-def _model_tags(client: MlflowClient, tracking: TrackingConfig) -> dict[str, str]:
-    found = client.search_registered_models(f"name = '{tracking.registered_model}'")
-    return dict(found[0].tags) if found else {}

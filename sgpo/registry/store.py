@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +30,9 @@ def open_registry(tracking: TrackingConfig, *, write: bool) -> Iterator[MlflowCl
     """A client of the registry; while the block of a writer runs, no other writer of this machine is in one.
 
     A server that does not answer within seconds, and whatever MLflow refuses, is a RegistryError. The lock is a file
-    beside the SQLite database, or in `.sgpo/` for a server, where it holds between the processes of one machine only:
-    writers on several machines against one server get their lock with the server deployment.
+    beside the SQLite database; for a server, one in the system's folder for temporary files, which holds between this
+    user's processes on one machine. MLflow has no lock and no compare-and-set: with workers on several machines, let
+    only one of them promote.
     """
     from mlflow.exceptions import MlflowException
 
@@ -67,8 +70,11 @@ def lock_file(tracking: TrackingConfig) -> Path:
     """The file that writers of this registry lock."""
     database = sqlite_path(tracking)
     if database:
+        database = database.resolve()  # the same file for every path to the database
         return database.with_name(f"{database.name}.registry.lock")
-    return Path(".sgpo") / f"registry-{hashlib.sha256(resolved(tracking).mlflow_uri.encode()).hexdigest()[:12]}.lock"
+    server = hashlib.sha256(resolved(tracking).mlflow_uri.rstrip("/").encode()).hexdigest()[:12]
+    # Not in the working directory: two checkouts on one machine promote in the same registry.
+    return Path(tempfile.gettempdir()) / f"sgpo-{os.getuid()}-registry-{server}.lock"
 
 
 @contextmanager

@@ -60,7 +60,6 @@ async def in_order(
 
 def run(main: Coroutine[object, object, ResultT]) -> ResultT:
     """Run `main` to its end. SIGINT and SIGTERM cancel it: its contexts end in order; then KeyboardInterrupt."""
-    before = signal.getsignal(signal.SIGTERM)
 
     async def stoppable() -> ResultT:
         task = asyncio.current_task()
@@ -73,6 +72,3 @@ def run(main: Coroutine[object, object, ResultT]) -> ResultT:
         return asyncio.run(stoppable())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
-    finally:
-        with suppress(ValueError):  # the loop leaves the default behind, not the caller's
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

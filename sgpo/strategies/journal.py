@@ -1,25 +1,20 @@
-"""Nothing is requested twice: every outcome is appended to a journal, and a repeated request is answered from it."""
+"""Nothing is requested twice: every completion is appended to a journal, and a repeated request is answered from it."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from weakref import WeakValueDictionary
 
 from sgpo.strategies.settings import TeacherConfig
 from sgpo.strategies.spending import Spending, Usage
-from sgpo.strategies.teacher import Completion, Message, RequestRefusedError, Teacher, TeacherError, request_key
-
-logger = logging.getLogger(__name__)
+from sgpo.strategies.teacher import Completion, Message, Teacher, request_key
 
 
 class JournalError(RuntimeError):
@@ -29,15 +24,13 @@ class JournalError(RuntimeError):
 class RecordedTeacher:
     """A teacher with a journal, itself a Teacher; use it as an asynchronous context manager.
 
-    The journal is JSONL, one completion or refusal per line, keyed by everything that a request consists of: teacher,
-    messages (hence problem, response, prompt version), seed (hence run seed, problem id, candidate) and temperature.
-    Only keys and file offsets are held in memory. A line cut by a crash is removed when the journal is opened again.
-    An answer that was cut at a lower `max_tokens` than today's is asked for again, and so is one that was refused at
-    another. A refusal that cost nothing is recorded only when an answer has come after it: until then the settings may
-    be at fault. (To ask again for what was refused, remove the lines with "refusal".)
+    The journal is JSONL, one completion per line, keyed by everything that a request consists of: teacher, messages
+    (hence problem, response, prompt version), seed (hence run seed, problem id, candidate) and temperature. Only keys
+    and file offsets are held in memory. A line cut by a crash is removed when the journal is opened again. An answer
+    that was cut at a lower `max_tokens` than today's is asked for again.
 
     At most `concurrency` requests are under way, within the budget of what `purpose` (the name of one set of problems)
-    has used so far, in earlier runs too. When the context ends, by an error or a cancellation too, no request is begun
+    has used so far, in earlier runs too. When the context ends, by an error or a cancellation too, no request is sent
     any more, and those under way have `grace_s` seconds to be answered and recorded: they are paid for.
     """
 
@@ -56,14 +49,12 @@ class RecordedTeacher:
         self._purpose = purpose
         self._grace_s = grace_s
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._under_way: dict[str, asyncio.Task[Completion]] = {}
-        self._ending = False
         self._offsets: dict[str, int] = {}
-        self._held_back: list[dict[str, Any]] = []
         self.spending = Spending(config)
         self.asked = 0
         self.reused = 0
+        self.asked_usage = Usage()
 
     @property
     def name(self) -> str:
@@ -79,8 +70,7 @@ class RecordedTeacher:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._index()
-            # Unbuffered: a killed process loses nothing; only a power cut may take the last lines.
-            self._tail = self._path.open("ab", buffering=0)
+            self._end = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         except BlockingIOError:
             self._file.close()
             raise JournalError(f"{self._path}: another run is writing this journal (wait, or name another)") from None
@@ -92,103 +82,79 @@ class RecordedTeacher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ending = True
-        with self._file, self._tail:
+        try:
             under_way = list(self._under_way.values())
-            try:
-                if under_way:
-                    waits = f"up to {self._grace_s:g} s for {len(under_way)} answers that are paid for"
-                    logger.warning("%s: waiting %s (interrupt again to lose them)", self.name, waits)
-                    await asyncio.wait(under_way, timeout=self._grace_s)
-            finally:
-                for task in under_way:
-                    task.cancel()
-                await asyncio.gather(*under_way, return_exceptions=True)
+            if under_way:
+                await asyncio.wait(under_way, timeout=self._grace_s)
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        finally:
+            os.close(self._end)
+            self._file.close()
 
     async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
         """The recorded completion of this very request, or else the teacher's, which is then recorded."""
         key = request_key(self.name, messages, seed, temperature)
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:  # the same request twice at once is asked once
-            if (recorded := self._recorded(key)) is not None:
+        if (recorded := self._recorded(key)) is not None:
+            self.reused += 1
+            return recorded
+        async with self._slots:
+            most = self.spending.most(messages)
+            await self.spending.reserve(most)
+            if (recorded := self._recorded(key)) is not None or key in self._under_way:
+                await self.spending.release(most)  # the same request came first
                 self.reused += 1
-                if isinstance(recorded, RequestRefusedError):
-                    raise recorded
-                return recorded
-            # A caller that was cancelled leaves its request under way.
-            request = self._under_way.get(key) or await self._send(key, messages, seed, temperature)
+                return recorded or await asyncio.shield(self._under_way[key])
+            request = asyncio.create_task(self._ask(key, messages, seed, temperature, most))
+            self._under_way[key] = request
             return await asyncio.shield(request)
 
-    async def _send(
-        self, key: str, messages: Sequence[Message], seed: int, temperature: float
-    ) -> asyncio.Task[Completion]:
-        """Begin the request when there is a slot and room in the budget; it holds both until it has ended."""
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._slots)
-            await stack.enter_async_context(self.spending.room_for(messages))
-            if self._ending:
-                raise TeacherError(f"{self.name}: the run is ending, nothing is requested any more")
-            request = asyncio.create_task(self._ask(key, messages, seed, temperature, stack.pop_all()))
-            self._under_way[key] = request
-            return request
-
     async def _ask(
-        self, key: str, messages: Sequence[Message], seed: int, temperature: float, held: AsyncExitStack
+        self, key: str, messages: Sequence[Message], seed: int, temperature: float, most: Usage
     ) -> Completion:
-        async with held:
-            try:
-                completion = await self._teacher.complete(messages, seed=seed, temperature=temperature)
-                self._record(key, seed, completion)
-                return completion
-            except RequestRefusedError as refusal:
-                self._record(key, seed, refusal)
-                raise
-            finally:
-                del self._under_way[key]
+        try:
+            completion = await self._teacher.complete(messages, seed=seed, temperature=temperature)
+            self._record(key, seed, completion)
+            return completion
+        finally:
+            del self._under_way[key]
+            await self.spending.release(most)
 
-    def _record(self, key: str, seed: int, outcome: Completion | RequestRefusedError) -> None:
-        usage = Usage(outcome.prompt_tokens, outcome.completion_tokens)
-        self.asked += 1
-        self.spending.add(usage)
+    def _record(self, key: str, seed: int, completion: Completion) -> None:
         record = {
             "key": key,
             "teacher": self.name,
             "purpose": self._purpose,
             "seed": seed,
             "max_tokens": self.max_tokens,
+            "completion": asdict(completion),
         }
-        if isinstance(outcome, Completion):
-            record["completion"] = asdict(outcome)
-        else:
-            record["refusal"] = {"message": str(outcome), **asdict(usage)}
-        self._held_back.append(record)
-        if isinstance(outcome, Completion) or usage.tokens:
-            for held_back in self._held_back:
-                self._append(held_back)
-            self._held_back.clear()
-
-    def _append(self, record: dict[str, Any]) -> None:
         offset = self._file.seek(0, os.SEEK_END)
         line = json.dumps(record).encode("ascii") + b"\n"
-        try:
-            written = self._tail.write(line)
-        except OSError:
-            written = 0
-        if written < len(line):
+        # Unbuffered: a killed process loses nothing; only a power cut may take the last lines.
+        if self._append(line) < len(line):
             self._file.truncate(offset)  # nothing may be appended to half a line
             raise JournalError(f"{self._path}: cannot be written (is the disk full?); what it holds is kept")
-        self._offsets[record["key"]] = offset
+        self._offsets[key] = offset
+        self.asked += 1
+        self.asked_usage += Usage(completion.prompt_tokens, completion.completion_tokens)
+        self.spending.add(completion)
 
-    def _recorded(self, key: str) -> Completion | RequestRefusedError | None:
+    def _append(self, line: bytes) -> int:
+        try:
+            return os.write(self._end, line)
+        except OSError:
+            return 0
+
+    def _recorded(self, key: str) -> Completion | None:
         if key not in self._offsets:
             return None
         self._file.seek(self._offsets[key])
         record = json.loads(self._file.readline())
-        outcome = _outcome(record)
-        if isinstance(outcome, RequestRefusedError):
-            return outcome if record["max_tokens"] == self.max_tokens else None
-        cut = outcome.finish_reason == "length" and record["max_tokens"] < self.max_tokens
-        return None if cut else outcome
+        completion = Completion(**record["completion"])
+        cut = completion.finish_reason == "length" and record["max_tokens"] < self.max_tokens
+        return None if cut else completion
 
     def _index(self) -> None:
         self._file.seek(0)
@@ -199,19 +165,12 @@ class RecordedTeacher:
             try:
                 record: dict[str, Any] = json.loads(line)
                 self._offsets[record["key"]] = offset
-                outcome, _ = _outcome(record), int(record["max_tokens"])
+                completion, _ = Completion(**record["completion"]), int(record["max_tokens"])
                 if record["purpose"] == self._purpose:
-                    self.spending.add(Usage(outcome.prompt_tokens, outcome.completion_tokens))
+                    self.spending.add(completion)
             except (ValueError, TypeError, KeyError):
                 raise JournalError(
                     f"{self._path} line {number}: not a recorded completion (remove the line; it is requested again)"
                 ) from None
             offset += len(line)
         self._file.truncate(offset)
-
-
-def _outcome(record: dict[str, Any]) -> Completion | RequestRefusedError:
-    """What a line of the journal holds; raises TypeError or KeyError where it holds neither."""
-    if "refusal" in record:
-        return RequestRefusedError(**record["refusal"])
-    return Completion(**record["completion"])

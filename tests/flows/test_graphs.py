@@ -29,7 +29,9 @@ DEPLOYMENTS: dict[str, Any] = {
     for deployment in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
 }
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # pyright: ignore[reportAssignmentType]
-FLOWS = ("extract-strategies", "generate-rollouts", "train", "evaluate", "promote", "retrain")
+FLOWS = (
+    "extract-strategies", "generate-rollouts", "train", "evaluate", "promote", "roll-back", "set-champion", "retrain",
+)  # fmt: skip
 
 
 def calls(function: str) -> list[list[Any]]:
@@ -131,7 +133,7 @@ def test_every_field_of_a_form_says_what_it_is(name: str) -> None:
     assert flow.name == name
     for parameter, field in schema["properties"].items():
         assert field.get("description"), f"{name}: {parameter} has no description"
-    assert set(schema.get("required") or []) <= {"run_id"}
+    assert set(schema.get("required") or []) <= {"run_id", "version", "why"}
     recipe = schema["properties"].get("recipe", {"default": "configs/testbed.yaml"})["default"]
     load_config(REPOSITORY / recipe)
 

@@ -15,6 +15,7 @@ import pytest
 from prefect import flow, task
 
 from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, training_command
+from sgpo.registry.store import RegistryError
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -97,7 +98,7 @@ def test_several_training_processes_run_under_torchrun(monkeypatch: pytest.Monke
     monkeypatch.setenv("SGPO_TRAINING_PYTHON", "/other/python")
     assert training_command(1, "train") == ["/other/python", "-m", "sgpo.cli", "train"]
     launched = training_command(2, "train")
-    assert launched[:3] == ["/other/python", "-m", "torch.distributed.run"]
+    assert launched[:3] == ["/other/python", "-m", "sgpo.training.launch"]
     assert "--nproc-per-node=2" in launched
     assert launched[-4:] == ["-m", "--", "sgpo.cli", "train"]
 
@@ -116,3 +117,58 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
+
+
+def test_a_command_that_is_stopped_can_still_write_and_say_what_it_has_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pipe closed too early would kill training with a broken pipe while it writes its checkpoint."""
+    checkpoint = tmp_path / "checkpoint"
+    program = (
+        "import signal, sys, time\n"
+        "def stop(*_):\n"
+        "    print('ending after this step', flush=True); time.sleep(0.5)\n"
+        "    print('checkpoint written', flush=True); open(sys.argv[1], 'w').close(); sys.exit(75)\n"
+        "signal.signal(signal.SIGTERM, stop); print('step 1', flush=True); time.sleep(60)\n"
+    )
+
+    class Cancelled(BaseException):
+        """As Prefect's TerminationSignal, which is no Exception either."""
+
+    @flow
+    def training() -> None:
+        def cancel(line: str) -> None:
+            if line == "step 1":
+                raise Cancelled
+
+        try:
+            run_command(python(program, str(checkpoint)), heard=cancel)
+        except Cancelled:
+            return
+
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        training()
+    assert checkpoint.exists()
+    assert [line for line in caplog.messages if line in ("step 1", "ending after this step", "checkpoint written")] == [
+        "step 1", "ending after this step", "checkpoint written",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cause", "tries"), [(None, 1), (ConnectionError("refused"), 3)])
+def test_a_registry_that_does_not_answer_is_asked_again_but_not_for_what_it_does_not_have(
+    cause: Exception | None, tries: int
+) -> None:
+    asked: list[int] = []
+
+    @task(retries=2, retry_condition_fn=can_help_to_retry)
+    def ask() -> None:
+        asked.append(1)
+        raise RegistryError("no such version") from cause
+
+    @flow
+    def asking() -> None:
+        ask()
+
+    with pytest.raises(RegistryError):
+        asking()
+    assert len(asked) == tries

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from registered import register
 
 from flows import runs
 from flows.runs import difference, read_start, start_run, started
 from sgpo.config import ConfigError, RunConfig, load_config
-from sgpo.registry import RegistryError, register_model_folder, set_champion
+from sgpo.registry import RegistryError, set_champion
 
 
 @pytest.fixture
@@ -28,17 +26,10 @@ def settings(
     ])  # fmt: skip
 
 
-def register(settings: RunConfig, folder: Path, value: float) -> str:
-    """A model of one weight as a new version."""
-    folder.mkdir()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_text(json.dumps({"model_type": "qwen2"}), encoding="utf-8")
-    save_file({"weight": np.full(1, value, dtype=np.float32)}, folder / "model.safetensors")
-    return register_model_folder(settings.tracking, folder, {}, folder.name)
-
-
 def test_a_run_keeps_the_champion_it_began_from(settings: RunConfig, tmp_path: Path) -> None:
-    first, second = (register(settings, tmp_path / name, value) for name, value in (("one", 1.0), ("two", 2.0)))
+    first, second = (
+        register(settings.tracking, tmp_path / name, value) for name, value in (("one", 1.0), ("two", 2.0))
+    )
     set_champion(settings.tracking, first, "test", "It is the first.")
     assert start_run.fn(settings, "a").champion == first
     set_champion(settings.tracking, second, "test", "The run was promoted, then killed.")
@@ -53,7 +44,7 @@ def test_a_run_with_no_champion_to_train_from_says_how_to_get_one(settings: RunC
 
 
 def test_a_run_does_not_go_on_with_other_training_settings(settings: RunConfig, tmp_path: Path) -> None:
-    set_champion(settings.tracking, register(settings, tmp_path / "one", 1.0), "test", "It is the first.")
+    set_champion(settings.tracking, register(settings.tracking, tmp_path / "one", 1.0), "test", "It is the first.")
     start = start_run.fn(settings, "a")
     changed = settings.model_copy(update={"training": settings.training.model_copy(update={"steps": 61})})
     with pytest.raises(ConfigError, match=r"runs/a: .*training\.steps was 60, now 61.*another run id"):
@@ -63,7 +54,7 @@ def test_a_run_does_not_go_on_with_other_training_settings(settings: RunConfig, 
 
 
 def test_a_run_does_not_go_on_with_other_data(settings: RunConfig, tmp_path: Path) -> None:
-    set_champion(settings.tracking, register(settings, tmp_path / "one", 1.0), "test", "It is the first.")
+    set_champion(settings.tracking, register(settings.tracking, tmp_path / "one", 1.0), "test", "It is the first.")
     start = start_run.fn(settings, "a")
     (tmp_path / "params.yaml").write_text("world: {seed: 1}\n")
     assert difference(settings, start) == "params.yaml was another"

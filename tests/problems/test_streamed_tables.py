@@ -11,7 +11,9 @@ from sgpo.problems.table import TableError, TableWriter, iterate_table, publish_
 
 
 def problems(count: int) -> list[Problem]:
-    return [Problem(id=f"p{number}", question=f"What is {number} + 1?", answer=str(number + 1)) for number in range(count)]
+    return [
+        Problem(id=f"p{number}", question=f"What is {number} + 1?", answer=str(number + 1)) for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 11, 25])

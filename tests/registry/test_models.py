@@ -17,8 +17,10 @@ from sgpo.registry import (
     download_version,
     git_state,
     register_model_folder,
+    registered_version,
     set_champion,
 )
+from sgpo.registry.models import read_attachments
 from sgpo.tracking import RunTracker
 
 LINEAGE = Lineage(
@@ -29,6 +31,7 @@ LINEAGE = Lineage(
     parent_version="1",
     config_digest="d" * 16,
     evaluation={"average": 0.61},
+    environment={"threads": "2"},
 )
 
 
@@ -69,11 +72,34 @@ def test_a_version_carries_its_lineage_from_data_to_mlflow_run(
         "s" * 16,
         "d" * 16,
     }
-    model = client.get_logged_model(registered.source.removeprefix("models:/"))
+    model = client.get_logged_model((registered.source or "").removeprefix("models:/"))
     assert model.source_run_id == run
     assert model.status == "READY"
     assert json.loads(model.tags["mlflow.modelVersions"])[0]["name"] == tracking.registered_model
     assert [(metric.key, metric.value) for metric in model.metrics or []] == [("eval/average", 0.61)]
+
+
+def test_lineage_comes_back_from_the_tags_of_a_version() -> None:
+    assert Lineage.of_tags({**LINEAGE.tags(), "sgpo.run_id": "r", "mlflow.note": "?"}) == LINEAGE
+    assert Lineage.of_tags({}) == Lineage()
+
+
+def test_texts_that_go_with_a_model_are_kept_apart_from_its_files_and_checked(
+    tracking: TrackingConfig, model_folder: Path, tmp_path: Path
+) -> None:
+    texts = {"config.yaml": "seed: 0\r\n", "notes.json": '{"ä": 1}'}
+    version = register_model_folder(tracking, model_folder, {}, "run-1", attachments=texts)
+    assert read_attachments(tracking, version) == texts
+    download_version(tracking, version, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(model_folder)
+    stored = Path(connect(tracking).get_model_version_download_uri(tracking.registered_model, version))
+    (stored / "lineage" / "notes.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RegistryError, match=r"lineage/notes\.json is not the file that was registered"):
+        read_attachments(tracking, version)
+
+
+def test_a_version_without_texts_has_none(tracking: TrackingConfig, model_folder: Path) -> None:
+    assert read_attachments(tracking, register_model_folder(tracking, model_folder, {}, "run-1")) == {}
 
 
 def test_lineage_that_is_not_known_has_no_tag() -> None:
@@ -83,6 +109,8 @@ def test_lineage_that_is_not_known_has_no_tag() -> None:
 def test_registering_a_run_again_gives_the_version_it_has(tracking: TrackingConfig, model_folder: Path) -> None:
     first = register_model_folder(tracking, model_folder, {}, "run-1")
     assert register_model_folder(tracking, model_folder, {}, "run-1") == first
+    assert registered_version(tracking, "run-1") == first
+    assert registered_version(tracking, "run-2") is None
     assert register_model_folder(tracking, model_folder, {}, "run-2") != first
     assert len(connect(tracking).search_model_versions(f"name = '{tracking.registered_model}'")) == 2
 
@@ -177,5 +205,17 @@ def test_git_state_tells_the_commit_and_whether_files_differ_from_it(tmp_path: P
     state = git_state(tmp_path)
     assert state is not None
     assert (len(state[0]), state[1]) == (40, False)
+    (tmp_path / "dvc.lock").write_text("rewritten by every retraining")
+    (tmp_path / "notes.txt").write_text("not code")
+    assert git_state(tmp_path) == state
     (tmp_path / "file").write_text("2")
     assert git_state(tmp_path) == (state[0], True)
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "new.py").write_text("code that is in no commit")
+    assert git_state(tmp_path / "inner") == (state[0], True)
+    (tmp_path / "inner" / "new.py").unlink()
+    subprocess.run(["git", "add", "dvc.lock"], cwd=tmp_path, check=True)
+    subprocess.run(["git", *author, "commit", "-q", "-m", "second"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.lock").write_text("rewritten again")
+    assert (git_state(tmp_path) or ("", True))[1] is False

@@ -116,6 +116,7 @@ def _stopped_by(number: int, folder: Path) -> None:
             await asyncio.sleep(0)
             (folder / "ended in order").touch()
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     try:
         run(work())
     except KeyboardInterrupt:

@@ -1,0 +1,68 @@
+"""Flow: the previous champion is the champion again."""
+
+from __future__ import annotations
+
+import getpass
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.champion import put_back_recorded_champion
+from flows.hooks import tell_what_next
+from flows.names import roll_back_name
+from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, described, settings_of
+from flows.process import can_help_to_retry, show
+from sgpo.config import TrackingConfig
+from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, history
+from sgpo.registry.promotion import roll_back as roll_back_champion
+from sgpo.registry.store import RegistryError
+
+
+@task(
+    task_run_name="roll back from version {champion}",
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=1200,
+)
+def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) -> ChampionChange:
+    """Roll back, if `champion` still is it. A second try finds its first one recorded, and does not undo it."""
+    now = aliases(tracking).get(CHAMPION)
+    if now == champion:
+        return roll_back_champion(tracking, who, why)
+    last = next(reversed(history(tracking)), None)
+    if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, why):
+        return last
+    raise RegistryError(f"{tracking.registered_model}: the champion is {now} (expected {champion}, to roll back from)")
+
+
+@flow(
+    name="roll-back",
+    flow_run_name=roll_back_name,
+    timeout_seconds=3600,
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_what_next],
+    on_crashed=[tell_what_next],
+    on_cancellation=[tell_what_next],
+)
+@described
+def roll_back(
+    why: Why,
+    champion: FromVersion = "",
+    recipe: Recipe = "configs/testbed.yaml",
+    who: Who = "",
+    overrides: Overrides = (),
+) -> ChampionChange:
+    """Make the previous champion the champion again; a second roll-back undoes the first."""
+    tracking = settings_of(recipe, overrides).tracking
+    put_back_recorded_champion(tracking)
+    now = champion or aliases(tracking).get(CHAMPION)
+    if now is None:
+        raise RegistryError(f"{tracking.registered_model}: no champion to roll back from")
+    change = roll_back_from(tracking, now, who or getpass.getuser(), why)
+    show(f"  {change.describe()}")
+    create_markdown_artifact(f"**{change.describe()}**\n", key="decision", description="The roll-back")
+    return change

@@ -1,0 +1,57 @@
+"""Flow: a version becomes the champion because a person says so, without the gate."""
+
+from __future__ import annotations
+
+import getpass
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.champion import put_back_recorded_champion
+from flows.hooks import tell_what_next
+from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, described, settings_of
+from flows.process import can_help_to_retry, show
+from sgpo.config import TrackingConfig
+from sgpo.registry.promotion import ChampionChange
+from sgpo.registry.promotion import set_champion as set_champion_version
+
+
+@task(
+    task_run_name="set version {version}",
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=1200,
+)
+def set_version(tracking: TrackingConfig, version: str, who: str, why: str) -> ChampionChange:
+    """Set and record it; a version that is the champion already stays it, so that a second try changes nothing."""
+    return set_champion_version(tracking, version, who, why)
+
+
+@flow(
+    name="set-champion",
+    flow_run_name="set version {version} as champion",
+    timeout_seconds=3600,
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_what_next],
+    on_crashed=[tell_what_next],
+    on_cancellation=[tell_what_next],
+)
+@described
+def set_champion(
+    version: ChosenVersion,
+    why: Why,
+    recipe: Recipe = "configs/testbed.yaml",
+    who: Who = "",
+    overrides: Overrides = (),
+) -> ChampionChange:
+    """Make a version the champion without the gate, and record who decided so and why."""
+    tracking = settings_of(recipe, overrides).tracking
+    put_back_recorded_champion(tracking)
+    change = set_version(tracking, version, who or getpass.getuser(), why)
+    show(f"  {change.describe()}")
+    create_markdown_artifact(f"**{change.describe()}**\n", key="decision", description="The decision")
+    return change

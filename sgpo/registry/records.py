@@ -1,0 +1,136 @@
+"""What the registry remembers: aliases, the record of decisions, and a change that is not completed.
+
+All three belong to the registered model and come in one answer. A change that was begun and not completed, because its
+process was killed, counts as done: the next writer completes it before anything else (`sgpo.registry.promotion`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sgpo.config import TrackingConfig
+from sgpo.registry.store import open_registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+HISTORY_TAG, PENDING_TAG, LAST_DECISION_TAG = "sgpo.history.", "sgpo.pending", "sgpo.last_decision"
+
+Action = Literal["set_champion", "promote", "refuse", "roll_back", "unchanged"]
+
+
+class ChampionChange(BaseModel):
+    """One decision: `before` and `after` are the champion's versions; they are equal when the champion stayed.
+
+    `unchanged` is what a repeated request does, and a dry run only tells; neither is recorded.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: Action
+    version: str
+    before: str | None
+    after: str | None
+    who: str
+    why: str
+    when: str
+    reasons: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def describe(self) -> str:
+        """One line for a person."""
+        stays = f"the champion stays {self.after or 'none'}"
+        outcome = stays if self.before == self.after else f"champion {self.before or 'none'} -> {self.after}"
+        dry = "dry run, nothing done: " if self.dry_run else ""
+        return f"{dry}{self.action} version {self.version}: {outcome} ({' '.join([self.why, *self.reasons])})"
+
+
+class Pending(BaseModel):
+    """A change to be completed: where the two aliases go, and the record of it."""
+
+    previous: str | None
+    change: ChampionChange
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One answer of the registry: alias -> version, the decisions oldest first, and what is to be completed."""
+
+    stored_aliases: dict[str, str]
+    stored_history: tuple[ChampionChange, ...]
+    pending: Pending | None
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """alias -> version, a pending change counted as done."""
+        if self.pending is None:
+            return self.stored_aliases
+        version = self.pending.change.version
+        now = {alias: at for alias, at in self.stored_aliases.items() if (alias, at) != (CHALLENGER, version)}
+        if self.pending.previous is not None:
+            now[PREVIOUS] = self.pending.previous
+        return {**now, CHAMPION: version}
+
+    @property
+    def history(self) -> tuple[ChampionChange, ...]:
+        """The decisions, oldest first, a pending change counted as done."""
+        if self.pending is None or self.stored_history[-1:] == (self.pending.change,):
+            return self.stored_history
+        return (*self.stored_history, self.pending.change)
+
+
+def remembered(client: MlflowClient, tracking: TrackingConfig) -> Remembered:
+    """What the registry remembers of the settings' registered model; empty when there is no such model yet."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = client.get_registered_model(tracking.registered_model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return Remembered({}, (), None)
+    tags = model.tags
+    records = (tags[key] for key in sorted(tags) if key.startswith(HISTORY_TAG))
+    return Remembered(
+        {alias: str(version) for alias, version in model.aliases.items()},
+        tuple(ChampionChange.model_validate_json(record) for record in records),
+        Pending.model_validate_json(tags[PENDING_TAG]) if PENDING_TAG in tags else None,
+    )
+
+
+def aliases(tracking: TrackingConfig) -> dict[str, str]:
+    """alias -> version of the registered model; empty when there is no such model yet."""
+    with open_registry(tracking, write=False) as client:
+        return remembered(client, tracking).aliases
+
+
+def history(tracking: TrackingConfig) -> list[ChampionChange]:
+    """Every recorded decision, oldest first."""
+    with open_registry(tracking, write=False) as client:
+        return list(remembered(client, tracking).history)
+
+
+def gaps(decisions: list[ChampionChange], champion: str | None) -> list[str]:
+    """Where the record does not lead from one decision to the next, or to the champion; one sentence each.
+
+    It always does unless somebody has moved the alias `champion` in MLflow itself.
+    """
+    found: list[str] = []
+    before: str | None = None
+    for number, decision in enumerate(decisions, start=1):
+        if decision.before != before:
+            found.append(
+                f"Decision {number} ({decision.action} of version {decision.version} by {decision.who}) began from "
+                f"version {decision.before or 'none'}, but the record before it ends with {before or 'none'}."
+            )
+        before = decision.after
+    if before != champion:
+        found.append(
+            f"The alias {CHAMPION} is on version {champion or 'none'}, but the record ends with {before or 'none'}: it "
+            "was moved in MLflow itself, without who and why."
+        )
+    return found

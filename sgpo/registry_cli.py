@@ -1,0 +1,123 @@
+"""`sgpo registry …`: the champion, where a version comes from, and making it again."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sgpo.config import TrackingConfig
+
+registry_app = typer.Typer(no_args_is_help=True, help="Champion, challenger, previous: the model registry.")
+
+Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings such as tracking.mlflow_uri=http://127.0.0.1:5000")
+]
+Version = Annotated[str, typer.Argument(help="Version number or alias")]
+
+
+@registry_app.command("show")
+def registry_show(config: Config = None, overrides: Overrides = None) -> None:
+    """Aliases, every decision with who and why, and where the record has a gap."""
+    from sgpo.registry.records import CHAMPION, aliases, gaps, history
+
+    tracking = _tracking(config, overrides)
+    now, decisions = aliases(tracking), history(tracking)
+    for alias, version in sorted(now.items()):
+        print(f"{tracking.registered_model}@{alias} is version {version}")
+    for change in decisions:
+        print(f"{change.when}  {change.who}: {change.describe()}")
+    for gap in gaps(decisions, now.get(CHAMPION)):
+        print(f"warning: {gap}")
+
+
+@registry_app.command("champion")
+def registry_champion(version: str, why: str, config: Config = None, overrides: Overrides = None) -> None:
+    """Make a version the champion without a gate."""
+    from sgpo.registry.promotion import set_champion
+
+    print(set_champion(_tracking(config, overrides), version, getpass.getuser(), why).describe())
+
+
+@registry_app.command("roll-back")
+def registry_roll_back(why: str, config: Config = None, overrides: Overrides = None) -> None:
+    """Make the previous champion the champion again."""
+    from sgpo.registry.promotion import roll_back
+
+    print(roll_back(_tracking(config, overrides), getpass.getuser(), why).describe())
+
+
+@registry_app.command("download")
+def registry_download(
+    version: Version,
+    target: Annotated[Path, typer.Argument(help="Folder to restore into")],
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Restore a registered model's folder, checksums verified."""
+    from sgpo.registry.models import download_version
+
+    print(f"version {download_version(_tracking(config, overrides), version, target)}: {target}")
+
+
+@registry_app.command("lineage")
+def registry_lineage(
+    version: Version,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable: the version and its parents")] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Data versions, code, parents, settings and decision of a version, and the command that makes it again."""
+    from sgpo.registry.ancestry import ancestry, describe_ancestry
+    from sgpo.registry.reproduction import what_is_missing
+
+    records = ancestry(_tracking(config, overrides), version)
+    number = records[0].version
+    missing = what_is_missing(records)
+    arguments = [*(["--config", str(config)] if config else []), *(overrides or [])]
+    command = shlex.join(["sgpo", "registry", "reproduce", number, "--output", f"runs/reproduced-{number}", *arguments])
+    if as_json:
+        versions = [record.model_dump(mode="json") for record in records]
+        print(json.dumps({"versions": versions, "reproduce": None if missing else command}, indent=2))
+        return
+    print(describe_ancestry(records))
+    print(f"It cannot be made again from the registry: {missing}" if missing else f"To make it again: {command}")
+
+
+@registry_app.command("reproduce")
+def registry_reproduce(
+    version: Version,
+    output: Annotated[Path, typer.Option(help="New folder for code, data, parent and the model made again")],
+    prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Do not train; print the command")] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a version again from what is recorded of it, and compare it byte for byte. Run in the repository."""
+    from sgpo.registry.reproduction import ReproductionError, prepare
+
+    again = prepare(_tracking(config, overrides), version, output, Path.cwd())
+    print(again.shell_line(), flush=True)
+    if prepare_only:
+        return
+    again.train()
+    reasons = again.reasons_to_differ()
+    if differing := again.differing():
+        because = "; ".join(reasons) or "nothing recorded explains it"
+        raise ReproductionError(
+            f"{again.model}: not the bytes of version {again.record.version}: {', '.join(differing)} ({because})"
+        )
+    print(f"{again.model}: version {again.record.version}, byte for byte ({len(again.record.files)} files)")
+    for reason in reasons:
+        print(f"although {reason}")
+
+
+def _tracking(config: Path | None, overrides: list[str] | None) -> TrackingConfig:
+    from sgpo.config import load_config
+
+    return load_config(config, overrides or ()).tracking

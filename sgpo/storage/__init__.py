@@ -1,0 +1,40 @@
+"""Folders and locks on any endpoint that speaks S3.
+
+`objects` is the bucket, `manifest` says what a folder holds, `folders` publishes and fetches whole folders, `lock`
+keeps two machines from running one run id, `runs` names what is stored of a run.
+"""
+
+from sgpo.storage.folders import (
+    Publication,
+    delete_folder,
+    list_folders,
+    pull_folder,
+    push_folder,
+    read_manifest,
+    verify_folder,
+)
+from sgpo.storage.lock import Lock, LockedError
+from sgpo.storage.manifest import Manifest, StoredFile
+from sgpo.storage.objects import ObjectStore, PreconditionError, StorageError, UnreachableError
+from sgpo.storage.runs import pull_record, push_record, run_name
+
+__all__ = [
+    "Lock",
+    "LockedError",
+    "Manifest",
+    "ObjectStore",
+    "PreconditionError",
+    "Publication",
+    "StorageError",
+    "StoredFile",
+    "UnreachableError",
+    "delete_folder",
+    "list_folders",
+    "pull_folder",
+    "pull_record",
+    "push_folder",
+    "push_record",
+    "read_manifest",
+    "run_name",
+    "verify_folder",
+]

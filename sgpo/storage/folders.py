@@ -1,0 +1,188 @@
+"""Whole folders in the storage: content first, the manifest last, and a reader sees only what has a manifest.
+
+A folder `name` is `name/manifest.json` and, for every file, `name/content/<sha256>/<path>`. Because the key holds the
+sha256, two writers cannot mix their files, and one that is interrupted sends only what is missing when it begins again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sgpo.files import publish_file
+from sgpo.storage.manifest import Manifest, Notes, StoredFile, check_name, folder_files, parse_manifest, sha256_of
+from sgpo.storage.objects import ObjectStore, PreconditionError, StorageError
+
+_MANIFEST = "manifest.json"
+_OF_A_FOLDER = re.compile(rf"(?P<name>.+?)/({_MANIFEST}|content/[0-9a-f]{{64}}/.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What `push_folder` did: the manifest that is there now, and how many files were sent."""
+
+    manifest: Manifest
+    sent: int
+
+
+def push_folder(
+    store: ObjectStore,
+    folder: Path,
+    name: str,
+    *,
+    replace: bool = False,
+    notes: Notes | None = None,
+    files: Mapping[str, StoredFile] | None = None,
+) -> Publication:
+    """Publish `folder` as `name`; nothing is sent twice, and nothing at all when the same files are there already.
+
+    `files` is what to send, by path, where that is known; otherwise every file is read once more for its sha256. Of
+    several writers exactly one publishes. Raises StorageError when another folder is there, or came first; with
+    `replace` the one that is there at the start is replaced.
+    """
+    check_name(name)
+    files = folder_files(folder) if files is None else dict(files)
+    there = _read(store, name)
+    if there is not None and there[0].files == files:
+        manifest, sent = there[0], _send_missing(store, folder, name, files)
+    elif there is not None and not replace:
+        raise StorageError(f"{store.where(name)}: holds another folder (expected a new name, or to replace it)")
+    else:
+        sent = _send_missing(store, folder, name, files)
+        manifest = _publish(store, name, Manifest(files=files, notes=notes or {}), there[1] if there else None)
+        # Whoever replaced or deleted what was there before may have taken an object that we found and counted on.
+        sent += _send_missing(store, folder, name, files)
+    if replace:  # also what an outage kept an earlier one from deleting
+        _delete_content(store, name, keep=files)
+    return Publication(manifest, sent)
+
+
+def pull_folder(store: ObjectStore, name: str, target: Path) -> Manifest:
+    """Fetch `name` into `target`, replacing what is there; every file's sha256 is checked before `target` appears.
+
+    One that is interrupted fetches only what is missing when it begins again. StorageError names the first object that
+    is missing or is not what was published.
+    """
+    manifest = _existing(store, name)
+    aside = target.with_name(f".{target.name}.fetched")
+    aside.mkdir(parents=True, exist_ok=True)
+    for path, stored in manifest.files.items():
+        file = aside / path
+        if not (file.is_file() and sha256_of(file) == stored.sha256):
+            with publish_file(file) as unchecked:
+                _fetch(store, name, path, stored, unchecked)
+    for file in [path for path in aside.rglob("*") if path.is_file()]:
+        if file.relative_to(aside).as_posix() not in manifest.files:  # of a fetch that another version interrupted
+            file.unlink()
+    with _out_of_the_way(target):
+        os.replace(aside, target)
+    return manifest
+
+
+def verify_folder(store: ObjectStore, name: str) -> Manifest:
+    """Read every file of `name` and check its sha256. StorageError names the first that is missing or spoiled."""
+    manifest = _existing(store, name)
+    for path, stored in manifest.files.items():
+        with TemporaryDirectory() as folder:
+            _fetch(store, name, path, stored, Path(folder) / "file")
+    return manifest
+
+
+def read_manifest(store: ObjectStore, name: str) -> Manifest | None:
+    """The manifest of `name`; None when nothing is published there."""
+    found = _read(store, name)
+    return found[0] if found else None
+
+
+def list_folders(store: ObjectStore, under: str = "", unfinished: bool = False) -> list[str]:
+    """Names of the published folders that begin with `under`; with `unfinished` also those that have only content."""
+    names = set()
+    for key in store.keys(under):
+        if (match := _OF_A_FOLDER.fullmatch(key)) and (unfinished or key == _manifest_key(match["name"])):
+            names.add(match["name"])
+    return sorted(name for name in names if name.startswith(under))
+
+
+def delete_folder(store: ObjectStore, name: str) -> None:
+    """Delete `name`, the manifest first, so that no reader begins with it; nothing happens when there is none."""
+    check_name(name)
+    store.delete(_manifest_key(name))
+    _delete_content(store, name, keep={})
+    store.abort_uploads(f"{name}/content/")
+
+
+def _read(store: ObjectStore, name: str) -> tuple[Manifest, str] | None:
+    """The manifest and its entity tag."""
+    check_name(name)
+    key = _manifest_key(name)
+    found = store.get(key)
+    return (parse_manifest(found.body, store.where(key)), found.etag) if found else None
+
+
+def _publish(store: ObjectStore, name: str, manifest: Manifest, replaces: str | None) -> Manifest:
+    """Put the manifest where there is none, or in the place of the one with the tag `replaces`."""
+    try:
+        body = manifest.model_dump_json(indent=1).encode()
+        store.put(_manifest_key(name), body, only_if_new=replaces is None, if_match=replaces)
+    except PreconditionError:
+        # By another writer, or by our own first try whose answer was lost on the way.
+        now = read_manifest(store, name)
+        if now is None or (now.publication != manifest.publication and now.files != manifest.files):
+            raise StorageError(f"{store.where(name)}: another writer published it meanwhile") from None
+        return now
+    return manifest
+
+
+def _existing(store: ObjectStore, name: str) -> Manifest:
+    manifest = read_manifest(store, name)
+    if manifest is None:
+        raise StorageError(f"{store.where(name)}: no such folder (`sgpo storage list` names those that are there)")
+    return manifest
+
+
+def _send_missing(store: ObjectStore, folder: Path, name: str, files: Mapping[str, StoredFile]) -> int:
+    there, sent = store.keys(f"{name}/content/"), 0
+    for path, file in files.items():
+        if there.get(_content_key(name, path, file)) != file.size:
+            store.send_file(folder / path, _content_key(name, path, file))
+            sent += 1
+    return sent
+
+
+def _fetch(store: ObjectStore, name: str, path: str, stored: StoredFile, file: Path) -> None:
+    key = _content_key(name, path, stored)
+    store.fetch_file(key, file)
+    if sha256_of(file) != stored.sha256:
+        raise StorageError(f"{store.where(key)}: not the file that was published (sha256 differs)")
+
+
+def _delete_content(store: ObjectStore, name: str, keep: Mapping[str, StoredFile]) -> None:
+    kept = {_content_key(name, path, file) for path, file in keep.items()}
+    for key in store.keys(f"{name}/content/"):
+        if key not in kept:
+            store.delete(key)
+
+
+@contextmanager
+def _out_of_the_way(target: Path) -> Iterator[None]:
+    """Move what is at `target` aside, and delete it when the block is done."""
+    replaced = target.with_name(f".{target.name}.{os.getpid()}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        os.replace(target, replaced)
+    yield
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _manifest_key(name: str) -> str:
+    return f"{name}/{_MANIFEST}"
+
+
+def _content_key(name: str, path: str, file: StoredFile) -> str:
+    return f"{name}/content/{file.sha256}/{path}"

@@ -1,0 +1,87 @@
+"""What a stored folder holds: the sha256 and size of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sgpo.storage.objects import StorageError
+
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+
+Notes = dict[str, float | str]
+
+
+class StoredFile(BaseModel):
+    """One file's content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0, description="Bytes")]
+
+
+class Manifest(BaseModel):
+    """manifest.json of a stored folder: written last, and nothing is there without it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    publication: str = Field(default_factory=lambda: uuid.uuid4().hex, description="Tells two equal folders apart")
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    by: str = Field(default_factory=socket.gethostname, description="The machine that published it")
+    notes: Notes = {}
+    files: dict[str, StoredFile]
+
+    @field_validator("files")
+    @classmethod
+    def _files_stay_inside(cls, files: dict[str, StoredFile]) -> dict[str, StoredFile]:
+        for path in files:
+            parts = PurePosixPath(path).parts
+            if not parts or ".." in parts or path.startswith("/"):
+                raise ValueError(f"'{path}' is no path inside of a folder")
+        return files
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files.values())
+
+
+def parse_manifest(body: bytes, where: str) -> Manifest:
+    """The manifest; StorageError naming `where` when it is not one."""
+    try:
+        return Manifest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StorageError(f"{where}: not a manifest of this version: {place} {first['msg']}") from None
+
+
+def check_name(name: str) -> None:
+    """Raise StorageError when `name` cannot be a stored folder's or a lock's."""
+    if not _NAME.fullmatch(name):
+        raise StorageError(f"'{name}': not a name (expected one like runs/weekly-48/model)")
+
+
+def folder_files(folder: Path) -> dict[str, StoredFile]:
+    """sha256 and size of every file below `folder`, by its path there; StorageError when there is none."""
+    if not folder.is_dir():
+        raise StorageError(f"{folder}: no such folder")
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if not files:
+        raise StorageError(f"{folder}: holds no files")
+    return {name: StoredFile(sha256=sha256_of(path), size=path.stat().st_size) for name, path in files.items()}
+
+
+def sha256_of(file: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

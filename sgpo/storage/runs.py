@@ -1,0 +1,46 @@
+"""What is stored of a run, under which names.
+
+`runs/<id>/checkpoints/step-N`, `runs/<id>/warmup`, `runs/<id>/model`, and `runs/<id>/record`: the small files that a
+run on another machine goes on from, such as metrics.jsonl and start.json.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sgpo.storage.folders import pull_folder, push_folder, read_manifest
+from sgpo.storage.objects import ObjectStore
+
+ROLLOUTS = "rollouts"
+
+
+def run_name(folder: Path) -> str:
+    """A run directory's name in the storage, whatever folder it lies in on this machine."""
+    return f"runs/{folder.absolute().name}"
+
+
+def push_record(store: ObjectStore, folder: Path) -> None:
+    """Store the files that lie in the run directory itself, and the recorded rollouts, as they are now."""
+    with TemporaryDirectory() as copies:
+        for file in [*folder.iterdir(), *(folder / ROLLOUTS).glob("*.jsonl")]:
+            if file.is_file() and not file.name.startswith("."):
+                copy = Path(copies) / file.relative_to(folder)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, copy)  # a line may be added meanwhile
+        push_folder(store, Path(copies), f"{run_name(folder)}/record", replace=True)
+
+
+def pull_record(store: ObjectStore, folder: Path) -> bool:
+    """Bring the stored record of the run into its directory, over what is there; whether there is one."""
+    name = f"{run_name(folder)}/record"
+    if read_manifest(store, name) is None:
+        return False
+    aside = folder / ".record"
+    for path in pull_folder(store, name, aside).files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(aside / path, folder / path)
+    shutil.rmtree(aside)
+    return True

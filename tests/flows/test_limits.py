@@ -1,0 +1,95 @@
+"""One flow at a time in a checkout, and one training of a registered model wherever it runs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from flows import limits
+from flows.limits import one_training, this_checkout
+from flows.process import REPOSITORY
+from sgpo.config import TrackingConfig
+from sgpo.local_services import training_limit
+
+HOLDER = (
+    "import sys, time; from pathlib import Path; from flows import limits; limits.REPOSITORY = Path(sys.argv[1])\n"
+    "with limits.this_checkout():\n    print('holds', flush=True)\n    sys.stdin.readline()\n"
+)
+
+
+def another_flow(checkout: Path) -> subprocess.Popen[str]:
+    """A process that holds the checkout until it reads a line or is killed."""
+    command = [sys.executable, "-c", HOLDER, str(checkout)]
+    holder = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "holds\n"
+    return holder
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("end", ["release", "kill"])
+def test_a_flow_waits_for_the_one_that_works_in_the_checkout_and_says_so(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "REPOSITORY", tmp_path)
+    holder = another_flow(tmp_path)
+    waited: list[float] = []
+
+    def poll(seconds: float) -> None:
+        waited.append(seconds)
+        if end == "release":
+            holder.communicate("go on\n")
+        else:
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+
+    monkeypatch.setattr(limits, "time", SimpleNamespace(sleep=poll))
+
+    @flow
+    def second() -> int:
+        with this_checkout():
+            return len(waited)
+
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        assert second() >= 1
+    assert f"waits for a flow (process {holder.pid}), which works in this checkout" in caplog.text
+
+
+def test_a_flow_within_a_flow_does_not_wait_for_its_own_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REPOSITORY", tmp_path)
+    with this_checkout():
+        with this_checkout():
+            held = (tmp_path / ".sgpo" / "checkout.lock").read_text()
+        assert held
+        busy = subprocess.run(["flock", "--nonblock", str(tmp_path / ".sgpo" / "checkout.lock"), "true"])
+        assert busy.returncode == 1, "the inner flow has given the outer one's lock away"
+    free = subprocess.run(["flock", "--nonblock", str(tmp_path / ".sgpo" / "checkout.lock"), "true"])
+    assert free.returncode == 0
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_training_takes_the_one_slot_of_its_registered_model_and_gives_it_back() -> None:
+    tracking = TrackingConfig(registered_model="team/small & quick")
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(training_limit(tracking), 1)
+
+        def taken() -> int:
+            return client.read_global_concurrency_limit_by_name(training_limit(tracking)).active_slots
+
+        with one_training(tracking):
+            assert taken() == 1
+        assert taken() == 0
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_without_a_limit_on_the_server_a_training_goes_on() -> None:
+    with one_training(TrackingConfig(registered_model="of nobody")):
+        pass

@@ -1,0 +1,91 @@
+"""What starts a run: events that are sent fit the triggers; automations and deployments are ones that Prefect takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
+
+from flows import events
+from flows.process import REPOSITORY
+from flows.serve import deployments
+
+DEFINITIONS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
+TRIGGERS = {
+    trigger["expect"][0]: (definition, trigger)
+    for definition in DEFINITIONS
+    for trigger in definition.get("triggers", [])
+}
+PAYLOADS = {
+    events.DATA_LANDED: {"what"},
+    events.PROMOTE_REQUESTED: {"run_id", "version", "who", "why", "recipe"},
+    events.ROLL_BACK_REQUESTED: {"champion", "who", "why", "recipe"},
+    events.CHAMPION_MOVED: {"version", "who", "why", "recipe"},
+}
+
+
+def test_every_event_that_is_sent_starts_one_deployment() -> None:
+    sent = {value for name, value in vars(events).items() if name.isupper() and str(value).startswith("sgpo.")}
+    assert sent == set(TRIGGERS) == set(PAYLOADS)
+    assert {name: definition["name"] for name, (definition, _) in TRIGGERS.items()} == {
+        events.DATA_LANDED: "retrain", events.PROMOTE_REQUESTED: "promote", events.ROLL_BACK_REQUESTED: "roll-back",
+        events.CHAMPION_MOVED: "set-champion",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("event", PAYLOADS)
+def test_a_trigger_fills_parameters_of_its_flow_from_what_the_event_has(event: str) -> None:
+    definition, trigger = TRIGGERS[event]
+    (flow,) = (made for made in deployments() if made.name == definition["name"])
+    known = flow._parameter_openapi_schema.properties  # pyright: ignore[reportPrivateUsage]
+    assert trigger["parameters"].keys() <= known.keys()
+    used = {name for text in trigger["parameters"].values() for name in re.findall(r"event\.payload\.(\w+)", text)}
+    assert used <= PAYLOADS[event]
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_deployments_from_code_are_those_of_the_file() -> None:
+    made = {deployment.name: deployment.apply() for deployment in deployments()}
+    assert set(made) == {definition["name"] for definition in DEFINITIONS}
+    with get_client(sync_client=True) as client:
+        for definition in DEFINITIONS:
+            deployment = client.read_deployment(made[definition["name"]])  # pyright: ignore[reportArgumentType]
+            assert deployment.description == definition["description"]
+            assert deployment.enforce_parameter_schema is True
+            limit = deployment.global_concurrency_limit
+            assert limit is not None
+            assert limit.limit == definition["concurrency_limit"]["limit"]
+            assert deployment.concurrency_options is not None
+            assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
+            found = [(item.schedule.cron, item.schedule.timezone, item.active) for item in deployment.schedules]  # pyright: ignore[reportAttributeAccessIssue]
+            assert found == [
+                (item["cron"], item["timezone"], item["active"]) for item in definition.get("schedules", [])
+            ]
+        automations = client.request("POST", "/automations/filter", json={}).json()
+    names = {automation["name"] for automation in automations}
+    assert {trigger["name"] for _, trigger in TRIGGERS.values()} <= names
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_template_of_automations_is_one_that_prefect_takes() -> None:
+    api = PREFECT_API_URL.value()
+    assert api is not None
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "automation", "create", "--from-file", "flows/automations.yaml"],
+        cwd=REPOSITORY, env={**os.environ, "PREFECT_API_URL": api}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [
+        item["name"] for item in yaml.safe_load((REPOSITORY / "flows" / "automations.yaml").read_text())["automations"]
+    ]
+    with get_client(sync_client=True) as client:
+        made = {item["name"]: item for item in client.request("POST", "/automations/filter", json={}).json()}
+    assert set(names) <= made.keys()
+    assert all(made[name]["enabled"] for name in names)

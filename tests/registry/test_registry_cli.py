@@ -1,0 +1,59 @@
+"""`sgpo registry …` as a model owner uses it."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sgpo.config import TrackingConfig
+from sgpo.mlflow_client import connect
+from sgpo.registry import register_model_folder
+from sgpo.registry_cli import registry_app
+
+
+@pytest.fixture
+def settings(tracking: TrackingConfig, model_folder: Path) -> list[str]:
+    """Overrides that name the test's own registry, which has two versions."""
+    for run in ("one", "two"):
+        register_model_folder(tracking, model_folder, {}, run)
+    return [f"tracking.{name}={value}" for name, value in tracking.model_dump().items()]
+
+
+def printed(*arguments: str) -> list[str]:
+    done = CliRunner().invoke(registry_app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output.splitlines()
+
+
+def test_the_owner_chooses_rolls_back_and_reads_who_did_what_and_why(
+    tracking: TrackingConfig, settings: list[str], tmp_path: Path
+) -> None:
+    assert printed("champion", "1", "It is the first.", *settings) == [
+        "set_champion version 1: champion none -> 1 (It is the first.)"
+    ]
+    printed("champion", "2", "Agreed in the review.", *settings)
+    assert printed("roll-back", "Complaints.", *settings) == ["roll_back version 1: champion 2 -> 1 (Complaints.)"]
+    shown = printed("show", *settings)
+    name = tracking.registered_model
+    assert shown[:2] == [f"{name}@champion is version 1", f"{name}@previous is version 2"]
+    user = getpass.getuser()
+    assert [line.split("  ", 1)[1] for line in shown[2:]] == [
+        f"{user}: set_champion version 1: champion none -> 1 (It is the first.)",
+        f"{user}: set_champion version 2: champion 1 -> 2 (Agreed in the review.)",
+        f"{user}: roll_back version 1: champion 2 -> 1 (Complaints.)",
+    ]
+    target = tmp_path / "exported"
+    assert printed("download", "champion", str(target), *settings) == [f"version 1: {target}"]
+    assert (target / "model.safetensors").is_file()
+
+
+def test_an_alias_that_was_moved_without_a_record_is_shown(tracking: TrackingConfig, settings: list[str]) -> None:
+    printed("champion", "1", "It is the first.", *settings)
+    connect(tracking).set_registered_model_alias(tracking.registered_model, "champion", "2")
+    assert printed("show", *settings)[-1] == (
+        "warning: The alias champion is on version 2, but the record ends with 1: it was moved in MLflow itself, "
+        "without who and why."
+    )
