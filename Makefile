@@ -1,5 +1,6 @@
 # Every target sets up what it needs. `make demo` and `make test` are all a newcomer has to know.
 PYTHON ?= python3
+TEST_PROCESSES ?= 3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFECT_HOME ?= $(CURDIR)/.sgpo/prefect
@@ -26,8 +27,9 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/python -m flows.demo
 
+# Most tests wait for servers and processes: several at once. One thread each, so that they do not fight over the cores.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

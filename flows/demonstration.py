@@ -23,6 +23,7 @@ from sgpo.registry.models import ModelFolderError, register_model_folder
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
 from sgpo.report import Summary, describe
+from sgpo.tracking import parent_of
 
 
 def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
@@ -84,7 +85,7 @@ def _show_where_to_look(settings: RunConfig, folder: Path) -> None:
     programs, store = Path(sys.executable).parent, settings.tracking.mlflow_uri
     show("\nThis run in MLflow:")
     show(f"  {programs}/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri {store}")
-    id_file = folder / "mlflow_run_id"
+    id_file = parent_of(folder) / "mlflow_run_id"
     if id_file.is_file():
         mlflow_id = id_file.read_text(encoding="utf-8").strip()
         experiment = MlflowClient(store).get_run(mlflow_id).info.experiment_id

@@ -22,6 +22,7 @@ from flows.parameters import (
     setting_arguments,
     settings_of,
 )
+from flows.phases import log_evaluation
 from flows.process import REPOSITORY, can_help_to_retry, run_command, sgpo_command
 from flows.runs import run_folder, started
 from sgpo.config import EvaluationConfig, RunConfig, load_config
@@ -98,7 +99,8 @@ def evaluate(
         fetch_champion(config.tracking, started(config, run_id).champion)
         for who, model in models.items():
             evaluate_process(recipe, chosen, str(model), str(folder / "evaluation" / f"{who}.jsonl"), who)
-    comparison = comparison_of(config, run_id)
+        comparison = comparison_of(config, run_id)
+        log_evaluation(config, run_id, comparison)
     rows = [
         {
             "problems": name, "champion": f"{gain.champion:.1%}", "challenger": f"{gain.challenger:.1%}",

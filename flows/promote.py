@@ -24,16 +24,16 @@ from flows.parameters import (
     described,
     settings_of,
 )
+from flows.phases import evaluation_metrics
 from flows.process import REPOSITORY, can_help_to_retry, show
 from flows.runs import run_folder, started
-from sgpo.config import RunConfig, config_digest
+from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison
 from sgpo.registry.gate import decide
-from sgpo.registry.lineage import Lineage, git_state
 from sgpo.registry.models import register_model_folder
 from sgpo.registry.promotion import ChampionChange, history, set_challenger
 from sgpo.registry.promotion import promote as promote_version
-from sgpo.strategies.bank import strategies_digest
+from sgpo.registry.provenance import attachments_of_run, lineage_of_run
 
 
 @task(
@@ -47,24 +47,18 @@ from sgpo.strategies.bank import strategies_digest
 def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
     """Register the trained model as a new version with all that is needed to make it again; returns the version."""
     folder = REPOSITORY / run_folder(settings, run_id)
-    commit, dirty = git_state(REPOSITORY) or (None, None)
-    lineage = Lineage(
-        data_md5s=data_versions("strategies", "probe", "splits"),
-        strategies_digest=strategies_digest(REPOSITORY / settings.data / "strategies.parquet"),
-        git_commit=commit,
-        git_dirty=dirty,
-        parent_version=parent,
-        config_digest=config_digest(settings),
-        evaluation={
-            "challenger": comparison.overall.challenger,
-            "champion": comparison.overall.champion,
-            "gain": comparison.overall.difference.value,
-        },
-    )
+    evaluation = {
+        "challenger": comparison.overall.challenger,
+        "champion": comparison.overall.champion,
+        "gain": comparison.overall.difference.value,
+    }
+    lineage = lineage_of_run(folder, parent, evaluation, data_versions("strategies", "probe", "splits"))
+    attachments = attachments_of_run(folder, {"comparison.json": comparison.model_dump_json(indent=2)})
     mlflow_run = folder / "mlflow_run_id"
     version = register_model_folder(
-        settings.tracking, folder / "model", lineage.tags(), run_id,
+        settings.tracking, folder / "model", lineage.tags(), run_id, evaluation_metrics(comparison),
         mlflow_run_id=mlflow_run.read_text(encoding="utf-8").strip() if mlflow_run.is_file() else None,
+        attachments=attachments,
     )  # fmt: skip
     set_challenger(settings.tracking, version)
     return version

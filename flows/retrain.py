@@ -19,6 +19,7 @@ from flows.hooks import tell_what_next
 from flows.limits import this_checkout
 from flows.names import run_name
 from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, described, settings_of
+from flows.phases import evaluation_metrics, log_data, log_probe, log_strategies, open_retraining
 from flows.process import REPOSITORY, can_help_to_retry, show
 from flows.progress import Progress
 from flows.promote import promote
@@ -30,9 +31,10 @@ from sgpo.files import write_json
 from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
 from sgpo.report import Summary, describe, draw_picture, read_metrics, training_means
-from sgpo.tracking import evaluation_metric, open_tracker
+from sgpo.tracking import RunTracker, open_tracker, parent_of
 
 PHASES = 6
+TRAINING_DATA = ("data/strategies.parquet", "data/splits")
 
 
 @flow(
@@ -60,19 +62,25 @@ def retrain(
     clock = PhaseClock(Progress("retrain-progress", f"Retraining {run_id}"), PHASES)
     with this_checkout():
         start = start_run(config, run_id)
-        with clock.phase("strategies"):
-            extract_strategies()
-        with clock.phase("probe"):
-            generate_rollouts(recipe, start.champion, tuple(chosen))
-        with clock.phase("training"):
-            train(recipe, run_id, None, tuple(chosen))
-        with clock.phase("evaluation"):
-            comparison = evaluate(run_id, recipe, None, tuple(chosen))
-        with clock.phase("promotion"):
-            change = promote(run_id, recipe, "Retraining.", False, None, tuple(chosen))
-        with clock.phase("report"):
-            push_data()
-            summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
+        with open_retraining(config, run_id) as tracker:
+            tracker.flush()  # the phases' runs are its children as soon as it has an id
+            with clock.phase("strategies"):
+                extract_strategies()
+                log_strategies(config, run_id)
+            with clock.phase("probe"):
+                generate_rollouts(recipe, start.champion, tuple(chosen))
+                log_probe(config, run_id)
+            with clock.phase("training"):
+                train(recipe, run_id, None, tuple(chosen))
+            with clock.phase("evaluation"):
+                comparison = evaluate(run_id, recipe, None, tuple(chosen))
+            with clock.phase("promotion"):
+                change = promote(run_id, recipe, "Retraining.", False, None, tuple(chosen))
+            with clock.phase("report"):
+                push_data()
+                summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
+                _log_summary(tracker, config, run_id, summary)
+    write_json(REPOSITORY / ended, summary.model_dump(mode="json"))
     return summary
 
 
@@ -93,7 +101,7 @@ def report(
     versions: Md5s,
     seconds: dict[str, float],
 ) -> Summary:
-    """summary.json, the picture, artifacts, and the same numbers in MLflow."""
+    """The picture, artifacts, and the summary."""
     folder = REPOSITORY / run_folder(settings, run_id)
     rows = read_metrics(folder)
     state = git_state(REPOSITORY)
@@ -113,28 +121,24 @@ def report(
     (folder / "report").mkdir(parents=True, exist_ok=True)
     picture = folder / "report" / "retraining.png"
     draw_picture(rows, comparison, picture)
-    _log_to_mlflow(settings, run_id, summary, versions)
     encoded = base64.b64encode(picture.read_bytes()).decode()
     create_image_artifact(f"data:image/png;base64,{encoded}", key="retraining", description=f"Retraining {run_id}")
     create_markdown_artifact(f"```\n{describe(summary)}\n```", key="summary", description=f"Retraining {run_id}")
-    write_json(folder / "summary.json", summary.model_dump(mode="json"))
     return summary
 
 
-def _log_to_mlflow(settings: RunConfig, run_id: str, summary: Summary, versions: Md5s) -> None:
+def _log_summary(tracker: RunTracker, settings: RunConfig, run_id: str, summary: Summary) -> None:
+    """The outcome, on the retraining's own MLflow run; `tracker.run_dir` keeps a copy of what is logged."""
     folder = REPOSITORY / run_folder(settings, run_id)
-    comparison = summary.comparison
-    with open_tracker(settings, folder) as tracker:
-        metrics = {evaluation_metric(name, comparison.k): gain.challenger for name, gain in comparison.tiers.items()}
-        metrics["eval/average"] = comparison.overall.challenger
-        metrics["eval/gain"] = comparison.overall.difference.value
-        tracker.log(settings.training.steps, metrics)
-        for name in ("data/strategies.parquet", "data/splits"):
-            if name in versions:
-                tracker.log_dataset(REPOSITORY / name, name, versions[name], "dvc", "training")
-        tracker.set_tags({"sgpo.run_id": run_id, "sgpo.decision": summary.decision.action})
-        tracker.log_artifact(folder / "report" / "retraining.png", "report")
-        tracker.log_dict(summary.model_dump(mode="json"), "report/summary.json")
+    tracker.log(settings.training.steps, evaluation_metrics(summary.comparison))
+    log_data(tracker, summary.data_versions, "retraining")
+    tracker.set_tags({"sgpo.decision": summary.decision.action, "sgpo.challenger": summary.challenger_version})
+    tracker.log_artifact(folder / "report" / "retraining.png", "report")
+    tracker.log_dict(summary.model_dump(mode="json"), "report/summary.json")
+    with open_tracker(settings, folder, parent_of(folder)) as training:
+        training.set_tags({"sgpo.decision": summary.decision.action})
+        used = {path: md5 for path, md5 in summary.data_versions.items() if path in TRAINING_DATA}
+        log_data(training, used, "training")
 
 
 class PhaseClock:

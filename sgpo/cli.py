@@ -110,15 +110,21 @@ def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
 
 @app.command()
 def train(model: Model, run: Run, config: Config = None, overrides: Overrides = None) -> None:
-    """Train with SGPO from `model`; goes on from the newest checkpoint of the run."""
+    """Train with SGPO from `model`; goes on from the newest checkpoint of the run, here or in the storage."""
     from sgpo.config import load_config
-    from sgpo.tracking import open_tracker
+    from sgpo.registry.provenance import note_provenance
+    from sgpo.tracking import open_tracker, parent_of
     from sgpo.training.distributed import is_main_process
     from sgpo.training.run import train as train_run
+    from sgpo.training.stored_run import open_stored_run
 
     settings = load_config(config, overrides or ())
-    with open_tracker(settings, run) if is_main_process() else nullcontext() as tracker:
-        train_run(settings, model, run, tracker)
+    parent = parent_of(run) if parent_of(run).is_dir() else None
+    with open_stored_run(settings, run) as stored:  # first: it may bring the record of a run that got further elsewhere
+        if is_main_process():
+            note_provenance(settings, run)
+        with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
+            train_run(settings, model, run, tracker, stored)
 
 
 @app.command()

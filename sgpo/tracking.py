@@ -70,7 +70,7 @@ class RunTracker:
     """Logs one run; as a context manager it ends the run as FINISHED, FAILED or KILLED. Only one process may hold it.
 
     A run directory that has been logged to before goes on where it was, in the same MLflow run. `parent` is the run
-    directory of the parent run.
+    directory of the parent run; `name` is the run's in MLflow, else its directory's.
     Trouble with MLflow never stops the caller: it is said once on stderr, what could not be delivered waits, and
     delivery is tried again after 1, 2, 4 ... 30 minutes and when the run ends.
     """
@@ -81,6 +81,7 @@ class RunTracker:
         tracking: TrackingConfig,
         *,
         parent: Path | None = None,
+        name: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ class RunTracker:
         self._metrics = JsonlFile(run_dir / "metrics.jsonl")
         self._events = JsonlFile(run_dir / "tracking.jsonl")
         if not self._events.rows:
-            self._events.append(_start(run_dir, tracking, parent))
+            self._events.append(_start(run_dir, tracking, parent, name or run_dir.absolute().name))
         self._delivery = Delivery(run_dir, tracking, self._events.rows, self._metrics.rows)
         self._record({"kind": "status", "status": "RUNNING"})
         if tags:
@@ -154,10 +155,14 @@ class RunTracker:
             figure.savefig(aside, format=Path(file).suffix.removeprefix("."))
         self._log_own(file)
 
+    def flush(self) -> None:
+        """Wait until MLflow has all that was logged, or a try to deliver it has failed."""
+        self._delivery.flush()
+
     def close(self, status: RunStatus = "FINISHED") -> None:
         """End the run; a last try to deliver what waits."""
         self._record({"kind": "status", "status": status})
-        self._delivery.deliver(last=True)
+        self._delivery.close()
 
     def __enter__(self) -> RunTracker:
         return self
@@ -179,11 +184,17 @@ class RunTracker:
         self._delivery.add(event)
 
 
-def open_tracker(config: RunConfig, run_dir: Path, parent: Path | None = None) -> RunTracker:
+def open_tracker(config: RunConfig, run_dir: Path, parent: Path | None = None, name: str | None = None) -> RunTracker:
     """The tracker of a run with these settings: they are its parameters, and their digest is a tag."""
-    tracker = RunTracker(run_dir, config.tracking, parent=parent, tags={"sgpo.config_digest": config_digest(config)})
+    tags = {"sgpo.config_digest": config_digest(config)}
+    tracker = RunTracker(run_dir, config.tracking, parent=parent, name=name, tags=tags)
     tracker.log_params(config.model_dump(mode="json"))
     return tracker
+
+
+def parent_of(run_dir: Path) -> Path:
+    """Where the retraining that a run is a part of keeps its own record; the folder is there when there is one."""
+    return run_dir / "retraining"
 
 
 def replay(run_dir: Path, tracking: TrackingConfig | None = None) -> int:
@@ -212,10 +223,10 @@ def replay(run_dir: Path, tracking: TrackingConfig | None = None) -> int:
     return new
 
 
-def _start(run_dir: Path, tracking: TrackingConfig, parent: Path | None) -> dict[str, Any]:
+def _start(run_dir: Path, tracking: TrackingConfig, parent: Path | None, name: str) -> dict[str, Any]:
     return {
         "kind": "run",
-        "name": run_dir.absolute().name,
+        "name": name,
         "uid": uuid.uuid4().hex,
         "parent": str(parent.absolute()) if parent else None,
         "tracking": resolved(tracking).model_dump(mode="json"),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,12 +96,14 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_with_no_step_twice(
     tracker = RunTracker(run_dir, tracking)
     for step in range(6):
         tracker.log(step, {"reward/guided": float(step)})
+    tracker.flush()
     run_id = tracker.mlflow_run_id  # killed here: no close
     with RunTracker(run_dir, tracking) as tracker:
         tracker.resume_at(4)
         assert [row["step"] for row in rows(run_dir)] == [0, 1, 2, 3]
         for step in range(4, 8):
             tracker.log(step, {"reward/guided": float(step)})
+        tracker.flush()
         assert tracker.mlflow_run_id == run_id
     assert [row["step"] for row in rows(run_dir)] == list(range(8))
     assert values_in_mlflow(tracking, run_dir, "reward/guided") == [(step, float(step)) for step in range(8)]
@@ -179,6 +182,7 @@ def test_what_waited_is_delivered_when_mlflow_answers_again(
     blocked = tracking.model_copy(update={"mlflow_uri": f"sqlite:///{obstacle}/mlflow.db"})
     tracker = RunTracker(tmp_path / "run", blocked)
     tracker.log(0, {"reward/guided": 0.5})
+    tracker.flush()
     assert "no MLflow at" in capfd.readouterr().err
     obstacle.unlink()
     obstacle.symlink_to(Path(tracking.mlflow_uri.removeprefix("sqlite:///")).parent)
@@ -208,6 +212,7 @@ def test_a_run_ends_in_mlflow_as_it_ended(
     tracking: TrackingConfig, tmp_path: Path, error: BaseException | None, status: str
 ) -> None:
     tracker = RunTracker(tmp_path / "run", tracking)
+    tracker.flush()
     assert runs_in_mlflow(tracking)[0].info.status == "RUNNING"
     with pytest.raises(type(error)) if error else nullcontext(), tracker:
         if error:
@@ -226,19 +231,24 @@ def test_an_opened_tracker_has_the_settings_as_parameters(tracking: TrackingConf
 
 def test_a_child_run_hangs_under_its_parent(tracking: TrackingConfig, tmp_path: Path) -> None:
     parent, child = tmp_path / "retrain", tmp_path / "train"
-    with RunTracker(parent, tracking) as outer, RunTracker(child, tracking, parent=parent):
-        pass
+    with RunTracker(parent, tracking, name="retrain weekly") as outer:
+        outer.flush()
+        RunTracker(child, tracking, parent=parent).close()
     tags = {run.data.tags["sgpo.run_id"]: run.data.tags for run in runs_in_mlflow(tracking)}
     assert tags["train"]["mlflow.parentRunId"] == outer.mlflow_run_id
-    assert "mlflow.parentRunId" not in tags["retrain"]
+    assert "mlflow.parentRunId" not in tags["retrain weekly"]
 
 
 def test_a_process_killed_before_it_wrote_the_run_id_still_finds_its_run(
     tracking: TrackingConfig, tmp_path: Path
 ) -> None:
-    first = RunTracker(tmp_path / "run", tracking).mlflow_run_id
+    with RunTracker(tmp_path / "run", tracking) as tracker:
+        tracker.flush()
+        first = tracker.mlflow_run_id
     (tmp_path / "run" / "mlflow_run_id").unlink()
-    assert RunTracker(tmp_path / "run", tracking).mlflow_run_id == first
+    RunTracker(tmp_path / "run", tracking).close()
+    assert first is not None
+    assert tracker.mlflow_run_id == first
 
 
 def test_a_run_deleted_in_mlflow_is_logged_anew_and_whole(
@@ -246,6 +256,7 @@ def test_a_run_deleted_in_mlflow_is_logged_anew_and_whole(
 ) -> None:
     tracker = RunTracker(tmp_path / "run", tracking)
     tracker.log(0, {"reward/guided": 0.5})
+    tracker.close()
     assert tracker.mlflow_run_id
     connect(tracking).delete_run(tracker.mlflow_run_id)
     with RunTracker(tmp_path / "run", tracking) as again:
@@ -320,5 +331,20 @@ def test_replaying_what_is_no_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_clients_patience_ends_with_the_call(tmp_path: Path) -> None:
-    RunTracker(tmp_path / "run", DOWN)
+    RunTracker(tmp_path / "run", DOWN).close()
     assert not {name for name in os.environ if name.startswith("MLFLOW_HTTP_REQUEST")}
+
+
+def test_a_server_that_never_answers_does_not_hold_up_whoever_logs(tmp_path: Path) -> None:
+    """It takes the connection and says nothing; what is logged is in the files long before its client gives up."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        tracking = TrackingConfig(mlflow_uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        tracker = RunTracker(tmp_path / "run", tracking)
+        connection, _ = silent.accept()  # its thread waits for the answer now
+        tracker.log(0, {"reward/guided": 0.5})
+        assert [row["step"] for row in rows(tmp_path / "run")] == [0]
+        connection.close()
+    tracker.close()
+    assert tracker.mlflow_run_id is None

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from sgpo.storage.folders import pull_folder, push_folder, read_manifest
 from sgpo.storage.objects import ObjectStore
 
-ROLLOUTS = "rollouts"
+PARTS = ("rollouts", "provenance")
+"""Folders of a run that its record has the files of."""
 
 
 def run_name(folder: Path) -> str:
@@ -23,9 +24,9 @@ def run_name(folder: Path) -> str:
 
 
 def push_record(store: ObjectStore, folder: Path) -> None:
-    """Store the files that lie in the run directory itself, and the recorded rollouts, as they are now."""
+    """Store the files that lie in the run directory itself and in PARTS, as they are now."""
     with TemporaryDirectory() as copies:
-        for file in [*folder.iterdir(), *(folder / ROLLOUTS).glob("*.jsonl")]:
+        for file in [*folder.iterdir(), *(file for part in PARTS for file in (folder / part).glob("*"))]:
             if file.is_file() and not file.name.startswith("."):
                 copy = Path(copies) / file.relative_to(folder)
                 copy.parent.mkdir(exist_ok=True)

@@ -13,6 +13,10 @@ import psutil
 import pytest
 from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
 
+from sgpo.config import TrackingConfig
+from sgpo.mlflow_client import connect
+from sgpo.registry.ancestry import ancestry
+
 # A model this small learns nothing; the gate is opened so that promotion is part of the test.
 PROMOTING = ("gate.margin=-1", "gate.tolerance=1")
 
@@ -71,6 +75,7 @@ def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(ch
     assert (run / "report" / "retraining.png").stat().st_size > 10_000
     assert "PROMOTED: version 2 is the new champion" in output
     assert (checkout / ".sgpo" / "dvc-remote").is_dir()
+    _check_mlflow(checkout, run)
     _wait_until_nothing_runs_in(checkout)
 
 
@@ -91,6 +96,29 @@ def test_a_demo_killed_while_two_processes_build_the_base_model_leaves_none_of_t
     demo.wait()
     _wait_until_nothing_runs_in(checkout)
     assert not (checkout / "data" / "base").exists()
+
+
+def _check_mlflow(checkout: Path, run: Path) -> None:
+    """A parent run with a child for each phase, and a version that knows where it comes from."""
+    tracking = TrackingConfig(mlflow_uri=f"sqlite:///{checkout}/.sgpo/mlflow.db")
+    client = connect(tracking)
+    parent = client.get_run((run / "retraining" / "mlflow_run_id").read_text())
+    assert (parent.info.run_name, parent.info.status) == ("demo-001", "FINISHED")
+    assert parent.data.tags["sgpo.decision"] == "promote"
+    assert {"eval/average", "eval/gain"} <= parent.data.metrics.keys()
+    found = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )  # fmt: skip
+    children = {child.info.run_name: child.data.metrics.keys() for child in found}
+    assert children.keys() == {"demo-001", "demo-001 strategies", "demo-001 probe", "demo-001 evaluation"}
+    assert "reward/autonomous" in children["demo-001"]
+    assert {"strategies/kept", "strategies/high_quality"} <= children["demo-001 strategies"]
+    assert {"probe/all/lift", "probe/tier_1/guided"} <= children["demo-001 probe"]
+    assert {"eval/gain", "eval/gain_low"} <= children["demo-001 evaluation"]
+    (version,) = ancestry(tracking, "champion")[:1]
+    assert "torch" in version.lineage.environment
+    assert version.attachments.keys() >= {"config.yaml", "training.json", "comparison.json"}
+    assert version.lineage.data_md5s["data/splits"]
 
 
 def _wait_until_nothing_runs_in(folder: Path) -> None:

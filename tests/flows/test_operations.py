@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import yaml
 from registered import move_alias_by_hand, register
+from site_of_services import ENDED, STATUS, Site, free_ports, post, wait_until
 from test_webhook import delivery
 from tiny_checkout import environment_of, make_tiny_checkout
 
@@ -37,81 +32,7 @@ from sgpo.training.checkpoint import verify_checkpoint
 
 pytestmark = pytest.mark.timeout(900)  # of each test; all else here has limits of its own
 SECRET = "the-owners-secret-5d1f0c"
-ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 SERVICES = ("prefect", "mlflow", "s3", "worker", "webhook")
-UP, DOWN, STATUS = (
-    f"import typer, sgpo.services_cli as cli; typer.run(cli.{name})" for name in ("up", "down", "status")
-)
-
-
-@dataclass
-class Site:
-    """A checkout with running services."""
-
-    checkout: Path
-    ports: dict[str, int]
-    tracking: TrackingConfig
-    notifications: list[str] = field(default_factory=list)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        api = f"http://127.0.0.1:{self.ports['prefect']}/api"
-        return {**environment_of(self.checkout), "PREFECT_API_URL": api, "SGPO_WEBHOOK_SECRET": SECRET}
-
-    def python(self, *arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=self.checkout, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def up(self) -> str:
-        ports = [argument for name, port in self.ports.items() for argument in (f"--port-{name}", str(port))]
-        return self.python("-c", UP, "--s3", *ports)
-
-    def prefect(self, path: str, body: dict[str, Any]) -> Any:
-        return post(f"{self.environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode())[1]
-
-    def runs(self, flow: str) -> list[dict[str, Any]]:
-        """Runs of the deployment of this name, the newest first."""
-        found = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC"}
-        return [run for run in self.prefect("flow_runs/filter", found) if run["deployment_id"]]
-
-    def start(self, name: str, **parameters: str) -> str:
-        (deployment,) = self.prefect("deployments/filter", {"deployments": {"name": {"any_": [name]}}})
-        return self.prefect(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
-
-    def artifact(self, key: str, flow_run: str) -> str:
-        found = {"artifacts": {"key": {"any_": [key]}, "flow_run_id": {"any_": [flow_run]}}}
-        return self.prefect("artifacts/filter", found)[0]["data"]
-
-
-def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    request = urllib.request.Request(url, body, {"content-type": "application/json", **(headers or {})})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return response.status, json.loads(response.read() or b"null")
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read() or b"null")
-
-
-def wait_until(condition: Callable[[], Any], seconds: float, what: str, log: Path | None = None) -> Any:
-    """The condition's value, when it is true at last."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        end = log.read_text()[-3000:] if log else ""
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain until {what}\n{end}"
-        time.sleep(0.3)
-    return value
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    ports = [free.getsockname()[1] for free in sockets]
-    for free in sockets:
-        free.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +47,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tracking = TrackingConfig(
         mlflow_uri=f"sqlite:///{checkout}/.sgpo/mlflow.db", artifact_root=str(checkout / ".sgpo" / "mlartifacts")
     )
-    site = Site(checkout, dict(zip(("prefect", "mlflow", "webhook", "s3"), free_ports(4), strict=True)), tracking)
+    ports: dict[str, int] = dict(zip(("prefect", "mlflow", "webhook", "s3"), free_ports(4), strict=True))
+    site = Site(checkout, ports, tracking, {"SGPO_WEBHOOK_SECRET": SECRET})
     base = subprocess.Popen(
         [sys.executable, "-m", "sgpo.cli", "world", "base-model"], cwd=checkout, env=environment_of(checkout)
     )
@@ -137,7 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     finally:
         base.kill()
         base.wait()
-        site.python("-c", DOWN)
+        site.down()
 
 
 def test_a_model_owner_rolls_back_by_moving_the_alias_in_mlflow(site: Site, tmp_path: Path) -> None:
@@ -268,7 +190,7 @@ def test_down_ends_a_training_in_progress_that_goes_on_and_reports_and_leaves_no
     log = site.checkout / ".sgpo" / "services" / "worker.log"
     going_on = f"step {cancelled_at + 2:>4}/100000"
     wait_until(lambda: going_on in log.read_text(), 120, f"training is at {going_on}", log)
-    site.python("-c", DOWN)
+    site.down()
     assert _of(site.checkout) == []
     assert site.python("-c", STATUS) == "nothing runs\n"
     step = max(_steps(site.checkout / "runs" / run_id))

@@ -56,6 +56,7 @@ def test_a_version_carries_its_lineage_from_data_to_mlflow_run(
     tracking: TrackingConfig, model_folder: Path, tmp_path: Path
 ) -> None:
     with RunTracker(tmp_path / "runs" / "r", tracking) as tracker:
+        tracker.flush()
         run = tracker.mlflow_run_id
     version = register_model_folder(
         tracking, model_folder, LINEAGE.tags(), "r", {"eval/average": 0.61}, mlflow_run_id=run

@@ -6,7 +6,6 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,18 +55,6 @@ stages:
     cmd: python make_data.py {seed}
     outs: [data/splits, data/strategies.parquet]
 """
-# What `sgpo train` does: note how the run begins, and train.
-TRAIN = """
-import sys
-from pathlib import Path
-from sgpo.cli import main
-from sgpo.config import load_config
-from sgpo.registry.provenance import note_provenance
-note_provenance(load_config(None, sys.argv[7:]), Path(sys.argv[6]))
-sys.argv[0] = "sgpo"
-del sys.argv[1]
-main()
-"""
 SETTINGS = (
     "training.steps=2", "training.problems_per_step=3", "training.autonomous_rollouts=2", "training.guided_rollouts=2",
     "training.sampling.max_new_tokens=6", "training.learning_rate=0.01", "training.objective.entropy_coefficient=0.1",
@@ -113,9 +100,7 @@ def registered(origin: Any, parent_folder: Path, mlflow_database: Path) -> Track
     set_champion(tracking, parent, "ann", "the first")
     download_version(tracking, "champion", origin.folder / "data" / "champion")
     run = origin.folder / "runs" / "one"
-    origin.run(
-        sys.executable, "-c", TRAIN, "-", "train", "--model", "data/champion", "--run", "runs/one", *SETTINGS,
-    )  # fmt: skip
+    origin.sgpo("train", "--model", "data/champion", "--run", "runs/one", *SETTINGS)
     lineage = lineage_of_run(run, parent, {"gain": 0.1}, {})
     version = register_model_folder(
         tracking, run / "model", lineage.tags(), "one", attachments=attachments_of_run(run, {"comparison.json": "{}"})

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from s3_server import contents
-from small_run import Killed, changed, fixtures, of_run, rows, run
+from small_run import SMALL, Killed, changed, fixtures, of_run, rows, run
 from test_lock import another_machine as taken_over
 from test_lock import until
 
 from sgpo.config import RunConfig, StorageConfig
+from sgpo.registry.provenance import dvc_md5, read_provenance
 from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
 from sgpo.storage.manifest import sha256_of
 from sgpo.training.checkpoint import CheckpointError
@@ -65,6 +66,22 @@ def test_a_run_is_stored_as_it_is(config, store, reference, tmp_path, model_fold
     check_all_is_stored(store, folder, tmp_path)
     assert contents(folder / "model") == contents(reference / "model")
     assert rows(folder) == rows(reference)
+
+
+def test_the_command_stores_its_run_and_what_it_was_made_with(
+    sgpo, settings, store, reference, tmp_path, model_folder, data_folder
+):
+    stored = [f"storage.{name}={value}" for name, value in settings.model_dump().items() if value is not None]
+    done = sgpo(
+        "train", "--model", str(model_folder), "--run", "runs/weekly", *SMALL, f"data={data_folder}", *stored,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pull_folder(store, "runs/weekly/model", tmp_path / "pulled")
+    assert contents(tmp_path / "pulled") == contents(reference / "model")
+    pull_folder(store, "runs/weekly/record", tmp_path / "record")
+    (provenance,) = read_provenance(tmp_path / "record")
+    assert dvc_md5(data_folder / "strategies.parquet") in provenance.data_md5s.values()
 
 
 def test_another_machine_goes_on_with_what_is_stored(config, store, reference, tmp_path, model_folder, capsys):

@@ -70,6 +70,7 @@ def test_mlflow_keeps_artifacts_and_models_on_the_endpoint(
     (tmp_path / "report.md").write_text("a report")
     with RunTracker(tmp_path / "run", tracking) as tracker:
         tracker.log_artifact(tmp_path / "report.md", "report")
+        tracker.flush()
         run_id = tracker.mlflow_run_id
     replay(tmp_path / "run", tracking)  # on a busy machine MLflow may answer later than the tracker waits
     keys = [item["Key"] for item in s3_client.list_objects_v2(Bucket=settings.bucket).get("Contents", [])]

@@ -1,0 +1,82 @@
+"""MLflow's view of a retraining: a parent run, and a child run for each of its phases.
+
+The parent's files are in `runs/<id>/retraining/`; the training's child run is the run directory itself; the others have
+a folder of their own there. A flow that runs by itself has no parent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.data_versions import Md5s, data_versions
+from flows.process import REPOSITORY
+from flows.runs import run_folder
+from sgpo.config import RunConfig
+from sgpo.evaluation.comparison import Comparison
+from sgpo.params import load_params
+from sgpo.probe_summary import worth_of_tiers
+from sgpo.tracking import RunTracker, evaluation_metric, open_tracker, parent_of
+
+
+def open_retraining(config: RunConfig, run_id: str) -> RunTracker:
+    """The parent run."""
+    return open_tracker(config, parent_of(REPOSITORY / run_folder(config, run_id)), name=run_id)
+
+
+def log_strategies(config: RunConfig, run_id: str) -> None:
+    """How many strategies there are and of what quality, and why candidates were refused."""
+    counts = json.loads((REPOSITORY / "data" / "strategies.json").read_text(encoding="utf-8"))
+    metrics = {"strategies/kept": counts["kept"]}
+    metrics |= {f"strategies/{band}_quality": counts[band] for band in ("high", "medium", "low")}
+    metrics |= {f"strategies/refused/{_metric(reason)}": number for reason, number in counts["refused"].items()}
+    _log(config, run_id, "strategies", metrics, data_versions("strategies"))
+
+
+def log_probe(config: RunConfig, run_id: str) -> None:
+    """What the strategies are worth to the champion, tier by tier."""
+    metrics = {}
+    for row in worth_of_tiers(REPOSITORY / "data", load_params(REPOSITORY / "params.yaml").probe):
+        for name in ("autonomous", "guided", "lift"):
+            metrics[f"probe/{_metric(row.name)}/{name}"] = getattr(row, name).value
+    _log(config, run_id, "probe", metrics, data_versions("probe", "splits"))
+
+
+def log_evaluation(config: RunConfig, run_id: str, comparison: Comparison) -> None:
+    """Scores of the challenger, and its gain over the champion with the ends of its interval."""
+    gain = comparison.overall.difference
+    metrics = evaluation_metrics(comparison) | {"eval/gain_low": gain.low, "eval/gain_high": gain.high}
+    _log(config, run_id, "evaluation", metrics, {})
+
+
+def evaluation_metrics(comparison: Comparison) -> dict[str, float]:
+    """avg@k by tier and in all, and the gain."""
+    scores = {evaluation_metric(name, comparison.k): gain.challenger for name, gain in comparison.tiers.items()}
+    return scores | {
+        "eval/average": comparison.overall.challenger,
+        "eval/gain": comparison.overall.difference.value,
+    }
+
+
+def log_data(tracker: RunTracker, versions: Md5s, context: str) -> None:
+    """Data files that DVC knows, with its md5s."""
+    for name, md5 in versions.items():
+        if (REPOSITORY / name).exists():
+            tracker.log_dataset(REPOSITORY / name, name, md5, "dvc", context)
+
+
+def _log(config: RunConfig, run_id: str, phase: str, metrics: Mapping[str, float], versions: Md5s) -> None:
+    folder = REPOSITORY / run_folder(config, run_id)
+    parent: Path = parent_of(folder)
+    with open_tracker(
+        config, folder / phase, parent=parent if parent.is_dir() else None, name=f"{run_id} {phase}"
+    ) as tracker:
+        tracker.resume_at(0)
+        tracker.log(0, metrics)
+        log_data(tracker, versions, phase)
+
+
+def _metric(name: str) -> str:
+    """`name` with what a metric's name may hold."""
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "_" for letter in name)
