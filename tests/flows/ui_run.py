@@ -1,149 +1,264 @@
-"""`python tests/flows/ui_run.py FOLDER`: a person's way through Prefect's UI, in headless Chromium, on real servers.
+"""`python tests/flows/ui_run.py FOLDER`: a person's way through Prefect's and MLflow's pages, in headless Chromium.
 
-Makes a tiny checkout, runs the demo in it (a champion to train from), starts a server and a worker, deploys, fills in
-the form of `retrain`, waits for the run to complete, and leaves screenshots in FOLDER. Not a test of pytest: it takes
-three minutes and needs Chromium (Debian's package `chromium`).
+On real servers: Prefect and MLflow on Postgres; MLflow's artifacts, DVC's remote and the run's checkpoints on Ceph's
+radosgw; a process worker. Fills in the form of `retrain`, waits for the run to complete, looks at the version and its
+alias in MLflow; then starts a long one and cancels it by the page's own button while it trains. Leaves screenshots in
+FOLDER. Not a test of pytest: it takes minutes, root, and Debian's packages chromium, postgresql, radosgw, ceph-mon,
+ceph-osd and ceph-mgr.
 """
 
 from __future__ import annotations
 
 import json
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
-from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
+import psutil
+import yaml
+from playwright.sync_api import Page, sync_playwright
+from real_servers import answers, postgres, radosgw, running, wait_until
+from site_of_services import free_ports
+from tiny_checkout import environment_of, make_tiny_checkout
+
+from sgpo.training.checkpoint import newest_checkpoint, verify_checkpoint
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-RUN_ID = "from-the-form"
-OTHER_OVERRIDES = tuple(override for override in TINY_OVERRIDES if not override.startswith("training.steps="))
-OPEN_GATE = ("gate.margin=-1", "gate.tolerance=1")
+RUN_ID, LONG_RUN_ID = "from-the-form", "to-be-cancelled"
+MODEL = "sgpo-testbed"
+BUCKETS = ("mlflow", "dvc", "runs")
+FIRST_CHAMPION = """
+from pathlib import Path
+from sgpo.config import load_config
+from sgpo.registry import register_model_folder, set_champion
+tracking = load_config("configs/testbed.yaml").tracking
+set_champion(tracking, register_model_folder(tracking, Path("data/base/qwen2"), {}, "base"), "ann", "The first.")
+"""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where they are, and the environment of their clients."""
+
+    checkout: Path
+    prefect: str
+    mlflow: str
+    environment: dict[str, str]
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        url = f"{self.prefect}/api/{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    def deployment(self, name: str) -> str:
+        return self.post("deployments/filter", {"deployments": {"name": {"any_": [name]}}})[0]["id"]
+
+    def newest_run(self) -> dict[str, Any] | None:
+        of_retrain = {"deployment_id": {"any_": [self.deployment("retrain")]}}
+        runs = self.post("flow_runs/filter", {"flow_runs": of_retrain, "sort": "START_TIME_DESC", "limit": 1})
+        return runs[0] if runs else None
+
+    def python(self, *arguments: str) -> None:
+        """Run a program of the checkout; exits with its output when it fails."""
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=self.checkout, env=self.environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(
+                f"{' '.join(arguments)[:200]} exited with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}"
+            )
 
 
 def main() -> None:
-    """Exits with 1 and a line that says why when the run from the form does not complete."""
+    """Exits with 1 and a line that says why when something is not as it should be."""
     if not CHROMIUM.is_file():
         sys.exit(f"{CHROMIUM}: no such program (expected Debian's package chromium)")
     screenshots = Path(sys.argv[1]).absolute()
     screenshots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
-        checkout = make_tiny_checkout(Path(work) / "checkout")
-        run(checkout, "flows.demo", *TINY_OVERRIDES)
-        base = f"http://127.0.0.1:{_free_port()}"
-        environment = {**environment_of(checkout), "PREFECT_API_URL": f"{base}/api"}
-        port = base.rpartition(":")[2]
-        stack.enter_context(running(checkout, environment, "server", "start", "--host", "127.0.0.1", "--port", port))
-        wait_until(lambda: _answers(f"{base}/api/health"), 120, "the server answers")
-        prefect(checkout, environment, "work-pool", "create", "sgpo", "--type", "process")
-        prefect(checkout, environment, "--no-prompt", "deploy", "--all")
-        stack.enter_context(running(checkout, environment, "worker", "start", "--pool", "sgpo"))
+        servers = start_servers(Path(work), stack)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-            drive(browser, base, screenshots, checkout / "worker.log")
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.set_default_timeout(90_000)
+            retrain_from_the_form(page, servers, screenshots)
+            look_at_mlflow(page, servers, screenshots)
+            cancel_in_training(page, servers, screenshots)
             browser.close()
-        summary = json.loads((checkout / "runs" / RUN_ID / "summary.json").read_text())
-        steps = (checkout / "runs" / RUN_ID / "metrics.jsonl").read_text().count('"reward/autonomous"')
-        if steps != 2:
-            sys.exit(f"{RUN_ID} has {steps} training steps (expected the 2 of the form's field)")
-        print(f"{RUN_ID}: {summary['decision']['action']}, champion {summary['champion_before']} -> "
-              f"{summary['champion_after']}; screenshots in {screenshots}")  # fmt: skip
+        print(f"screenshots in {screenshots}")
 
 
-def drive(browser: Browser, base: str, screenshots: Path, log: Path) -> None:
-    """Deployment -> form -> run -> artifacts, as a person clicks."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(f"{base}/deployments")
-    page.get_by_text("weekly").or_(page.get_by_text("retrain", exact=True)).first.wait_for()
-    page.wait_for_timeout(2000)
+def start_servers(work: Path, stack: ExitStack) -> Servers:
+    """Everything up, deployed, and a champion to train from."""
+    checkout = make_tiny_checkout(work / "checkout")
+    ports = free_ports(3)
+    address = stack.enter_context(postgres(work, ports[0], "prefect", "mlflow"))
+    s3 = stack.enter_context(radosgw(work, *BUCKETS))
+    prefect, mlflow = (f"http://127.0.0.1:{port}" for port in ports[1:])
+    environment = {**environment_of(checkout), **s3, "PREFECT_API_URL": f"{prefect}/api"}
+    for name, command, url, more in (
+        (
+            "prefect", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports[1])],
+            f"{prefect}/api/health", {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{address}/prefect"},
+        ),
+        (
+            "mlflow",
+            [
+                "mlflow", "server", "--host", "127.0.0.1", "--port", str(ports[2]), "--workers", "1",
+                "--backend-store-uri", f"postgresql+psycopg2://{address}/mlflow",
+                "--default-artifact-root", "s3://mlflow", "--no-serve-artifacts",
+            ],
+            f"{mlflow}/health", {},
+        ),
+    ):  # fmt: skip
+        program = [sys.executable, "-m", *command]
+        own = {key: value for key, value in environment.items() if key != "PREFECT_API_URL"} | more
+        stack.enter_context(running(name, program, work, own, checkout))
+        wait_until(lambda url=url: answers(url), 240, f"{name} answers ({(work / f'{name}.log').read_text()[-500:]})")
+    servers = Servers(checkout, prefect, mlflow, environment)
+    recipe = {
+        "tracking": {"mlflow_uri": mlflow, "artifact_root": "s3://mlflow", "registered_model": MODEL},
+        "storage": {"bucket": "runs"}, "evaluation": {"k": 2}, "gate": {"margin": -1.0, "tolerance": 1.0},
+        "training": {
+            "problems_per_step": 4, "autonomous_rollouts": 2, "guided_rollouts": 2, "checkpoint_every": 5, "steps": 3,
+        },
+    }  # fmt: skip
+    (checkout / "configs" / "testbed.yaml").write_text(yaml.safe_dump(recipe))
+    servers.python("-m", "dvc", "remote", "add", "-f", "-d", "s3", "s3://dvc")
+    servers.python("-m", "dvc", "remote", "modify", "s3", "endpointurl", s3["AWS_ENDPOINT_URL_S3"])
+    servers.python("-m", "sgpo.cli", "world", "base-model")
+    servers.python("-c", FIRST_CHAMPION)
+    servers.python("-m", "prefect", "work-pool", "create", "sgpo", "--type", "process")
+    servers.python("-m", "prefect", "--no-prompt", "deploy", "--all")
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "sgpo"]
+    stack.enter_context(running("worker", worker, work, environment, checkout))
+    return servers
+
+
+def retrain_from_the_form(page: Page, servers: Servers, screenshots: Path) -> None:
+    """Deployments -> form -> run -> artifacts, as a person clicks."""
+    page.goto(f"{servers.prefect}/deployments")
+    page.get_by_text("retrain", exact=True).first.wait_for()
+    page.wait_for_timeout(3000)
     page.screenshot(path=screenshots / "deployments.png")
-    deployment = _post(f"{base}/api/deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})[0]
-    page.goto(f"{base}/deployments/deployment/{deployment['id']}/run")
-    _field(page, "run_id").locator("textarea").fill(RUN_ID)
-    page.get_by_role("button", name="FormSettings").click()
-    steps = page.locator("label", has_text="training.steps").locator("xpath=ancestor::*[.//button[.='int']][1]")
-    steps.get_by_role("button", name="int").click()
-    steps.locator("input[type=number]").fill("2")
-    for number, override in enumerate((*OTHER_OVERRIDES, *OPEN_GATE)):
-        page.get_by_role("button", name="Add item").click()
-        _field(page, "overrides").locator("textarea").nth(number).fill(override)
+    fill_in(page, servers, RUN_ID, 4)
     page.set_viewport_size({"width": 1280, "height": 2350})
     page.screenshot(path=screenshots / "form.png")
-    page.get_by_role("button", name="Submit").click()
-
-    def state() -> str | None:
-        runs = _post(f"{base}/api/flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}})
-        return runs[0]["state_type"] if runs else None
-
-    wait_until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED"), 420, "the run ends")
-    if state() != "COMPLETED":
-        sys.exit(f"the run from the form is {state()} (expected COMPLETED): {log.read_text()[-3000:]}")
-    (flow_run,) = _post(f"{base}/api/flow_runs/filter", {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}})
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(f"{base}/runs/flow-run/{flow_run['id']}")
+    page.get_by_role("button", name="Submit").click()
+    run = wait_for_end(servers, 600)
+    if run["state_type"] != "COMPLETED":
+        log = (servers.checkout.parent / "worker.log").read_text()[-3000:]
+        sys.exit(f"the run from the form is {run['state_type']} (expected COMPLETED): {log}")
+    page.goto(f"{servers.prefect}/runs/flow-run/{run['id']}")
     page.get_by_text("Completed").first.wait_for()
     page.wait_for_timeout(4000)
     page.screenshot(path=screenshots / "run.png")
-    for key in ("summary", "retraining", "comparison"):
-        artifact = _post(
-            f"{base}/api/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+    for key in ("summary", "retraining", "comparison", "probe"):
+        found = servers.post(
+            "artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
         )
-        page.goto(f"{base}/artifacts/artifact/{artifact[0]['id']}")
+        page.goto(f"{servers.prefect}/artifacts/artifact/{found[0]['id']}")
         page.wait_for_timeout(3000)
         page.screenshot(path=screenshots / f"artifact-{key}.png")
+    folder = servers.checkout / "runs" / RUN_ID
+    steps = (folder / "metrics.jsonl").read_text().count('"reward/autonomous"')
+    if steps != 4:
+        sys.exit(f"{RUN_ID} has {steps} training steps (expected the 4 of the form's field)")
+    summary = json.loads((folder / "summary.json").read_text())
+    print(f"{RUN_ID}: {summary['decision']['action']}, "
+          f"champion {summary['champion_before']} -> {summary['champion_after']}")  # fmt: skip
 
 
-def run(checkout: Path, module: str, *arguments: str) -> None:
-    """Run a module of the checkout; exits with its output when it fails."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=checkout, env=environment_of(checkout), capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{module} exited with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+def look_at_mlflow(page: Page, servers: Servers, screenshots: Path) -> None:
+    """The new version has the alias; the retraining's runs are there."""
+    page.goto(f"{servers.mlflow}/#/models/{MODEL}")
+    page.get_by_text("champion").first.wait_for()
+    page.wait_for_timeout(3000)
+    page.screenshot(path=screenshots / "mlflow-model.png")
+    page.goto(f"{servers.mlflow}/#/models/{MODEL}/versions/2")
+    page.get_by_text("sgpo.git_commit").first.wait_for()
+    page.wait_for_timeout(2000)
+    page.screenshot(path=screenshots / "mlflow-version.png")
+    parent = (servers.checkout / "runs" / RUN_ID / "retraining" / "mlflow_run_id").read_text()
+    training = (servers.checkout / "runs" / RUN_ID / "mlflow_run_id").read_text()
+    with urllib.request.urlopen(f"{servers.mlflow}/api/2.0/mlflow/runs/get?run_id={parent}", timeout=30) as response:
+        experiment = json.load(response)["run"]["info"]["experiment_id"]
+    for name, path in (
+        ("mlflow-runs", f"experiments/{experiment}/runs"),
+        ("mlflow-training", f"experiments/{experiment}/runs/{training}/model-metrics"),
+    ):
+        page.goto(f"{servers.mlflow}/#/{path}")
+        page.get_by_text(RUN_ID).first.wait_for()
+        page.wait_for_timeout(6000)
+        page.screenshot(path=screenshots / f"{name}.png")
 
 
-def prefect(checkout: Path, environment: dict[str, str], *arguments: str) -> None:
-    """Run Prefect's command line; exits with its output when it fails."""
-    command = [sys.executable, "-m", "prefect", *arguments]
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"prefect {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+def cancel_in_training(page: Page, servers: Servers, screenshots: Path) -> None:
+    """A long run, cancelled by the page's button: no process is left after 30 s, and its checkpoint is whole."""
+    fill_in(page, servers, LONG_RUN_ID, 100_000)
+    page.get_by_role("button", name="Submit").click()
+    folder = servers.checkout / "runs" / LONG_RUN_ID
+    metrics = folder / "metrics.jsonl"
+    wait_until(lambda: metrics.is_file() and metrics.read_text().count("\n") >= 6, 300, f"{LONG_RUN_ID} trains")
+    run = servers.newest_run()
+    assert run is not None
+    page.goto(f"{servers.prefect}/runs/flow-run/{run['id']}")
+    page.get_by_text("Running").first.wait_for()
+    page.wait_for_timeout(3000)
+    page.screenshot(path=screenshots / "running.png")
+    training = [process for process in psutil.process_iter() if _trains(process, LONG_RUN_ID)]
+    page.locator("button.flow-run-menu, .p-icon-button-menu button").last.click()
+    page.get_by_text("Cancel", exact=True).first.click()
+    page.wait_for_timeout(1000)
+    page.screenshot(path=screenshots / "cancel.png")
+    begun = time.monotonic()
+    page.get_by_role("button", name="Cancel").last.click()
+    _, alive = psutil.wait_procs(training, timeout=30)
+    if alive or not training:
+        sys.exit(f"{len(alive)} of {len(training)} training processes are there 30 s after the click")
+    gone = time.monotonic() - begun
+    run = wait_for_end(servers, 120)
+    checkpoint = newest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        sys.exit(f"{LONG_RUN_ID}: no checkpoint")
+    verify_checkpoint(checkpoint)
+    page.reload()
+    page.wait_for_timeout(4000)
+    page.screenshot(path=screenshots / "cancelled.png")
+    print(
+        f"{LONG_RUN_ID}: {run['state_type']}; processes gone {gone:.1f} s after the click, {checkpoint.name} is whole"
+    )
 
 
-@contextmanager
-def running(checkout: Path, environment: dict[str, str], *arguments: str) -> Iterator[None]:
-    """A server or worker of Prefect's for as long as the block lasts."""
-    with (checkout / f"{arguments[0]}.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments], cwd=checkout, env=environment, stdout=log, stderr=log
-        )
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+def fill_in(page: Page, servers: Servers, run_id: str, steps: int) -> None:
+    """The form of `retrain`: a run id, and the number of steps."""
+    page.goto(f"{servers.prefect}/deployments/deployment/{servers.deployment('retrain')}/run")
+    _field(page, "run_id").locator("textarea").fill(run_id)
+    page.get_by_role("button", name="FormSettings").click()
+    field = page.locator("label", has_text="training.steps").locator("xpath=ancestor::*[.//button[.='int']][1]")
+    field.get_by_role("button", name="int").click()
+    field.locator("input[type=number]").fill(str(steps))
 
 
-def wait_until(condition: Any, seconds: float, what: str) -> None:
-    """Poll twice a second; exits when it takes longer."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"waited {seconds:.0f} s in vain until {what}")
-        time.sleep(0.5)
+def wait_for_end(servers: Servers, seconds: float) -> dict[str, Any]:
+    """The newest run of `retrain`, when it has ended."""
+
+    def ended() -> dict[str, Any] | None:
+        run = servers.newest_run()
+        return run if run and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+    return wait_until(ended, seconds, "the run ends")
 
 
 def _field(page: Page, name: str) -> Any:
@@ -153,24 +268,11 @@ def _field(page: Page, name: str) -> Any:
     return label.locator("xpath=ancestor::*[.//textarea or .//button[contains(., 'Add item')]][1]")
 
 
-def _answers(url: str) -> bool:
+def _trains(process: psutil.Process, run_id: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
+        return f"runs/{run_id}" in process.cmdline()
+    except psutil.Error:
         return False
-
-
-def _post(url: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 if __name__ == "__main__":
