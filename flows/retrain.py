@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.evaluate import evaluate
@@ -23,6 +24,7 @@ from flows.phases import evaluation_metrics, log_data, log_probe, log_strategies
 from flows.process import REPOSITORY, can_help_to_retry, show
 from flows.progress import Progress
 from flows.promote import promote
+from flows.repeats import TRAINING_DATA, same_retraining
 from flows.runs import new_run_id, run_folder, start_run
 from flows.train import train
 from sgpo.config import ConfigError, RunConfig
@@ -30,11 +32,10 @@ from sgpo.evaluation.comparison import Comparison
 from sgpo.files import write_json
 from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
-from sgpo.report import Summary, describe, draw_picture, read_metrics, training_means
+from sgpo.report import Summary, commit_of, describe, draw_picture, read_metrics, training_means
 from sgpo.tracking import RunTracker, open_tracker, parent_of
 
 PHASES = 6
-TRAINING_DATA = ("data/strategies.parquet", "data/splits")
 
 
 @flow(
@@ -53,9 +54,12 @@ def retrain(
     settings: Settings = None,
     overrides: Overrides = (),
 ) -> Summary:
-    """Retrain, measure and promote. A run id that was interrupted goes on from what is done."""
+    """Retrain, measure and promote. A run id that was interrupted goes on from what is done.
+
+    Without a run id, a retraining that would only repeat the last one ends before training, with that one's summary.
+    """
     chosen = all_overrides(overrides, settings)
-    config, run_id = settings_of(recipe, chosen), run_id or new_run_id("retrain")
+    config, named, run_id = settings_of(recipe, chosen), bool(run_id), run_id or new_run_id("retrain")
     ended = run_folder(config, run_id) / "summary.json"
     if (REPOSITORY / ended).is_file():
         raise ConfigError(f"{ended}: this run has ended; choose another run id")
@@ -70,6 +74,9 @@ def retrain(
             with clock.phase("probe"):
                 generate_rollouts(recipe, start.champion, tuple(chosen))
                 log_probe(config, run_id)
+            if not named and (before := same_retraining(config, start, data_versions())):
+                _tell_of_nothing_new(tracker, run_id, before)
+                return before
             with clock.phase("training"):
                 train(recipe, run_id, None, tuple(chosen))
             with clock.phase("evaluation"):
@@ -104,7 +111,6 @@ def report(
     """The picture, artifacts, and the summary."""
     folder = REPOSITORY / run_folder(settings, run_id)
     rows = read_metrics(folder)
-    state = git_state(REPOSITORY)
     summary = Summary(
         run_id=run_id,
         registered_model=settings.tracking.registered_model,
@@ -115,7 +121,7 @@ def report(
         comparison=comparison,
         training=training_means(rows),
         data_versions=versions,
-        git_commit=f"{state[0]}{' with local changes' if state[1] else ''}" if state else None,
+        git_commit=commit_of(git_state(REPOSITORY)),
         seconds=seconds,
     )
     (folder / "report").mkdir(parents=True, exist_ok=True)
@@ -125,6 +131,17 @@ def report(
     create_image_artifact(f"data:image/png;base64,{encoded}", key="retraining", description=f"Retraining {run_id}")
     create_markdown_artifact(f"```\n{describe(summary)}\n```", key="summary", description=f"Retraining {run_id}")
     return summary
+
+
+def _tell_of_nothing_new(tracker: RunTracker, run_id: str, before: Summary) -> None:
+    tracker.set_tags({"sgpo.decision": "nothing new", "sgpo.repeats": before.run_id})
+    what = (
+        f"{run_id}: nothing new since {before.run_id}, which began with the same champion, data and settings "
+        f"({before.decision.describe()}). To train all the same, give a run id."
+    )
+    show(f"  {what}")
+    get_run_logger().info("%s", what)
+    create_markdown_artifact(what, key="nothing-new", description=f"Retraining {run_id}")
 
 
 def _log_summary(tracker: RunTracker, settings: RunConfig, run_id: str, summary: Summary) -> None:

@@ -31,6 +31,11 @@ class Summary(BaseModel):
     seconds: dict[str, float]
 
 
+def commit_of(state: tuple[str, bool] | None) -> str | None:
+    """What `Summary.git_commit` says of `sgpo.registry.lineage.git_state`."""
+    return f"{state[0]}{' with local changes' if state[1] else ''}" if state else None
+
+
 MEANS = (
     "reward/autonomous", "reward/guided", "distill/alpha_mean", "distill/kl_mean", "distill/tokens_masked_fraction",
     "distill/kl_mass_masked_fraction", "policy/entropy", "policy/sampler_mismatch_kl", "response/truncated_fraction",
