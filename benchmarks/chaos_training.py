@@ -49,6 +49,7 @@ SETTINGS = (
 )  # fmt: skip
 HITS = ("kill", "kill in a checkpoint", "terminate", "kill and cut a shard", "full disk")
 DISK_KIB = 3000
+NOT_WRITTEN = b": not written ("
 
 
 def main() -> int:
@@ -147,7 +148,7 @@ class World:
                 done[hit] += 1
             text = self.log(folder).read_text(errors="replace")
             self.passed_over += text.count("passed over: ")
-            self.not_written += text.count(": not written (")
+            self.not_written += text.count(NOT_WRITTEN.decode())
             self.log(folder).unlink()
             if code == 0:
                 return done
@@ -169,7 +170,9 @@ class World:
         if hit == "full disk" and process.poll() is None:
             with contextlib.suppress(OSError):
                 ballast.write_bytes(bytes(DISK_KIB * 1024))
-            time.sleep(self.choose.uniform(0.2, 0.6))
+            # Until the run has said that a checkpoint could not be written, or has ended of it.
+            self.watch(process, 5.0, until=NOT_WRITTEN, folder=folder)
+            self.watch(process, self.choose.uniform(0.0, 0.5))
             kill_all(process)
             ballast.unlink(missing_ok=True)
         elif hit == "terminate":
@@ -183,10 +186,14 @@ class World:
                 shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
         return code
 
-    def watch(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        """Until the time is over, or the run."""
-        until = time.monotonic() + seconds
-        while process.poll() is None and time.monotonic() < until:
+    def watch(
+        self, process: subprocess.Popen[bytes], seconds: float, until: bytes | None = None, folder: Path = Path()
+    ) -> None:
+        """Until the time is over, or the run, or it has said `until`."""
+        end = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < end:
+            if until is not None and until in self.log(folder).read_bytes():
+                return
             time.sleep(0.005)
 
     def log(self, folder: Path) -> Path:

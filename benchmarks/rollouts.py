@@ -1,109 +1,157 @@
-"""Tokens per second of the transformers engine against `model.generate`, in one run and on the same rollouts.
+"""Every rollout engine and plain `model.generate` on the same rollouts: tokens per second, first token, total time.
 
-    OMP_NUM_THREADS=1 python benchmarks/rollouts.py [--threads 1 2] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/rollouts.py [--models 1M 20M] [--rollouts 64 512] [--rounds 2] [--servers]
 
-A 0.9M-parameter Qwen2 with random weights answers 16 prompts, each repeated, with at most 64 tokens at temperature 1
-and top-p 0.95. Both sides get the same prompts, left-padded for `generate`, and only tokens up to the end token count.
-"full length": no response can end early. "ends early": two in three end before the limit, after 42 tokens on
-average over all, so that it shows what leaving the batch is worth. The sides take turns; each figure is the best of
-its rounds.
+16 prompts of 30 to 60 tokens, each repeated, are answered with 64 tokens (20M: 32) at temperature 1 and top-p 0.95 by
+Qwen2 models with random weights in float32. Tokens count up to the end token, which some responses say before their
+limit. vLLM takes part where it is installed (`make .venv-vllm/installed`), over HTTP with --servers. The sides take
+turns; each figure is the best of its rounds. "first token" is the time of a call for one token: all prompts are read.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import random
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
-from sgpo.config import SamplingConfig
+from sgpo.config import EngineConfig, SamplingConfig
+from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.transformers_engine import TransformersEngine
 
-VOCABULARY, PAD, END = 450, 0, 1
-PROMPTS, NEW_TOKENS = 16, 64
-BATCHES = (192, 512)
-SAMPLING = SamplingConfig(temperature=1.0, top_p=0.95, max_new_tokens=NEW_TOKENS, batch_size=512)
+PAD, END, PROMPTS, POSITIONS = 0, 1, 16, 512
 
 
-def build_model(end_logit: float) -> Qwen2ForCausalLM:
-    """Random weights with peaked next-token distributions; `end_logit` is added to the end token's logit."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A model's size, and how long its answers are."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    new_tokens: int
+
+
+SHAPES = {"1M": Shape(450, 128, 4, 4, 64), "20M": Shape(2048, 512, 6, 8, 32)}
+Sample = Callable[[list[list[int]], int], int]
+"""(prompts, most new tokens) -> tokens sampled."""
+
+
+def build_model(shape: Shape) -> Qwen2ForCausalLM:
+    """Random weights with next-token distributions that are neither uniform nor certain."""
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=VOCABULARY, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4,
-        intermediate_size=352, max_position_embeddings=512, tie_word_embeddings=False, initializer_range=0.25,
-        pad_token_id=PAD, eos_token_id=END, bos_token_id=None,
+        vocab_size=shape.vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
+        intermediate_size=shape.hidden * 11 // 4, max_position_embeddings=POSITIONS, tie_word_embeddings=False,
+        initializer_range=0.25 * (128 / shape.hidden) ** 0.5, pad_token_id=PAD, eos_token_id=END, bos_token_id=None,
     )  # fmt: skip
-    model = Qwen2ForCausalLM(config).eval()
-    bias_V = torch.zeros(VOCABULARY)
-    bias_V[PAD], bias_V[END] = -1e4, end_logit
-    head = torch.nn.Linear(config.hidden_size, VOCABULARY)
-    head.weight, head.bias = model.lm_head.weight, torch.nn.Parameter(bias_V)
-    model.lm_head = head
-    return model
+    return Qwen2ForCausalLM(config).eval()
 
 
-def by_generate(model: Qwen2ForCausalLM, prompts: list[list[int]]) -> int:
-    """Tokens sampled by `model.generate`, the end token included."""
-    longest = max(map(len, prompts))
-    input_ids_BT = torch.tensor([[PAD] * (longest - len(prompt)) + prompt for prompt in prompts])
-    settings = GenerationConfig(
-        do_sample=True, temperature=SAMPLING.temperature, top_p=SAMPLING.top_p, top_k=0, max_new_tokens=NEW_TOKENS,
-        pad_token_id=PAD, eos_token_id=END,
-    )  # fmt: skip
-    mask_BT = (input_ids_BT != PAD).long()
-    with torch.inference_mode():
-        sequences_BT = model.generate(  # type: ignore[attr-defined]
-            input_ids_BT, attention_mask=mask_BT, generation_config=settings
-        )
-    return int((sequences_BT[:, longest:] != PAD).sum())
+def by_generate(model: Qwen2ForCausalLM) -> Sample:
+    """transformers' own `generate`, prompts left-padded."""
+
+    def sample(prompts: list[list[int]], new_tokens: int) -> int:
+        longest = max(map(len, prompts))
+        input_ids_BT = torch.tensor([[PAD] * (longest - len(prompt)) + prompt for prompt in prompts])
+        settings = GenerationConfig(
+            do_sample=True, temperature=1.0, top_p=0.95, top_k=0, max_new_tokens=new_tokens, pad_token_id=PAD,
+            eos_token_id=END,
+        )  # fmt: skip
+        with torch.inference_mode():
+            sequences_BT = model.generate(  # type: ignore[attr-defined]
+                input_ids_BT, attention_mask=(input_ids_BT != PAD).long(), generation_config=settings
+            )
+        return int((sequences_BT[:, longest:] != PAD).sum())
+
+    return sample
 
 
-def by_engine(engine: TransformersEngine, prompts: list[list[int]]) -> int:
-    """Tokens sampled by the engine, the end token included."""
-    return sum(len(response.token_ids) for response in engine.generate(prompts, SAMPLING, list(range(len(prompts)))))
+def by_engine(engine: RolloutEngine) -> Sample:
+    """One of sgpo's engines."""
+
+    def sample(prompts: list[list[int]], new_tokens: int) -> int:
+        sampling = SamplingConfig(temperature=1.0, top_p=0.95, max_new_tokens=new_tokens, batch_size=512)
+        return sum(len(r.token_ids) for r in engine.generate(prompts, sampling, list(range(len(prompts)))))
+
+    return sample
 
 
-def speed(sample: Callable[[], int]) -> float:
-    """Tokens per second of one call."""
+@contextmanager
+def sides(model: Qwen2ForCausalLM, servers: bool) -> Iterator[dict[str, Sample]]:
+    """Everything that can sample from `model` here, by name."""
+    found = {"model.generate": by_generate(model), "transformers engine": by_engine(TransformersEngine(model, [END]))}
+    with ExitStack() as stack:
+        if importlib.util.find_spec("vllm") is not None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            model.save_pretrained(folder / "model")
+            if servers:
+                from sgpo.rollouts.vllm_process import start_servers
+                from sgpo.rollouts.vllm_server import VllmServerEngine
+
+                settings = EngineConfig(kind="vllm-server", concurrency=512)
+                (server,) = start_servers(folder / "model", settings, "float32", POSITIONS, folder)
+                stack.callback(server.stop)
+                engine = VllmServerEngine([server.url], model.config, [END], folder / "weights", settings)
+                found["vLLM server"] = by_engine(engine)
+            from sgpo.rollouts.vllm_engine import VllmEngine
+
+            colocated = VllmEngine(folder / "model", model.config, [END], batch_size=512)
+            stack.callback(colocated.close)
+            found["vLLM in process"] = by_engine(colocated)
+        yield found
+
+
+def measure(sample: Sample, prompts: list[list[int]], new_tokens: int) -> tuple[float, float, float]:
+    """(seconds to the first token, seconds in all, tokens per second)."""
     started = time.perf_counter()
-    tokens = sample()
-    return tokens / (time.perf_counter() - started)
-
-
-def compare(end_logit: float, batch: int, rounds: int) -> tuple[float, float]:
-    """(generate, engine) in tokens/s, each the best of `rounds`."""
-    model = build_model(end_logit)
-    engine = TransformersEngine(model, [END])
-    draw = random.Random(0)
-    unique = [[draw.randrange(2, VOCABULARY) for _ in range(draw.randrange(30, 60))] for _ in range(PROMPTS)]
-    prompts = [prompt for prompt in unique for _ in range(batch // PROMPTS)]
-    pairs = [
-        (speed(lambda: by_generate(model, prompts)), speed(lambda: by_engine(engine, prompts))) for _ in range(rounds)
-    ]
-    return max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
+    sample(prompts, 1)
+    first = time.perf_counter()
+    tokens = sample(prompts, new_tokens)
+    total = time.perf_counter() - first
+    return first - started, total, tokens / total
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="torch threads to try")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions; the best counts")
+    parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--rounds", type=int, default=2, help="repetitions; the best counts")
+    parser.add_argument("--servers", action="store_true", help="also vLLM over HTTP")
     options = parser.parse_args()
-    size = sum(parameter.numel() for parameter in build_model(0.0).parameters())
-    print(f"{size / 1e6:.2f}M parameters, {PROMPTS} prompts repeated, {NEW_TOKENS} new tokens, float32, CPU\n")
-    print("| threads | rollouts | responses | generate, tokens/s | engine, tokens/s | ratio |")
-    print("|---|---|---|---|---|---|")
-    for threads in options.threads:
-        torch.set_num_threads(threads)
-        for batch in BATCHES:
-            for name, end_logit in (("full length", -1e4), ("ends early", 3.0)):
-                generate, engine = compare(end_logit, batch, options.rounds)
-                print(
-                    f"| {threads} | {batch} | {name} | {generate:,.0f} | {engine:,.0f} | {engine / generate:.2f} |",
-                    flush=True,
-                )
+    print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {torch.get_num_threads()} threads\n")
+    print("| model | rollouts | engine | first token, s | total, s | tokens/s | of generate |")
+    print("|---|---|---|---|---|---|---|")
+    for name in options.models:
+        shape, model = SHAPES[name], build_model(SHAPES[name])
+        draw = random.Random(0)
+        unique = [[draw.randrange(2, shape.vocabulary) for _ in range(draw.randrange(30, 60))] for _ in range(PROMPTS)]
+        with sides(model, options.servers) as found:
+            for sample in found.values():
+                sample(unique[:1], 2)  # vLLM's first call takes seconds
+            for rollouts in options.rollouts:
+                prompts = [prompt for prompt in unique for _ in range(rollouts // PROMPTS)]
+                rounds = [
+                    {side: measure(sample, prompts, shape.new_tokens) for side, sample in found.items()}
+                    for _ in range(options.rounds)
+                ]
+                best = {side: max((each[side] for each in rounds), key=lambda figures: figures[2]) for side in found}
+                for side, (first, total, speed) in best.items():
+                    share = speed / best["model.generate"][2]
+                    print(f"| {name} | {rollouts} | {side} | {first:.2f} | {total:.2f} | {speed:,.0f} | {share:.2f} |")
+                print(end="", flush=True)
+    print(f"\nload after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

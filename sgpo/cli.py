@@ -198,7 +198,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         "sgpo.strategies.retrieval": ("RetrievalError",),
         "sgpo.strategies.versions": ("VersionError",),
         "sgpo.rollouts.model_folder": ("ModelFolderError",),
-        "sgpo.rollouts.engine": ("PromptTooLongError",),
+        "sgpo.rollouts.engine": ("EngineError", "PromptTooLongError"),
         "sgpo.training.checkpoint": ("CheckpointError",),
         "sgpo.training.interruption": ("PreemptedError",),
         "sgpo.training.memory": ("OutOfMemoryError",),

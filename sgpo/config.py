@@ -11,20 +11,18 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from sgpo.engine_config import EngineConfig as EngineConfig
+from sgpo.lora_config import LoraConfig as LoraConfig
+from sgpo.settings import Settings as Settings
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names file, key and what would be right."""
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -117,6 +115,7 @@ class TrainingConfig(Settings):
     max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
     fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")
     log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")
+    lora: LoraConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
 
@@ -203,6 +202,7 @@ class RunConfig(Settings):
     warmup: WarmupConfig = WarmupConfig()
     training: TrainingConfig = TrainingConfig()
     sharding: ShardingConfig = ShardingConfig()
+    engine: EngineConfig = EngineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -272,7 +272,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override '{override}': expected key=value, such as training.steps=100")
     *parents, last = key.split(".")
     for parent in parents:
-        child = tree.setdefault(parent, {})
+        child = tree[parent] = {} if tree.get(parent) is None else tree[parent]
         if not isinstance(child, dict):
             raise ConfigError(f"override '{override}': '{parent}' is a value, not a group of settings")
         tree = child
@@ -293,6 +293,6 @@ def _describe(model: type[BaseModel], where: str, item: Any) -> str:
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc[:-1]:
         annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        for kind in (annotation, *get_args(annotation)):
+            model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
     return sorted(model.model_fields)

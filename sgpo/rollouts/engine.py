@@ -3,27 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from sgpo.config import SamplingConfig
 from sgpo.rollouts.schema import Response
+
+if TYPE_CHECKING:  # a process that only keeps servers starts without them
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 
 class PromptTooLongError(ValueError):
     """A prompt that the model has no room for; prompts are refused, never cut."""
 
 
+class EngineError(RuntimeError):
+    """An engine that cannot sample, or must not be sampled from; the message says what would be right."""
+
+
 class RolloutEngine(Protocol):
     """Draws responses. Sampling is a pure function of (weights, prompt, seed, sampling settings)."""
+
+    @property
+    def policy_step(self) -> int | None:
+        """The optimiser step whose weights are sampled from; None until it is told."""
+        ...
 
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int]
     ) -> list[Response]:
-        """One response per prompt and seed, in the order given. Raises PromptTooLongError, ValueError."""
+        """One response per prompt and seed, in the order given. Raises PromptTooLongError, ValueError, EngineError."""
         ...
 
-    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_step: int | None = None) -> None:
         """Replace the policy's weights; the next `generate` samples from them."""
         ...
+
+    def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
+        """The prompt as the engine's own tokenizer and chat template write it; None without a tokenizer."""
+        ...
+
+
+def check_request(
+    prompts: Sequence[Sequence[int]], seeds: Sequence[int], max_new_tokens: int, positions: int, vocabulary: int
+) -> None:
+    """Refuse what no engine may sample, with the same words in each.
+
+    Raises PromptTooLongError when a prompt and its response may exceed the model's positions, ValueError for an empty
+    prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
+    """
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds (expected one seed per prompt)")
+    for index, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ValueError(f"prompt {index} is empty (expected at least one token)")
+        if len(prompt) + max_new_tokens > positions:
+            raise PromptTooLongError(
+                f"prompt {index} has {len(prompt)} tokens and may be answered with {max_new_tokens} "
+                f"(expected at most {positions} together)"
+            )
+        if min(prompt) < 0 or max(prompt) >= vocabulary:
+            raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
+
+
+def end_token_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
+    """The ids that end a response: the tokenizer's end token, or the ids given. ValueError when there is none."""
+    if isinstance(source, int | Sequence):
+        end_ids = (source,) if isinstance(source, int) else tuple(source)
+    else:
+        end_ids = () if source.eos_token_id is None else (int(source.eos_token_id),)  # type: ignore[arg-type]
+    if not end_ids:
+        raise ValueError("no end token (expected eos_token in tokenizer_config.json, or the end token's id)")
+    return end_ids

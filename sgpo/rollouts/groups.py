@@ -97,7 +97,7 @@ class Sampler:
         for (index, group, _), seed, response, text, reward in zip(plan, seeds, responses, texts, rewards, strict=True):
             rollout = Rollout(
                 problems[index].id, group, response.token_ids, response.logprobs, text, response.finish_reason,
-                reward, seed, step,
+                reward, seed, step if response.policy_step is None else response.policy_step,
             )  # fmt: skip
             groups.setdefault((index, group), []).append(rollout)
         samples = [

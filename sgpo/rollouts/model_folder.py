@@ -44,7 +44,7 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
         raise ModelFolderError(f"{source}: no such model folder")
     model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
     _check_head(model, source)
-    tokenizer = _tokenizer(source)
+    tokenizer = open_tokenizer(source)
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{source}: the tokenizer has no end token (expected eos_token in its configuration)")
     return model, tokenizer
@@ -84,7 +84,8 @@ def _check_head(model: PreTrainedModel, source: str | Path) -> None:
         raise ModelFolderError(f"{source}: the model has {what} (expected a causal language model without one)")
 
 
-def _tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub id or folder, exactly as its files say."""
     # AutoTokenizer goes by the model's architecture and replaces the pre-tokenizer in tokenizer.json by that family's,
     # without a word. A folder that asks for the generic class gets exactly what its tokenizer.json says.
     settings = Path(source) / "tokenizer_config.json"

@@ -32,6 +32,10 @@ class PromptBuilder:
         """The prompt with the strategy's text before the question."""
         return self._render(GUIDED_TEMPLATE.format(strategy=strategy, question=question))
 
+    def build(self, question: str, strategy: str | None) -> list[int]:
+        """The guided prompt, or the autonomous one where the strategy is None."""
+        return self.autonomous(question) if strategy is None else self.guided(question, strategy)
+
     def _render(self, content: str) -> list[int]:
         messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": content}]
         return self.tokenizer.apply_chat_template(  # type: ignore[return-value]

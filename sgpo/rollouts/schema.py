@@ -15,12 +15,14 @@ class Response:
 
     `token_ids` are the sampled tokens, the end token included when it was sampled; `logprobs` has one value per token:
     the log-probability under the full softmax at the sampling temperature, before top-p. `finish_reason` is "stop" when
-    the end token was sampled and "length" when the limit of new tokens was reached first.
+    the end token was sampled and "length" when the limit of new tokens was reached first. `policy_step` is the
+    optimiser step whose weights drew it, None when the engine was never told.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    policy_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

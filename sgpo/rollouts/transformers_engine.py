@@ -16,10 +16,11 @@ import torch
 from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
-from sgpo.rollouts.engine import PromptTooLongError
+from sgpo.rollouts.engine import check_request, end_token_ids
 from sgpo.rollouts.kv_cache import PreallocatedCache
+from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.rollouts.sampling import sample_tokens, uniforms
-from sgpo.rollouts.schema import Response
+from sgpo.rollouts.schema import FinishReason, Response
 
 COMPACT_BELOW = 0.8
 """Rows are dropped from the batch when the share of live ones falls below this: dropping copies the cache."""
@@ -47,8 +48,10 @@ class TransformersEngine:
         Raises ValueError without end token, and for a model with sliding-window layers.
         """
         self.model = model if device is None else model.to(device)  # type: ignore[arg-type]
-        self.end_ids = _end_ids(tokenizer_or_eos_ids)
+        self.end_ids = end_token_ids(tokenizer_or_eos_ids)
+        self.tokenizer = None if isinstance(tokenizer_or_eos_ids, int | Sequence) else tokenizer_or_eos_ids
         self.progress = progress
+        self.policy_step: int | None = None
         if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
             raise ValueError(f"{type(model).__name__} has sliding-window layers (expected full attention throughout)")
 
@@ -64,7 +67,8 @@ class TransformersEngine:
         Raises PromptTooLongError when prompt and response may exceed the model's positions (prompts are never cut),
         ValueError for an empty prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
         """
-        self._check(prompts, sampling, seeds)
+        config = self.model.config
+        check_request(prompts, seeds, sampling.max_new_tokens, config.max_position_embeddings, config.vocab_size)
         order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), index))
         responses: dict[int, Response] = {}
         was_training = self.model.training
@@ -79,7 +83,11 @@ class TransformersEngine:
             self.model.train(was_training)
         return [responses[index] for index in range(len(prompts))]
 
-    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
+        """The prompt by the tokenizer given; None when only end tokens were given."""
+        return None if self.tokenizer is None else PromptBuilder(self.tokenizer).build(question, strategy)
+
+    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_step: int | None = None) -> None:
         """Copy every parameter in place; ValueError names one that is unknown, missing or of another shape.
 
         A tied output projection may be given or left out. Tensors are taken one at a time, so that a sharded trainer
@@ -97,21 +105,7 @@ class TransformersEngine:
             missing.pop(id(own[name]), None)
         if missing:
             raise ValueError(f"missing weight '{min(missing.values())}' ({len(missing)} were not given)")
-
-    def _check(self, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, seeds: Sequence[int]) -> None:
-        if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds (expected one seed per prompt)")
-        positions, vocabulary = self.model.config.max_position_embeddings, self.model.config.vocab_size
-        for index, prompt in enumerate(prompts):
-            if len(prompt) == 0:
-                raise ValueError(f"prompt {index} is empty (expected at least one token)")
-            if len(prompt) + sampling.max_new_tokens > positions:
-                raise PromptTooLongError(
-                    f"prompt {index} has {len(prompt)} tokens and may be answered with {sampling.max_new_tokens} "
-                    f"(expected at most {positions} together)"
-                )
-            if min(prompt) < 0 or max(prompt) >= vocabulary:
-                raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
+        self.policy_step = policy_step
 
     def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> list[Response]:
         device = self.model.device
@@ -194,9 +188,12 @@ class TransformersEngine:
     def _responses(self, tokens_BN: torch.Tensor, logprobs_BN: torch.Tensor) -> list[Response]:
         lengths = (tokens_BN != UNSET).sum(dim=1).tolist()
         return [
-            Response(tuple(tokens[:n]), tuple(logprobs[:n]), "stop" if tokens[n - 1] in self.end_ids else "length")
+            Response(tuple(tokens[:n]), tuple(logprobs[:n]), self._reason(tokens[n - 1]), self.policy_step)
             for tokens, logprobs, n in zip(tokens_BN.tolist(), logprobs_BN.tolist(), lengths, strict=True)
         ]
+
+    def _reason(self, last: int) -> FinishReason:
+        return "stop" if last in self.end_ids else "length"
 
 
 class _SharedPrompts:
@@ -287,13 +284,3 @@ class _Decoding:
             self.cache.take_rows(rows)
         self.start_B, self.seeds_B, self.row_B = self.start_B[rows], self.seeds_B[rows], self.row_B[rows]
         self.alive_B = self.alive_B[rows]
-
-
-def _end_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
-    if isinstance(source, int | Sequence):
-        end_ids = (source,) if isinstance(source, int) else tuple(source)
-    else:
-        end_ids = () if source.eos_token_id is None else (int(source.eos_token_id),)  # type: ignore[arg-type]
-    if not end_ids:
-        raise ValueError("no end token (expected eos_token in tokenizer_config.json, or the end token's id)")
-    return end_ids

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder `step-000040` with the shards of every process (safetensors), state.json and manifest.json
 (sha256 of the others, written last). One that does not match its manifest is never loaded. Any number of processes can
-go on from it, whatever the number that wrote it.
+go on from it, whatever the number that wrote it. Frozen weights are not in it, only their sha256.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ MANIFEST = "manifest.json"
 SCORE = "score"
 """Key of `state`: the higher, the better is the checkpoint; the best one is kept beside the newest."""
 _TIME_LIMIT = timedelta(minutes=30)
+_BASE = "base"
 
 ValueT = TypeVar("ValueT")
 
@@ -44,7 +46,7 @@ def save_checkpoint(
 
     Every process calls this, and each writes its own shards. Raises CheckpointError on all when one cannot.
     """
-    contents = collect(policy, optimizers), hyperparameters(optimizers), state
+    contents = collect(policy, optimizers), hyperparameters(optimizers), _with_base(state, policy)
     return _publish(folder, *contents, keep=keep, main=world.is_main)
 
 
@@ -87,8 +89,8 @@ class BackgroundCheckpoints:
         self.newest_step = state["step"]
         tensors, settings = staged(collect(policy, optimizers)), hyperparameters(optimizers)
         self._pending = self._thread.submit(
-            _publish, self._folder, tensors, settings, dict(state), keep=self._keep, main=self._world.is_main,
-            group=self._group, on_published=self._on_published,
+            _publish, self._folder, tensors, settings, _with_base(state, policy), keep=self._keep,
+            main=self._world.is_main, group=self._group, on_published=self._on_published,
         )  # fmt: skip
 
     def wait(self) -> None:
@@ -113,6 +115,12 @@ def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dic
     if newest is None:
         return None
     state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+    base = state.pop(_BASE, None)
+    if policy.base is not None and base is not None and base["sha256"] != policy.base.sha256:
+        raise CheckpointError(
+            f"{newest}: adapters of another base model ({base['source']}, sha256 {base['sha256'][:16]}; "
+            f"{policy.base.source} has {policy.base.sha256[:16]})"
+        )
     try:
         read(newest, policy, optimizers, state.pop("optimizer_groups"))
     except (KeyError, ValueError) as error:
@@ -157,6 +165,10 @@ def file_sha256(file: Path) -> str:
     """sha256 of a file's bytes, as hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _with_base(state: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    return dict(state) if policy.base is None else {**state, _BASE: asdict(policy.base)}
 
 
 def _publish(

@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.rendezvous import rendezvous
@@ -155,9 +154,16 @@ def _mesh(world: World, replicas: int) -> DeviceMesh:
     return init_device_mesh(world.device.type, shape, mesh_dim_names=("replicate", "shard"))
 
 
-def whole_weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters gathered on the first process (empty on the others); every process calls this."""
-    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))  # type: ignore[return-value]
+def whole_weights(policy: Policy) -> dict[str, torch.Tensor]:
+    """The weights gathered on the first process (empty on the others), adapters merged; every process calls this.
+
+    Tied parameters are there once, under their first name, however many processes there are.
+    """
+    main = not dist.is_initialized() or dist.get_rank() == 0
+    weights = {name: tensor.cpu() for name, tensor in policy.merged_tensors() if main}
+    persistent = policy.model.state_dict().keys()
+    buffers = policy.model.named_buffers()
+    return weights | {name: value.cpu() for name, value in buffers if main and name in persistent}
 
 
 def in_step(batches: Sequence[list[ItemT]], world: World) -> Iterator[list[ItemT]]:

@@ -158,7 +158,7 @@ class Trainer:
 
     def _sample(self, problems: list[Problem], step: int, clock: Clock) -> list[ProblemSamples]:
         training = self.config.training
-        self.sync.push()
+        self.sync.push(step)
         clock.lap("time/weight_sync")
         guided = training.guided_rollouts if training.objective.distillation != "none" else 0
         sizes = GroupSizes(training.autonomous_rollouts, guided)

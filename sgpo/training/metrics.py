@@ -52,6 +52,7 @@ def step_metrics(
         "policy/ratio_max": largest["ratio_max"],
         "policy/clip_fraction": _share(total, "clipped", "grpo_tokens"),
         "policy/sampler_mismatch_kl": _share(total, "mismatch_kl", "mismatch_tokens"),
+        "policy/sampler_ratio_max": largest["sampler_ratio_max"] if total["mismatch_tokens"] else None,
         "policy/importance_capped_fraction": _share(total, "importance_capped", "grpo_tokens"),
         "response/length_mean": _share(total, "response_tokens", "rollouts"),
         "response/truncated_fraction": _share(total, "truncated", "rollouts"),
@@ -82,7 +83,7 @@ SUMMED = (
     "experts", "importance_capped", "padded_tokens", "padding_tokens",
     *(f"alpha_bin_{place}" for place in range(ALPHA_BINS)),
 )  # fmt: skip
-LARGEST = ("ratio_max", "grad_norm_max")
+LARGEST = ("ratio_max", "grad_norm_max", "sampler_ratio_max")
 
 
 def progress_line(step: int, steps: int, metrics: dict[str, float], seconds_left: float) -> str:

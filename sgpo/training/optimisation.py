@@ -9,10 +9,12 @@ import torch.distributed.tensor
 from torch import nn
 
 from sgpo.config import TrainingConfig
+from sgpo.training.sharded_state import to_shards
 
 
 def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters; weight decay spares vectors (norms and biases)."""
+    """AdamW over all parameters that are trained; weight decay spares vectors (norms and biases)."""
+    to_shards(module)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},

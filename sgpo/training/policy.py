@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -16,17 +17,20 @@ from sgpo.objectives import (
     linear_token_logprobs,
 )
 from sgpo.training.batches import TokenBatch
+from sgpo.training.lora import BaseWeights, merged_tensors
+from sgpo.training.sharded_state import to_shards
 
 
 class Policy(nn.Module):
     """Wraps a causal language model so that everything that touches the output projection happens inside `forward`.
 
     Under FSDP2 the projection's weight is whole only there. N counts the response tokens of a batch, row after row.
+    `base` says what is frozen under the model's adapters; without adapters it is None.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, base: BaseWeights | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.base = model, base
 
     def forward(self, batch: TokenBatch, want: Literal["hidden", "logprobs", "loss"], **settings) -> tuple:
         """Dispatch to `hidden`, `logprobs` or `loss`: what is called through `forward` is called whole under FSDP2."""
@@ -65,6 +69,14 @@ class Policy(nn.Module):
     def no_loss(self, batch: TokenBatch) -> torch.Tensor:
         """Exactly zero, with a gradient of exactly zero: a process without rows takes part in the collectives."""
         return self.logprob_loss(batch, lambda logprobs_C, entropy_C, span: 0.0 * logprobs_C)[0]
+
+    def merged_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """(name, whole tensor) of the model's parameters as they are now, one at a time; see `lora.merged_tensors`.
+
+        Collective. What a forward without backward has left gathered is let go first: it may be older than the shards.
+        """
+        to_shards(self)
+        return merged_tensors(self.model)
 
     def _hidden(self, batch: TokenBatch) -> tuple[torch.Tensor]:
         hidden_BTD = self.model.get_decoder()(

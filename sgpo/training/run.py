@@ -11,20 +11,22 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedTokenizerBase
 
-from sgpo.config import ConfigError, RunConfig, StorageConfig, dump_config
+from sgpo.config import ConfigError, EngineConfig, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
 from sgpo.problems import Problem, Verifier, read_problems
 from sgpo.problems.table import read_table
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
-from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import Strategy, StrongResponse
+from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
 from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
+from sgpo.training.engines import open_engine
 from sgpo.training.loop import MetricsSink, Trainer
+from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
 from sgpo.training.policy import Policy
 from sgpo.training.stored_run import StoredRun
-from sgpo.training.sync import GatheredWeights, SharedWeights, WeightSync
+from sgpo.training.sync import SharedWeights
 from sgpo.training.warmup import warm_up
 
 
@@ -53,25 +55,35 @@ def train(
                 config.seed, world,
             )  # fmt: skip
         model, tokenizer = load_model(model_source)
-        policy = Policy(model).to(world.device)
+        lora = config.training.lora
+        policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None).to(world.device)
         verifier = stack.enter_context(
             Verifier(timeout_s=config.evaluation.verifier_timeout, workers=config.evaluation.verifier_workers)
         )
         # An engine of its own samples while the policy is in pieces, or recomputes activations.
         shared = not shard_policy(policy, world, config.sharding) and not config.sharding.activation_checkpointing
-        engine, sync = _engine(policy, model_source, tokenizer, world, shared, config.sharding.precision)
         texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
+        engine, sync = open_engine(config, policy, model_source, tokenizer, world, shared, run_folder, stack)
+        if not isinstance(sync, SharedWeights):
+            sync.push(0)
+            check_agreement(
+                engine, policy, tokenizer, probes_of(problems, texts), config.training.sampling,
+                config.engine.mismatch_bound or BOUNDS[config.sharding.precision], world, pad_id(tokenizer),
+            )  # fmt: skip
         experts = _experts(config, tokenizer)
         sampler = Sampler(engine, tokenizer, verifier, texts, config.seed, experts)
-        # A checkpoint belongs to its settings, but wherever it is stored.
+        # A checkpoint belongs to its settings, but wherever it is stored and whatever samples.
         trainer = Trainer(
-            config.model_copy(update={"storage": StorageConfig()}), policy, sampler, sync, world,
-            metrics if world.is_main else None, run_folder, pad_id(tokenizer),
+            config.model_copy(update={"storage": StorageConfig(), "engine": EngineConfig()}),
+            policy, sampler, sync, world, metrics if world.is_main else None, run_folder, pad_id(tokenizer),
             stored.checkpoint_published if stored else None,
         )  # fmt: skip
         trainer.train(_usable(problems, strategies, experts, config))
-        weights = whole_weights(policy.model)
+        weights = whole_weights(policy)
+        adapter = adapter_tensors(policy.model) if lora else {}
         if world.is_main:
+            if lora:
+                export_adapter(policy.model, adapter, run_folder / "adapter")
             export_model(policy.model, tokenizer, weights, run_folder / "model")
         if stored is not None:
             stored.model_exported(run_folder / "model")
@@ -89,17 +101,6 @@ def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World)
         stored.fetch_checkpoint()
     if patient is not None:
         dist.barrier(group=patient)
-
-
-def _engine(
-    policy: Policy, source: str | Path, tokenizer: PreTrainedTokenizerBase, world: World, shared: bool, precision: str
-) -> tuple[TransformersEngine, WeightSync]:
-    if shared:
-        return TransformersEngine(policy.model, tokenizer), SharedWeights()
-    replica, _ = load_model(source)
-    replica.to(world.device, dtype=getattr(torch, precision))  # pyright: ignore[reportArgumentType]
-    engine = TransformersEngine(replica, tokenizer)
-    return engine, GatheredWeights(policy, engine)
 
 
 def _experts(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ reads them: DCP cuts and joins. Nothing is pickled.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.fsdp import FSDPModule
 
 # One process without torchrun is meant, not a mistake.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
@@ -29,11 +30,22 @@ Tensors = dict[str, torch.Tensor]
 _WEIGHTS, _MOMENTS, _SEPARATOR = "weights/", "optimizer/", "//"
 
 
+def to_shards(module: nn.Module) -> None:
+    """Let go of gathered parameters: after a forward without backward FSDP2 keeps the outermost ones whole.
+
+    `module.parameters()` are then other tensors than those that an optimiser has.
+    """
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def collect(module: nn.Module, optimizers: Optimizers) -> Tensors:
-    """Every parameter once (tied ones share a name) and what the optimisers keep about it; nothing is copied."""
+    """Every trained parameter once (tied ones share a name) and what the optimisers keep about it, not copied."""
+    to_shards(module)
     tensors: Tensors = {}
     owners = _owners(optimizers)
-    for name, parameter in module.named_parameters():
+    for name, parameter in _trained(module):
         tensors[_WEIGHTS + name] = parameter.detach()
         if (owner := owners.get(parameter)) is not None:
             for key, value in owner.state.get(parameter, {}).items():
@@ -69,11 +81,12 @@ def read(folder: Path, module: nn.Module, optimizers: Optimizers, settings: list
 
     Raises KeyError where a parameter of `module` is not in the files, ValueError where its shape is another one.
     """
+    to_shards(module)
     reader = HuggingFaceStorageReader(str(folder))
     stored = reader.read_metadata().state_dict_metadata
     tensors: Tensors = {}
     owners = _owners(optimizers)
-    for name, parameter in module.named_parameters():
+    for name, parameter in _trained(module):
         _expect_shape(name, stored[_WEIGHTS + name], parameter)
         tensors[_WEIGHTS + name] = parameter.detach()
         prefix = f"{_MOMENTS}{name}{_SEPARATOR}"
@@ -84,6 +97,11 @@ def read(folder: Path, module: nn.Module, optimizers: Optimizers, settings: list
     for optimizer, groups in zip(optimizers, settings, strict=True):
         for group, saved in zip(optimizer.param_groups, groups, strict=True):
             group.update({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
+
+
+def _trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """All but frozen parameters, which a checkpoint names by their checksum instead of keeping them."""
+    return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
 
 
 def _owners(optimizers: Optimizers) -> dict[torch.Tensor, torch.optim.Optimizer]:

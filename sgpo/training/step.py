@@ -128,6 +128,7 @@ class SgpoGradient:
             objective.clip_high, objective.normalization,
         )  # fmt: skip
         mismatch = sampler_mismatch_kl(logprobs_BR, sampler_BR, batch.mask_BR)
+        mismatch["sampler_ratio_max"] = (logprobs_BR.detach() - sampler_BR)[batch.mask_BR].max().exp()
         _add(sums, {"loss": loss, "grpo_loss": loss, "entropy_sum": entropy_BR.sum()}, metrics, mismatch, capped)
 
     def _imitate(self, rows: list[Row], experts: Sequence[Expert], tokens: float, problems: int, sums: Sums) -> None:

@@ -149,7 +149,9 @@ class StoredRun:
         push_record(self._store, self._folder)  # before the checkpoint, which counts on the metrics of its steps
         self._send_checkpoints()
         if self._model is not None:
-            push_folder(self._store, self._model, f"{self._name}/model", replace=True)
+            for folder in (self._model, self._model.with_name("adapter")):
+                if folder.is_dir():
+                    push_folder(self._store, folder, f"{self._name}/{folder.name}", replace=True)
 
     def _send_checkpoints(self) -> None:
         here = {path.name: path for path in self._checkpoints.glob("step-[0-9]*")}

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
-
-import torch
-from torch.distributed.tensor import DTensor
+from typing import TYPE_CHECKING, Protocol
 
 from sgpo.rollouts.engine import RolloutEngine
+from sgpo.rollouts.transformers_engine import TransformersEngine
+from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
+
+if TYPE_CHECKING:  # its HTTP client belongs to the extra `vllm`
+    from sgpo.rollouts.vllm_server import VllmServerEngine
 
 
 class WeightSync(Protocol):
     """How the engine learns of an optimiser step."""
 
-    def push(self) -> None:
-        """Make the engine sample from the policy's current weights."""
+    def push(self, step: int) -> None:
+        """Make the engine sample from the policy's current weights, those after `step` optimiser steps."""
         ...
 
 
 class SharedWeights:
-    """The engine samples from the trainer's own module: nothing to do."""
+    """The engine samples from the trainer's own module: there is nothing to bring."""
 
-    def push(self) -> None:
-        """Nothing: the weights are the same tensors."""
+    def __init__(self, engine: TransformersEngine | None = None) -> None:
+        self.engine = engine
+
+    def push(self, step: int) -> None:
+        """Only the step's number is new to the engine."""
+        if self.engine is not None:
+            self.engine.policy_step = step
 
 
 class GatheredWeights:
-    """Each sharded parameter is gathered and copied into the engine's own model, one at a time."""
+    """Each sharded parameter is gathered and given to the engine in this process, one at a time."""
 
     def __init__(self, policy: Policy, engine: RolloutEngine) -> None:
         self.policy, self.engine = policy, engine
 
-    def push(self) -> None:
+    def push(self, step: int) -> None:
         """Collective: every process gathers every parameter in the same order."""
-        self.engine.load_weights(self._whole_tensors())
+        self.engine.load_weights(self.policy.merged_tensors(), step)
 
-    def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, parameter in self.policy.model.named_parameters():
-            value = parameter.detach()
-            yield name, value.full_tensor() if isinstance(value, DTensor) else value
+
+class PublishedWeights:
+    """The first process gathers the parameters, one at a time, into files that the servers load."""
+
+    def __init__(self, policy: Policy, engine: VllmServerEngine, world: World) -> None:
+        self.policy, self.engine, self.world = policy, engine, world
+
+    def push(self, step: int) -> None:
+        """Collective: every process gathers every parameter, and goes on when the servers have them."""
+        if self.world.is_main:
+            self.engine.load_weights(self.policy.merged_tensors(), step)
+        else:
+            for _ in self.policy.merged_tensors():
+                pass
+        self.world.barrier()
+        if not self.world.is_main:
+            self.engine.follow_weights()

@@ -62,7 +62,7 @@ def warm_up(
                 policy, optimizer, learning_rate(schedule, epoch * per_epoch + batch), schedule.max_grad_norm
             )
         loss = supervised_loss(policy, world.share(held_out_rows), tokens_per_microbatch, world, pad_id(tokenizer))
-        weights = whole_weights(policy.model)
+        weights = whole_weights(policy)
         if world.is_main:
             print(f"warm-up epoch {epoch + 1}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
             if loss < lowest:

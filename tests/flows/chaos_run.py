@@ -100,6 +100,35 @@ class Chaos:
         wrong = self.broken(run_id)
         return [what, first, again, f"{seconds:.0f}", "nothing" if not wrong else "; ".join(wrong)]
 
+    def schedule(self) -> list[str]:
+        """`retrain` by a schedule of 20 s, which is shorter than a retraining: one at a time, and trained only once."""
+        (deployment,) = self.site.prefect("deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})
+        parameters = {"recipe": "configs/weekly.yaml", "overrides": ["gate.margin=1.0", "training.steps=20"]}
+        (schedule,) = self.site.prefect(
+            f"deployments/{deployment['id']}/schedules",
+            [{"active": True, "schedule": {"interval": 20.0}, "parameters": parameters}],
+        )
+        begun, most_at_once, waited, ended = time.monotonic(), 0, set[str](), list[dict]()
+        while len(ended) < 3 and time.monotonic() - begun < LONGEST_S:
+            runs = [run for run in self.site.runs("retrain") if run["auto_scheduled"]]
+            ended = [run for run in runs if run["state_type"] in ENDED]
+            most_at_once = max(most_at_once, sum(run["state_type"] == "RUNNING" for run in runs))
+            waited |= {run["id"] for run in runs if run["state_name"] == "AwaitingConcurrencySlot"}
+            time.sleep(0.5)
+        self.site.delete(f"deployments/{deployment['id']}/schedules/{schedule['id']}")
+        names = [run["name"].removeprefix("retrain ") for run in ended]
+        trained = [name for name in names if (self.site.checkout / "runs" / name / "model").is_dir()]
+        said = len(self.site.prefect("artifacts/filter", {"artifacts": {"key": {"any_": ["nothing-new"]}}}))
+        states = {run["state_type"] for run in ended}
+        right = (
+            most_at_once == 1 and waited and states == {"COMPLETED"} and len(trained) == 1 and said >= len(ended) - 1
+        )
+        what = f"{len(ended)} runs by a schedule of 20 s, at most {most_at_once} at once, {len(waited)} seen waiting"
+        return [
+            what, " ".join(sorted(states)), "-", f"{time.monotonic() - begun:.0f}",
+            "nothing" if right else f"trained {len(trained)} times, `nothing-new` {said} times",
+        ]  # fmt: skip
+
     def broken(self, run_id: str) -> list[str]:
         """What was lost or doubled, counted in the run's files, MLflow, the registry and S3."""
         folder, tracking = self.site.checkout / "runs" / run_id, self.site.tracking
@@ -206,6 +235,8 @@ def print_table(chaos: Chaos, wanted: list[str]) -> None:
     }
     print("| at step 20 of training | run | started again | seconds | lost or doubled |\n|---|---|---|---|---|")
     rows = [chaos.run(name, disturb) for name, disturb in scenarios.items() if not wanted or name in wanted]
+    if not wanted or "schedule" in wanted:
+        rows.append(chaos.schedule())
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
     sys.exit(any(row[-1] != "nothing" or "COMPLETED" not in row[1:3] for row in rows))

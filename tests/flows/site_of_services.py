@@ -55,6 +55,11 @@ class Site:
     def prefect(self, path: str, body: dict[str, Any]) -> Any:
         return post(f"{self.environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode())[1]
 
+    def delete(self, path: str) -> None:
+        url = f"{self.environment['PREFECT_API_URL']}/{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=60):
+            pass
+
     def runs(self, flow: str) -> list[dict[str, Any]]:
         """Runs of the deployment of this name, the newest first."""
         found = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC"}

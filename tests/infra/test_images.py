@@ -69,16 +69,22 @@ def pins(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("constraints", "extra", "more"),
+    ("constraints", "extras", "more"),
     [
-        (REPOSITORY / "constraints.txt", "ops", INFRA / "requirements.txt"),
-        (INFRA / "training-constraints.txt", "vllm", INFRA / "training-requirements.txt"),
+        (REPOSITORY / "constraints.txt", ("ops",), INFRA / "requirements.txt"),
+        (INFRA / "training-constraints.txt", ("lora", "vllm"), INFRA / "training-requirements.txt"),
     ],
     ids=["orchestration", "training"],
 )
-def test_what_an_image_installs_is_pinned_within_what_is_asked_for(constraints: Path, extra: str, more: Path) -> None:
+def test_what_an_image_installs_is_pinned_within_what_is_asked_for(
+    constraints: Path, extras: tuple[str, ...], more: Path
+) -> None:
     pinned, environment = pins(constraints), {**default_environment(), "python_version": "3.11"}
-    asked = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra], *requirements(more)]
+    asked = [
+        *PROJECT["dependencies"],
+        *(name for extra in extras for name in PROJECT["optional-dependencies"][extra]),
+        *requirements(more),
+    ]
     for requirement in map(Requirement, asked):
         if requirement.marker is None or requirement.marker.evaluate(environment):
             version = pinned.get(canonicalize_name(requirement.name))

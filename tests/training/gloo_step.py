@@ -1,47 +1,78 @@
-"""Run by test_step.py under torchrun: one optimiser step on a fixed batch, sharded over the processes.
+"""One optimiser step on a fixed batch; as a program under torchrun it is sharded over the processes.
 
-Arguments: the output file, and the name of one of test_step.py's alternatives.
+Arguments: the output file, then names of CASES, which are computed one after the other in one process group.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from samples import make_samples
 from test_step import ALTERNATIVES, tiny_policy
+from transformers import PreTrainedTokenizerFast
 
-from sgpo.config import ObjectiveConfig, TrainingConfig
+from sgpo.config import LoraConfig, ObjectiveConfig, TrainingConfig
 from sgpo.problems.testbed.corpus import CorpusConfig
+from sgpo.rollouts.groups import ProblemSamples
 from sgpo.training.base_model import testbed_tokenizer
-from sgpo.training.distributed import open_world, shard_policy
+from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
+from sgpo.training.lora import add_adapters
 from sgpo.training.optimisation import make_optimizer, optimizer_step
 from sgpo.training.step import SgpoGradient
+
+CASES = ("the paper's", "LUFFY", "HPT, higher gate", "LoRA", "idle ranks of 2", "idle ranks of 4")
+
+
+def idle_ranks(size: int) -> list[ProblemSamples]:
+    """Problems so that of `size` processes the last has no correct guided rollout, the one before it equal rewards."""
+
+    def rewarded(problem: ProblemSamples, index: int) -> ProblemSamples:
+        if index % size == size - 1:
+            return replace(problem, guided=tuple(replace(rollout, reward=0.0) for rollout in problem.guided))
+        if index % size == size - 2:
+            return replace(problem, autonomous=tuple(replace(rollout, reward=1.0) for rollout in problem.autonomous))
+        return problem
+
+    return [rewarded(problem, index) for index, problem in enumerate(make_samples(9))]
+
+
+def one_step(world: World, tokenizer: PreTrainedTokenizerFast, case: str) -> dict[str, object]:
+    """Loss, whole weights after the step (on the first process), and how far the farthest weight went."""
+    samples = idle_ranks(int(case.rsplit(" ", 1)[1])) if case.startswith("idle") else make_samples(7)
+    policy = tiny_policy(tokenizer)
+    before = {name: value.clone() for name, value in policy.model.state_dict().items()}
+    if case == "LoRA":
+        add_adapters(policy.model, LoraConfig(rank=4), "tiny", seed=3)
+        with torch.no_grad():  # with B at zero A would have no gradient
+            for parameter in policy.parameters():
+                parameter.add_(0.01) if parameter.requires_grad else None
+    config = TrainingConfig(steps=10, objective=ObjectiveConfig(**ALTERNATIVES.get(case, {})))
+    shard_policy(policy, world)
+    optimizer = make_optimizer(policy, config)
+    gradient = SgpoGradient(policy, config, world, tokenizer.pad_token_id)
+    mine = world.share(sorted(samples, key=lambda problem: problem.problem_id))
+    # A micro-batch or two for some ranks, and more for others.
+    gradient.tokens_per_microbatch = 200
+    sums = gradient.accumulate(gradient.prepare(mine, run_seed=0, step=0), len(samples))
+    loss = world.sum({"loss": sums["loss"]})["loss"]
+    optimizer_step(policy, optimizer, 1e-3, config.max_grad_norm)
+    weights = {name: value.detach().clone() for name, value in whole_weights(policy).items()}
+    moved = max(((weights[name] - before[name]).abs().max().item() for name in weights), default=0.0)
+    return {"loss": loss, "weights": weights, "moved": moved}
 
 
 def main() -> None:
     tokenizer = testbed_tokenizer(CorpusConfig())
-    samples = make_samples(7)
-    config = TrainingConfig(steps=10, objective=ObjectiveConfig(**ALTERNATIVES[sys.argv[2]]))
     with open_world() as world:
-        policy = tiny_policy(tokenizer)
-        before = {name: value.clone() for name, value in policy.state_dict().items()}
-        shard_policy(policy, world)
-        optimizer = make_optimizer(policy, config)
-        gradient = SgpoGradient(policy, config, world, tokenizer.pad_token_id)
-        mine = world.share(sorted(samples, key=lambda problem: problem.problem_id))
-        sums = gradient.accumulate(gradient.prepare(mine, run_seed=0, step=0), len(samples))
-        loss = world.sum({"loss": sums["loss"]})["loss"]
-        optimizer_step(policy, optimizer, 1e-3, config.max_grad_norm)
-        weights = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        results = {case: one_step(world, tokenizer, case) for case in sys.argv[2:]}
         if world.is_main:
-            moved = max((weights[name] - before[name]).abs().max().item() for name in weights)
-            torch.save({"loss": loss, "weights": weights, "moved": moved}, sys.argv[1])
+            torch.save(results, sys.argv[1])
 
 
 if __name__ == "__main__":

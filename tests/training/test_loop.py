@@ -21,6 +21,7 @@ from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.distributed import World
 from sgpo.training.loop import Trainer
+from sgpo.training.lora import add_adapters
 from sgpo.training.order import items_of_step
 from sgpo.training.policy import Policy
 from sgpo.training.sync import SharedWeights
@@ -64,7 +65,8 @@ def run(
     folder: Path, config: RunConfig, model_folder: Path, data: Path, recorder: Recorder, verifier=None
 ) -> dict[str, torch.Tensor]:
     model, tokenizer = load_model(model_folder)
-    policy = Policy(model)
+    lora = config.training.lora
+    policy = Policy(model, add_adapters(model, lora, model_folder, config.seed) if lora else None)
     texts = {key: strategy.text() for key, strategy in load_strategies(data / "strategies.parquet").items()}
     sampler = Sampler(AlwaysFinished(model, tokenizer), tokenizer, verifier or HashVerifier(), texts, config.seed)
     world = World(0, 1, torch.device("cpu"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -148,26 +146,6 @@ def test_without_distillation_only_the_autonomous_group_counts(tokenizer):
     _, alone = gradient_of(policy, changed, config, tokenizer.pad_token_id)
     assert torch.equal(gradient, alone)
     assert "kd_loss" not in sums
-
-
-@pytest.mark.parametrize("alternative", ["the paper's", "LUFFY", "HPT, higher gate"])
-def test_two_gloo_processes_give_the_loss_and_the_update_of_one(tmp_path, alternative):
-    script = Path(__file__).parent / "gloo_step.py"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    results = []
-    for processes in (1, 2):
-        output = tmp_path / f"{processes}.pt"
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *launcher, str(script), str(output), alternative]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr[-2000:]
-        results.append(torch.load(output, weights_only=True))
-    one, two = results
-    assert one["loss"] == pytest.approx(two["loss"], abs=1e-12)
-    assert one["weights"].keys() == two["weights"].keys()
-    for name, weight in one["weights"].items():
-        torch.testing.assert_close(two["weights"][name], weight, atol=1e-10, rtol=0.0)
-    assert one["moved"] > 1e-5
 
 
 def test_a_context_that_does_not_fit_the_model_is_refused_and_never_cut(tokenizer):

@@ -1,0 +1,50 @@
+"""Which engine samples, and what it may use (docs/rollouts.md)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sgpo.settings import Settings
+
+EngineKind = Literal["transformers", "vllm", "vllm-server"]
+
+
+class EngineConfig(Settings):
+    """What draws the rollouts. No setting here changes what is computed, only where and how fast."""
+
+    kind: EngineKind = Field(
+        default="transformers",
+        description="transformers needs nothing else installed; vllm runs in each training process; vllm-server beside",
+    )
+    urls: tuple[str, ...] = Field(
+        default=(), description="Running servers for vllm-server, such as http://127.0.0.1:8000; none: they are started"
+    )
+    replicas: int = Field(default=1, ge=1, le=64, description="Servers to start when no urls are given")
+    request_timeout_s: float = Field(default=600.0, gt=0.0, description="Seconds for one response, or weight update")
+    start_timeout_s: float = Field(default=480.0, gt=0.0, description="Seconds until a started server must answer")
+    attempts: int = Field(
+        default=3, ge=1, le=20, description="Attempts of one request before its server counts as lost"
+    )
+    concurrency: int = Field(default=256, ge=1, le=4096, description="Requests under way at one server")
+    cpu_cache_gib: float = Field(default=1.0, gt=0.0, description="vLLM's key-value cache on a CPU, GiB")
+    gpu_memory_share: float = Field(
+        default=0.4, gt=0.0, lt=1.0, description="Share of a GPU's memory for vLLM: its weights and cache"
+    )
+    mismatch_bound: float | None = Field(
+        default=None, gt=0.0,
+        description="Nats between the engine's and the trainer's log-probability of a token above which training does "
+        "not start; null: 0.001 in float32 and 0.25 in bfloat16",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _urls_belong_to_servers(self) -> EngineConfig:
+        if self.urls and self.kind != "vllm-server":
+            raise ValueError(f"urls are given but kind is '{self.kind}' (expected kind vllm-server, or no urls)")
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"url '{url}' (expected http://host:port)")
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("urls has one server twice (expected each once)")
+        return self

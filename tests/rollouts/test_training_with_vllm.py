@@ -1,0 +1,70 @@
+"""Whole training runs whose rollouts come from vLLM."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from testbed_models import needs_vllm
+
+from sgpo.problems import write_problems
+from sgpo.problems.table import write_table
+from sgpo.problems.testbed.stories import read
+from sgpo.problems.testbed.strategies import describe
+from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.strategies.schema import CRITERIA, Strategy
+
+pytestmark = [needs_vllm, pytest.mark.timeout(600)]
+SMALL = (
+    "training.steps=3", "training.problems_per_step=4", "training.autonomous_rollouts=3", "training.guided_rollouts=2",
+    "training.checkpoint_every=2", "training.sampling.max_new_tokens=24",
+    # Untrained models earn no reward: with an entropy bonus every rollout is trained on nevertheless.
+    "training.objective.entropy_coefficient=0.001", "training.learning_rate=0.01", "training.warmup_steps=0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Splits and strategies as the data stages leave them."""
+    folder = tmp_path_factory.mktemp("data")
+    problems = build_split(WorldConfig(train=12, held_out=8, tuning=4), "train")
+    strategies = []
+    for problem in problems:
+        problem_type, approach, steps = describe(read(problem.question)[1], random.Random(problem.id))
+        strategies.append(
+            Strategy(
+                problem_id=problem.id, problem_type=problem_type, approach=approach, steps=steps, score=1.0,
+                scores=dict.fromkeys(CRITERIA, 1.0), teacher="test", prompt_version="test", candidates_seen=1,
+            )
+        )  # fmt: skip
+    write_problems(problems, folder / "splits" / "train.parquet")
+    write_table(strategies, folder / "strategies.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["vllm", "vllm-server"])
+def test_two_sharded_processes_train_with_rollouts_of_their_own_policy(
+    kind: str, old_folder: Path, data: Path, servers, tmp_path: Path
+) -> None:
+    engine = [f"engine.kind={kind}"]
+    if kind == "vllm-server":
+        engine.append(f'engine.urls=["{servers[0].url}"]')
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        str(Path(__file__).with_name("train_with_engine.py")), str(tmp_path), str(old_folder), str(data),
+        *SMALL, *engine,
+    ]  # fmt: skip
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    # Steps are large, so that weights of the step before would be far off.
+    assert all(row["policy/sampler_mismatch_kl"] < 1e-8 for row in rows)
+    assert all(1.0 <= row["policy/sampler_ratio_max"] < 1.001 for row in rows)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert not (tmp_path / "weights").exists()
