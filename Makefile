@@ -29,7 +29,7 @@ demo: setup
 
 # Most tests wait for servers and processes: several at once. One thread each, so that they do not fight over the cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The rollout engines with vLLM's CPU build, in an environment of its own: Prefect and vLLM exclude each other.
 VLLM_BIN := .venv-vllm/bin

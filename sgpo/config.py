@@ -144,7 +144,7 @@ class WarmupConfig(Settings):
 class EvaluationConfig(Settings):
     """How a model is measured."""
 
-    k: int = Field(default=4, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
+    k: int = Field(default=6, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
     sampling: SamplingConfig = SamplingConfig(temperature=0.6)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Level of the intervals")
     resamples: int = Field(default=2000, ge=100, le=1_000_000, description="Bootstrap resamples")

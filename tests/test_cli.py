@@ -141,7 +141,9 @@ def test_commands_that_look_or_check_start_without_the_heavy_libraries():
 
 
 def test_the_scripted_teacher_answers_at_the_printed_address_until_it_is_interrupted(tmp_path):
-    command = [sys.executable, "-m", "sgpo.cli", "world", "teacher"]
+    # As at a terminal: what a shell starts in the background has been told to ignore Ctrl-C.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import sgpo.cli as c; c.main()"
+    command = [sys.executable, "-c", program, "world", "teacher"]
     with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdout is not None
         assert server.stderr is not None

@@ -148,7 +148,7 @@ def start_servers(work: Path, stack: ExitStack) -> Servers:
 def retrain_from_the_form(page: Page, servers: Servers, screenshots: Path) -> None:
     """Deployments -> form -> run -> artifacts, as a person clicks."""
     page.goto(f"{servers.prefect}/deployments")
-    page.get_by_text("retrain", exact=True).first.wait_for()
+    page.get_by_role("link", name="retrain").first.wait_for()
     page.wait_for_timeout(3000)
     page.screenshot(path=screenshots / "deployments.png")
     fill_in(page, servers, RUN_ID, 4)
