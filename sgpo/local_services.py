@@ -92,6 +92,8 @@ def _prefect(common: dict[str, str], port: int) -> Service:
         environment={
             **common,
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            # The page asks port 4200 otherwise, whatever port it came from.
+            "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",
         },
         without=(SECRET_VARIABLE, "PREFECT_API_URL"),
     )

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -157,6 +158,11 @@ def test_up_again_says_what_runs_and_starts_nothing(site: Site) -> None:
     assert [line.split()[0] for line in said.splitlines() if "runs already" in line] == list(SERVICES)
     assert site.python("-c", STATUS) == before
     assert before.count("runs (process ") == len(SERVICES)
+
+
+def test_the_page_asks_the_server_that_it_came_from(site: Site) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{site.ports['prefect']}/ui-settings", timeout=60) as answer:
+        assert json.load(answer)["api_url"] == site.environment["PREFECT_API_URL"]
 
 
 def test_servers_listen_on_loopback_only(site: Site) -> None:

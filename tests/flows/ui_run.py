@@ -109,7 +109,11 @@ def start_servers(work: Path, stack: ExitStack) -> Servers:
     for name, command, url, more in (
         (
             "prefect", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports[1])],
-            f"{prefect}/api/health", {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{address}/prefect"},
+            f"{prefect}/api/health",
+            {
+                "PREFECT_SERVER_UI_API_URL": f"{prefect}/api",
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{address}/prefect",
+            },
         ),
         (
             "mlflow",
@@ -184,6 +188,7 @@ def look_at_mlflow(page: Page, servers: Servers, screenshots: Path) -> None:
     """The new version has the alias; the retraining's runs are there."""
     page.goto(f"{servers.mlflow}/#/models/{MODEL}")
     page.get_by_text("champion").first.wait_for()
+    page.locator("button:right-of(:text('MLflow Assistant'))").last.click()  # the panel takes a quarter of the page
     page.wait_for_timeout(3000)
     page.screenshot(path=screenshots / "mlflow-model.png")
     page.goto(f"{servers.mlflow}/#/models/{MODEL}/versions/2")
@@ -201,6 +206,9 @@ def look_at_mlflow(page: Page, servers: Servers, screenshots: Path) -> None:
         page.goto(f"{servers.mlflow}/#/{path}")
         page.get_by_text(RUN_ID).first.wait_for()
         page.wait_for_timeout(6000)
+        if name == "mlflow-runs":
+            page.get_by_text("Expand rows").click()
+            page.wait_for_timeout(2000)
         page.screenshot(path=screenshots / f"{name}.png")
 
 
@@ -218,12 +226,11 @@ def cancel_in_training(page: Page, servers: Servers, screenshots: Path) -> None:
     page.wait_for_timeout(3000)
     page.screenshot(path=screenshots / "running.png")
     training = [process for process in psutil.process_iter() if _trains(process, LONG_RUN_ID)]
-    page.locator("button.flow-run-menu, .p-icon-button-menu button").last.click()
-    page.get_by_text("Cancel", exact=True).first.click()
+    page.get_by_role("button", name="Cancel").first.click()
     page.wait_for_timeout(1000)
     page.screenshot(path=screenshots / "cancel.png")
     begun = time.monotonic()
-    page.get_by_role("button", name="Cancel").last.click()
+    page.get_by_role("button", name="Confirm").click()
     _, alive = psutil.wait_procs(training, timeout=30)
     if alive or not training:
         sys.exit(f"{len(alive)} of {len(training)} training processes are there 30 s after the click")
