@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows.process import REPOSITORY, can_help_to_retry, show
+from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry, show
 from sgpo.config import TrackingConfig
 from sgpo.registry.models import download_version, find_version
 from sgpo.registry.promotion import CHAMPION, aliases, history
@@ -22,8 +22,8 @@ CHAMPION_FOLDER = Path("data/champion")
 
 @task(
     task_run_name="fetch {version}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
     timeout_seconds=2 * 3600,
@@ -35,8 +35,8 @@ def fetch_champion(tracking: TrackingConfig, version: str = CHAMPION) -> str:
 
 @task(
     task_run_name="compare the champion with the record",
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
     timeout_seconds=1200,

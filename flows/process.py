@@ -13,6 +13,8 @@ from prefect.logging import get_run_logger
 from sgpo.registry.store import RegistryError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OUTAGE_S = [2.0, 10.0, 30.0, 60.0, 120.0]
+"""Waits before the registry is asked again: a server that is started again meanwhile costs no run."""
 USER_ERROR_CODES = (1, 2)
 """Exit codes of a bad configuration or bad input: trying again cannot help."""
 

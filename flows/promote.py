@@ -25,7 +25,7 @@ from flows.parameters import (
     settings_of,
 )
 from flows.phases import evaluation_metrics
-from flows.process import REPOSITORY, can_help_to_retry, show
+from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry, show
 from flows.runs import run_folder, started
 from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison
@@ -38,8 +38,8 @@ from sgpo.registry.provenance import attachments_of_run, lineage_of_run
 
 @task(
     task_run_name="register {run_id}",
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
     timeout_seconds=4 * 3600,
@@ -66,8 +66,8 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
 
 @task(
     task_run_name="decide on version {version}",
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
     timeout_seconds=1200,

@@ -12,7 +12,7 @@ from flows.champion import put_back_recorded_champion
 from flows.hooks import tell_what_next
 from flows.names import roll_back_name
 from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, described, settings_of
-from flows.process import can_help_to_retry, show
+from flows.process import OUTAGE_S, can_help_to_retry, show
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, history
 from sgpo.registry.promotion import roll_back as roll_back_champion
@@ -21,8 +21,8 @@ from sgpo.registry.store import RegistryError
 
 @task(
     task_run_name="roll back from version {champion}",
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
     timeout_seconds=1200,

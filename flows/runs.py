@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ValidationError
 
-from flows.process import REPOSITORY, can_help_to_retry
+from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry
 from sgpo.config import ConfigError, RunConfig
 from sgpo.files import write_json
 from sgpo.registry.promotion import CHAMPION, aliases
@@ -70,8 +70,8 @@ def difference(settings: RunConfig, start: Start) -> str | None:
 
 @task(
     task_run_name="start {run_id}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
 )

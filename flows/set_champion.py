@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.champion import put_back_recorded_champion
 from flows.hooks import tell_what_next
 from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, described, settings_of
-from flows.process import can_help_to_retry, show
+from flows.process import OUTAGE_S, can_help_to_retry, show
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import ChampionChange
 from sgpo.registry.promotion import set_champion as set_champion_version
@@ -19,8 +19,8 @@ from sgpo.registry.promotion import set_champion as set_champion_version
 
 @task(
     task_run_name="set version {version}",
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
     retry_condition_fn=can_help_to_retry,
     cache_policy=NO_CACHE,
     timeout_seconds=1200,
