@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -48,6 +50,24 @@ def test_a_trigger_fills_parameters_of_its_flow_from_what_the_event_has(event: s
     assert trigger["parameters"].keys() <= known.keys()
     used = {name for text in trigger["parameters"].values() for name in re.findall(r"event\.payload\.(\w+)", text)}
     assert used <= PAYLOADS[event]
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_schedule_makes_runs_when_it_is_switched_on() -> None:
+    """By the server's own scheduler, which an SQLAlchemy that Prefect does not know makes fail in its log only."""
+    (retrain,) = (made for made in deployments() if made.name == "retrain")
+    deployment = f"/deployments/{retrain.apply()}"
+    with get_client(sync_client=True) as client:
+        (weekly,) = client.request("GET", f"{deployment}/schedules").json()
+        assert (weekly["slug"], weekly["active"]) == ("weekly", False)
+        client.request("PATCH", f"{deployment}/schedules/{weekly['id']}", json={"active": True})
+        client.request("POST", f"{deployment}/schedule", json={"min_runs": 3})
+        asked = {"deployments": {"name": {"any_": ["retrain"]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        runs = client.request("POST", "/flow_runs/filter", json=asked).json()
+        client.request("PATCH", f"{deployment}/schedules/{weekly['id']}", json={"active": False})
+    assert [run["state_type"] for run in runs] == ["SCHEDULED"] * 3
+    due = [datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")) for run in runs]
+    assert {(time.isoweekday(), time.hour, time.minute) for time in due} == {(1, 3, 0)}
 
 
 @pytest.mark.usefixtures("prefect_api")
