@@ -210,7 +210,8 @@ def deploy(root: Path, client: dict[str, str], api: str, settings: RunConfig) ->
 
 def _deployed_digest(root: Path, home: str) -> str:
     """Of the files that a deployment and its form are made from, and of the server's database they are kept in."""
-    files = [root / "prefect.yaml", root / "sgpo" / "config.py", *sorted((root / "flows").glob("*.py"))]
+    settings = [*sorted((root / "sgpo").glob("*config.py")), root / "sgpo" / "settings.py"]
+    files = [root / "prefect.yaml", *settings, *sorted((root / "flows").glob("*.py"))]
     digest = hashlib.sha256(home.encode())
     for path in files:
         digest.update(path.read_bytes())
