@@ -146,7 +146,7 @@ class Chaos:
         if len(versions) != 1:
             found.append(f"{len(versions)} versions registered")
         found += gaps(history(tracking), aliases(tracking).get("champion"))
-        decisions = [entry for entry in history(tracking) if entry.version in {one.version for one in versions}]
+        decisions = [entry for entry in history(tracking) if entry.version in {str(one.version) for one in versions}]
         if len(decisions) != 1:
             found.append(f"{len(decisions)} decisions recorded")
         if not (folder / "summary.json").is_file():
