@@ -58,7 +58,7 @@ def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(ch
     _wait_until_nothing_runs_in(checkout)
 
     second = start_demo(checkout, *TINY_OVERRIDES, *PROMOTING)
-    output, _ = second.communicate(timeout=280)
+    output, _ = second.communicate(timeout=560)
     assert second.returncode == 0, output
     assert "step    1/3" not in output
     assert "step    3/3" in output

@@ -111,6 +111,7 @@ def test_a_port_that_is_taken_is_named(folder: Path, tmp_path: Path) -> None:
 def test_down_does_not_touch_a_stranger_who_has_the_process_id_now(folder: Path, tmp_path: Path) -> None:
     (started,) = start_all([web_server("one", tmp_path)], folder, print)
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    wait_until(psutil.Process(stranger.pid).environ)  # in its first moment it has none that could be read
     path = folder / "services.json"
     path.write_text(path.read_text().replace(f'"pid": {started.pid}', f'"pid": {stranger.pid}'))
     stop_all(folder, print)
