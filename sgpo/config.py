@@ -99,6 +99,9 @@ class TrainingConfig(Settings):
     autonomous_rollouts: int = Field(default=8, ge=1, le=256, description="G1, responses without strategy per problem")
     guided_rollouts: int = Field(default=4, ge=0, le=256, description="G2, responses with strategy per problem")
     minibatches: int = Field(default=1, ge=1, description="Optimiser steps per sampled batch")
+    overlap: bool = Field(
+        default=False, description="Draw the next step's rollouts while a step trains: they are one step old then"
+    )
     learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)
     warmup_steps: int = Field(default=5, ge=0, description="Steps of linear learning-rate warm-up")
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
@@ -22,13 +22,17 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 from sgpo.files import write_json
+from sgpo.rollouts.groups import ProblemSamples
 from sgpo.training.distributed import World
+from sgpo.training.kept_rollouts import read_rollouts, write_rollouts
 from sgpo.training.policy import Policy
 from sgpo.training.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
 
 MANIFEST = "manifest.json"
 SCORE = "score"
 """Key of `state`: the higher, the better is the checkpoint; the best one is kept beside the newest."""
+ROLLOUTS = "rollouts"
+"""Key of what `load_checkpoint` returns: rollouts that were drawn ahead for the next step, of all processes."""
 _TIME_LIMIT = timedelta(minutes=30)
 _BASE = "base"
 
@@ -83,14 +87,23 @@ class BackgroundCheckpoints:
         self.wait()
         self._thread.shutdown()
 
-    def save(self, policy: Policy, optimizers: Optimizers, state: dict[str, Any]) -> None:
-        """Copy the state to main memory and return; one checkpoint is written at a time."""
+    def save(
+        self,
+        policy: Policy,
+        optimizers: Optimizers,
+        state: dict[str, Any],
+        drawn: Sequence[ProblemSamples] | None = None,
+    ) -> None:
+        """Copy the state to main memory and return; one checkpoint is written at a time.
+
+        `drawn`: what this process has drawn ahead for the next step.
+        """
         self.wait()
         self.newest_step = state["step"]
         tensors, settings = staged(collect(policy, optimizers)), hyperparameters(optimizers)
         self._pending = self._thread.submit(
             _publish, self._folder, tensors, settings, _with_base(state, policy), keep=self._keep,
-            main=self._world.is_main, group=self._group, on_published=self._on_published,
+            main=self._world.is_main, group=self._group, on_published=self._on_published, drawn=drawn,
         )  # fmt: skip
 
     def wait(self) -> None:
@@ -125,7 +138,8 @@ def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dic
         read(newest, policy, optimizers, state.pop("optimizer_groups"))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{newest}: not of this model ({error})") from None
-    return state
+    drawn = read_rollouts(newest)
+    return state if drawn is None else {**state, ROLLOUTS: drawn}
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -181,6 +195,7 @@ def _publish(
     main: bool,
     group: dist.ProcessGroup | None = None,
     on_published: Callable[[Path], None] | None = None,
+    drawn: Sequence[ProblemSamples] | None = None,
 ) -> Path:
     """Write shards aside, then their checksums, then rename; collective over `group`."""
     target = folder / f"step-{state['step']:06d}"
@@ -203,8 +218,11 @@ def _publish(
     what = f"{target}: not written"
     _on_every_process(start, group, what)
     _on_every_process(lambda: write(tensors, aside, group), group, what)
-    shards = sorted(aside.glob(f"shard-{_rank() + 1:05d}-*"))
-    mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in shards}, group, what)
+    if drawn is not None:
+        _on_every_process(lambda: write_rollouts(drawn, aside, _rank()), group, what)
+    number = f"{_rank() + 1:05d}"
+    files = sorted([*aside.glob(f"shard-{number}-*"), *aside.glob(f"rollouts-{number}.*")])
+    mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in files}, group, what)
     checksums = {name: digest for part in mine for name, digest in part.items()}
     _on_every_process(finish, group, what)
     return target

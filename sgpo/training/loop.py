@@ -13,21 +13,17 @@ from typing import Any, Protocol
 from sgpo.config import RunConfig, ShardingConfig, config_digest
 from sgpo.files import write_json
 from sgpo.problems import Problem
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
-from sgpo.training.checkpoint import (
-    SCORE,
-    BackgroundCheckpoints,
-    CheckpointError,
-    load_checkpoint,
-)
+from sgpo.rollouts.groups import ProblemSamples, Sampler
+from sgpo.training.checkpoint import ROLLOUTS, SCORE, BackgroundCheckpoints, CheckpointError, load_checkpoint
+from sgpo.training.clock import Clock
 from sgpo.training.distributed import World
 from sgpo.training.interruption import Interruption, PreemptedError
 from sgpo.training.memory import MicrobatchBudget
 from sgpo.training.metrics import alpha_bins, progress_line, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
-from sgpo.training.order import items_of_step
 from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
+from sgpo.training.sampled_batches import SampledBatches
 from sgpo.training.step import SgpoGradient, Sums
 from sgpo.training.sync import WeightSync
 
@@ -72,7 +68,9 @@ class Trainer:
         """
         training = self.config.training
         optimizer = make_optimizer(self.policy, training)
-        state = self._state(load_checkpoint(self.folder / "checkpoints", self.policy, (optimizer,)))
+        saved = load_checkpoint(self.folder / "checkpoints", self.policy, (optimizer,))
+        drawn = saved.pop(ROLLOUTS, None) if saved else None
+        state = self._state(saved)
         if self.metrics is not None:
             self.metrics.resume_at(state["step"])
         gradient = SgpoGradient(self.policy, training, self.world, self.pad_id)
@@ -83,13 +81,14 @@ class Trainer:
                 self.folder / "checkpoints", training.keep_checkpoints, self.world, state["step"], self.on_published
             ) as checkpoints,
             Interruption(training.grace_s) as interruption,
+            SampledBatches(self.sampler, self.sync, self.config, problems, self.world, drawn) as batches,
         ):
             saving = 0.0
             for step in range(state["step"], training.steps):
-                chosen = items_of_step(problems, training.problems_per_step, self.config.seed, step)
+                chosen = batches.problems_of(step)
                 clock = Clock()
                 clock.laps["time/checkpoint"] = saving
-                samples = self._sample(self.world.share(chosen), step, clock)
+                samples = batches.of(step, clock)
                 # A signal may have reached the verifier's processes too: what they said since then is not used.
                 self._end_if_asked(interruption, checkpoints, optimizer, state)
                 metrics, histograms = self._update(gradient, budget, optimizer, samples, len(chosen), step, clock)
@@ -102,7 +101,7 @@ class Trainer:
                 if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
                     score = state["reward_sum"] / max(1, state["reward_steps"])
                     state = {**state, SCORE: score, "reward_sum": 0.0, "reward_steps": 0}
-                    checkpoints.save(self.policy, (optimizer,), state)
+                    checkpoints.save(self.policy, (optimizer,), state, batches.waiting())
                 clock.lap("time/checkpoint")
                 saving = clock.laps["time/checkpoint"]
                 self._end_if_asked(interruption, checkpoints, optimizer, state)
@@ -156,17 +155,6 @@ class Trainer:
         checkpoints.wait()
         raise PreemptedError(f"asked to stop after {state['step']} steps; the same command goes on from there")
 
-    def _sample(self, problems: list[Problem], step: int, clock: Clock) -> list[ProblemSamples]:
-        training = self.config.training
-        self.sync.push(step)
-        clock.lap("time/weight_sync")
-        guided = training.guided_rollouts if training.objective.distillation != "none" else 0
-        sizes = GroupSizes(training.autonomous_rollouts, guided)
-        samples, times = self.sampler.sample(problems, sizes, training.sampling, step)
-        clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
-        clock.restart()
-        return samples
-
     def _update(
         self, gradient: SgpoGradient, budget: MicrobatchBudget, optimizer, samples: list[ProblemSamples],
         problems_in_all: int, step: int, clock: Clock,
@@ -178,7 +166,7 @@ class Trainer:
         prepared = budget.run(
             lambda: [gradient.prepare(part, seed, step) for part in _split(samples, training.minibatches)]
         )
-        if training.minibatches > 1:
+        if training.minibatches > 1 and not gradient.old_policy_is_samplers:
             for part in prepared:
                 budget.run(lambda part=part: gradient.remember_old_policy(part))
         for part in prepared:
@@ -197,7 +185,7 @@ class Trainer:
         clock.lap("time/forward_backward")
         if self.world.is_main and step % training.log_rollouts_every == 0:
             record_rollouts(self.folder / "rollouts", samples, step)
-        return step_metrics(samples, sums, self.world, problems_in_all, rate, clock.laps)
+        return step_metrics(samples, sums, self.world, problems_in_all, step, rate, clock.laps)
 
 
 class StepReport:
@@ -218,24 +206,6 @@ class StepReport:
         if self._dead_steps == DEAD_REWARD_STEPS:
             every = f"every reward was {rewards.pop():.0f} for {self._dead_steps} steps"
             print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
-
-
-class Clock:
-    """Seconds of the phases of a step."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        """Start the next lap now."""
-        self._since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End the current lap under `name` and start the next one."""
-        now = time.perf_counter()
-        self.laps[name] = now - self._since
-        self._since = now
 
 
 def _split(samples: list[ProblemSamples], parts: int) -> list[list[ProblemSamples]]:

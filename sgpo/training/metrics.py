@@ -13,6 +13,7 @@ def step_metrics(
     sums: Mapping[str, float],
     world: World,
     problems: int,
+    step: int,
     learning_rate: float,
     times: dict[str, float],
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
@@ -24,6 +25,7 @@ def step_metrics(
         "rollouts": len(rollouts),
         "response_tokens": sum(len(rollout.token_ids) for rollout in rollouts),
         "truncated": sum(rollout.finish_reason == "length" for rollout in rollouts),
+        "staleness": sum(step - rollout.policy_step for rollout in rollouts),
         "autonomous": len(autonomous),
         "autonomous_reward": sum(rollout.reward for rollout in autonomous),
         "equal_groups": sum(len({rollout.reward for rollout in problem.autonomous}) < 2 for problem in samples),
@@ -53,6 +55,7 @@ def step_metrics(
         "policy/clip_fraction": _share(total, "clipped", "grpo_tokens"),
         "policy/sampler_mismatch_kl": _share(total, "mismatch_kl", "mismatch_tokens"),
         "policy/sampler_ratio_max": largest["sampler_ratio_max"] if total["mismatch_tokens"] else None,
+        "policy/staleness": _share(total, "staleness", "rollouts"),
         "policy/importance_capped_fraction": _share(total, "importance_capped", "grpo_tokens"),
         "response/length_mean": _share(total, "response_tokens", "rollouts"),
         "response/truncated_fraction": _share(total, "truncated", "rollouts"),

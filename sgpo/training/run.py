@@ -60,8 +60,9 @@ def train(
         verifier = stack.enter_context(
             Verifier(timeout_s=config.evaluation.verifier_timeout, workers=config.evaluation.verifier_workers)
         )
-        # An engine of its own samples while the policy is in pieces, or recomputes activations.
-        shared = not shard_policy(policy, world, config.sharding) and not config.sharding.activation_checkpointing
+        sharded = shard_policy(policy, world, config.sharding)
+        # An engine of its own samples while the policy is in pieces, recomputes activations, or is being trained.
+        shared = not (sharded or config.sharding.activation_checkpointing or config.training.overlap)
         texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
         engine, sync = open_engine(config, policy, model_source, tokenizer, world, shared, run_folder, stack)
         if not isinstance(sync, SharedWeights):

@@ -58,6 +58,8 @@ class SgpoGradient:
         self.policy, self.config, self.world, self.pad_id = policy, config, world, pad_id
         self.objective, self.temperature = config.objective, config.sampling.temperature
         self.tokens_per_microbatch = config.tokens_per_microbatch
+        self.old_policy_is_samplers = config.overlap and self.objective.importance_cap is None
+        """Rollouts are a step old and Eq. 1's ratio corrects it; with a cap truncated importance sampling does."""
 
     def prepare(self, samples: Sequence[ProblemSamples], run_seed: int, step: int) -> Prepared:
         """Advantages of the autonomous groups [Eq. 1], and targets and weights of the guided ones [Eqs. 2, 4, 6]."""
@@ -69,6 +71,9 @@ class SgpoGradient:
             return self._score(samples, candidates)
 
         own = score_responses(samples, self.config)
+        if self.old_policy_is_samplers:
+            for item in own.scored:
+                item.old_logprobs = torch.tensor(item.rollout.logprobs, device=self.world.device)
         targets = choose_targets(samples, self.objective, score, target_seed)
         delta = annealed_delta(self.objective.delta, self.objective.delta_end, step, self.config.steps)
         return Prepared(samples, own, targets, delta)

@@ -60,9 +60,10 @@ class Plain:
             if rollout is None:
                 terms = -advantage * logprobs.exp() / (logprobs.exp() + objective.expert_shaping)
             else:
-                terms = self.surrogate(logprobs, advantage)
+                behaviour = torch.tensor(rollout.logprobs, dtype=torch.float64)
+                stale = self.config.overlap and objective.importance_cap is None
+                terms = self.surrogate(logprobs, behaviour if stale else logprobs.detach(), advantage)
                 if objective.importance_cap is not None:
-                    behaviour = torch.tensor(rollout.logprobs, dtype=torch.float64)
                     terms = terms * (logprobs.detach() - behaviour).exp().clamp(max=objective.importance_cap)
                 whole = self.log_softmax(prompt, response)
                 self.entropy_sum = self.entropy_sum - (whole.exp() * whole).sum()
@@ -74,8 +75,8 @@ class Plain:
                 loss = loss + terms.mean() / len(members)
         return loss
 
-    def surrogate(self, logprobs: torch.Tensor, advantage: float) -> torch.Tensor:
-        ratio, low, high = (logprobs - logprobs.detach()).exp(), self.objective.clip_low, self.objective.clip_high
+    def surrogate(self, logprobs: torch.Tensor, old: torch.Tensor, advantage: float) -> torch.Tensor:
+        ratio, low, high = (logprobs - old).exp(), self.objective.clip_low, self.objective.clip_high
         clipped = ratio.clamp(0.0 if low is None else 1.0 - low, None if high is None else 1.0 + high)
         return -torch.minimum(ratio * advantage, clipped * advantage)
 

@@ -97,6 +97,30 @@ def test_loss_and_gradient_are_those_of_the_equations(tokenizer, family, alterna
     assert gradient.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_rollouts_drawn_a_step_ahead_are_corrected_by_the_ratio_or_by_importance_sampling(tokenizer, cap):
+    policy, samples = tiny_policy(tokenizer), _recorded_near_the_policy(make_samples(8))
+    settings = {"steps": 10, "objective": ObjectiveConfig(importance_cap=cap, clip_low=0.5, clip_high=0.6)}
+    config = TrainingConfig(**settings, overlap=True)
+    sums, gradient = gradient_of(policy, samples, config, tokenizer.pad_token_id)
+    policy.zero_grad()
+    loss = plain_loss(policy, samples, config)
+    loss.backward()
+    assert sums["loss"] == pytest.approx(loss.item(), abs=1e-6)  # recorded log-probabilities are float32
+    torch.testing.assert_close(gradient, flat_gradient(policy), atol=1e-6, rtol=1e-5)
+    _, on_policy = gradient_of(policy, samples, TrainingConfig(**settings), tokenizer.pad_token_id)
+    assert torch.allclose(gradient, on_policy, atol=1e-6, rtol=0.0) == (cap is not None)
+    assert (sums["clipped"] > 0) == (cap is None)
+
+
+def _recorded_near_the_policy(samples: list[ProblemSamples]) -> list[ProblemSamples]:
+    """Log-probabilities as a policy would have recorded them whose ratios are on both sides of 1."""
+    near = lambda rollout: replace(  # noqa: E731
+        rollout, logprobs=tuple(-7.0 + 0.5 * (token % 7) for token in rollout.token_ids)
+    )
+    return [replace(one, autonomous=tuple(map(near, one.autonomous))) for one in samples]
+
+
 def test_every_alternative_is_another_gradient(tokenizer):
     policy, samples = tiny_policy(tokenizer), make_samples(16)
     seen: dict[str, torch.Tensor] = {}
