@@ -1,4 +1,4 @@
-"""Sampling one step ahead: how old rollouts are, that it happens beside training, and that nothing is lost by a kill."""
+"""Sampling one step ahead: how old rollouts are, that it is beside training, and that a kill loses nothing."""
 
 from __future__ import annotations
 
