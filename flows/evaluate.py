@@ -23,7 +23,7 @@ from flows.parameters import (
     settings_of,
 )
 from flows.phases import log_evaluation
-from flows.process import REPOSITORY, can_help_to_retry, run_command, sgpo_command
+from flows.process import REPOSITORY, can_help_to_retry, run_command, training_command
 from flows.runs import run_folder, started
 from sgpo.config import EvaluationConfig, RunConfig, load_config
 from sgpo.evaluation.comparison import Comparison
@@ -42,7 +42,7 @@ from sgpo.evaluation.scores import EvaluationError
 def evaluate_process(recipe: str, overrides: list[str], model: str, output: str, who: str) -> None:
     """`sgpo evaluate`; an evaluation of the same weights, problems and settings is not repeated."""
     arguments = ["--model", model, "--output", output, *setting_arguments(recipe, overrides)]
-    run_command(sgpo_command("evaluate", *arguments))
+    run_command(training_command(1, "evaluate", *arguments))
 
 
 @task(

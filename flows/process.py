@@ -94,11 +94,6 @@ def show(line: str) -> None:
         print(line, file=sys.__stdout__, flush=True)
 
 
-def sgpo_command(*arguments: str) -> list[str]:
-    """`sgpo …` with this environment's interpreter."""
-    return [sys.executable, "-m", "sgpo.cli", *arguments]
-
-
 def training_command(processes: int, *arguments: str) -> list[str]:
     """`sgpo …` with the training environment's interpreter, under torchrun for more than one process.
 

@@ -35,7 +35,7 @@ Run = Annotated[Path, typer.Option(help="Run directory")]
 
 @problems_app.command("import")
 def problems_import(
-    source: Annotated[Path, typer.Argument(help="Parquet, JSONL or CSV file with question and answer")],
+    sources: Annotated[list[Path], typer.Argument(help="Parquet, JSONL or CSV files with question and answer")],
     split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
     force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
     data: Data = DATA,
@@ -43,7 +43,7 @@ def problems_import(
     """Take problems of your own, in the place of the testbed's."""
     from sgpo.problems.imports import import_problems
 
-    print("\n".join(import_problems(source, data, split, force=force)))
+    print("\n".join(import_problems(sources, data, split, force=force)))
 
 
 @world_app.command("problems")
@@ -91,12 +91,12 @@ def world_teacher(
 
 
 @app.command()
-def probe(model: Model, params: Params = PARAMS, data: Data = DATA) -> None:
+def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
     """Measure what the strategies are worth to a model."""
     from sgpo import stages
     from sgpo.params import load_params
 
-    stages.probe(load_params(params), data, Path(model))
+    stages.probe(load_params(params), data, work, model)
 
 
 @app.command("split")
@@ -141,7 +141,7 @@ def evaluate(
     from sgpo.evaluation.report import describe_scores
 
     settings = load_config(config, overrides or ())
-    print(describe_scores(evaluate_model(settings, Path(model), output, problems)))
+    print(describe_scores(evaluate_model(settings, model, output, problems)))
 
 
 @app.command()

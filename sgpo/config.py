@@ -25,6 +25,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names file, key and what would be right."""
 
 
+Precision = Literal["float32", "bfloat16"]
 SettingsT = TypeVar("SettingsT", bound=Settings)
 _PASSWORD = re.compile(r"//[^/\s]*@")
 """What a URL has before its host; it is never shown."""
@@ -127,7 +128,7 @@ class ShardingConfig(Settings):
     """How the model lies over the processes (FSDP2)."""
 
     replicas: int = Field(default=1, ge=1, description="Groups of processes that each hold the whole model, sharded")
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="float32", description="Forward and backward; master weights, sums and optimiser stay float32"
     )
     activation_checkpointing: bool = Field(default=False, description="Compute activations again in backward")
@@ -153,6 +154,7 @@ class EvaluationConfig(Settings):
     resamples: int = Field(default=2000, ge=100, le=1_000_000, description="Bootstrap resamples")
     verifier_timeout: float = Field(default=5.0, gt=0.0, description="Seconds for one verdict")
     verifier_workers: int = Field(default=2, ge=1, le=256)
+    engine: EngineConfig | None = Field(default=None, description="What draws the responses; null: as in training")
 
 
 class GateConfig(Settings):

@@ -29,6 +29,13 @@ class EngineConfig(Settings):
     )
     concurrency: int = Field(default=256, ge=1, le=4096, description="Requests under way at one server")
     cpu_cache_gib: float = Field(default=1.0, gt=0.0, description="vLLM's key-value cache on a CPU, GiB")
+    max_model_len: int | None = Field(
+        default=None, ge=16,
+        description="Longest prompt and response together that vLLM makes room for; null: the model's positions",
+    )  # fmt: skip
+    sleep: bool = Field(
+        default=False, description="vLLM in process gives a GPU's memory back while the policy is trained"
+    )
     gpu_memory_share: float = Field(
         default=0.4, gt=0.0, lt=1.0, description="Share of a GPU's memory for vLLM: its weights and cache"
     )
@@ -39,12 +46,18 @@ class EngineConfig(Settings):
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _urls_belong_to_servers(self) -> EngineConfig:
+    def _settings_belong_to_their_kind(self) -> EngineConfig:
         if self.urls and self.kind != "vllm-server":
             raise ValueError(f"urls are given but kind is '{self.kind}' (expected kind vllm-server, or no urls)")
+        if self.sleep and self.kind != "vllm":
+            raise ValueError(f"sleep is true but kind is '{self.kind}' (expected kind vllm, which shares the GPU)")
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"url '{url}' (expected http://host:port)")
         if len(set(self.urls)) < len(self.urls):
             raise ValueError("urls has one server twice (expected each once)")
         return self
+
+    def positions(self, model_positions: int) -> int:
+        """What vLLM is to make room for, given the model's own positions."""
+        return min(model_positions, self.max_model_len or model_positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,18 @@ class JsonlFile:
     def _rewrite(self) -> None:
         with publish_file(self.path) as aside:
             aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+
+
+def open_journal(path: Path, about: Mapping[str, Any]) -> JsonlFile:
+    """What has been done of a long job: the rows after the first are its own, if the first says it is about the same.
+
+    A file about something else is begun anew.
+    """
+    journal, first = JsonlFile(path), {"about": dict(about)}
+    if journal.rows[:1] != [first]:
+        journal.keep(lambda row: False)
+        journal.append(first)
+    return journal
 
 
 def number(value: Any) -> float:

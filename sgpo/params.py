@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from sgpo.config import ConfigError, SamplingConfig, Settings, parse_settings
+from sgpo.config import ConfigError, EngineConfig, Precision, SamplingConfig, Settings, parse_settings
 from sgpo.problems.testbed.world import WorldConfig
 from sgpo.strategies.settings import StrategyConfig, TeacherConfig
 from sgpo.training.base_model_config import BaseModelConfig
@@ -21,6 +21,8 @@ class ProbeConfig(Settings):
     autonomous_rollouts: int = Field(default=4, ge=1)
     guided_rollouts: int = Field(default=4, ge=1)
     sampling: SamplingConfig = SamplingConfig()
+    engine: EngineConfig = EngineConfig()
+    precision: Precision = "float32"
 
 
 class SplitConfig(Settings):

@@ -37,6 +37,22 @@ def registry_show(config: Config = None, overrides: Overrides = None) -> None:
         print(f"warning: {gap}")
 
 
+@registry_app.command("register")
+def registry_register(
+    model: Annotated[str, typer.Argument(help="Model folder or hub id")],
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Register a model that no run of this project has trained, such as the first champion; the same one only once."""
+    from sgpo.evaluation.report import folder_digest
+    from sgpo.registry.models import register_model_folder
+    from sgpo.rollouts.model_folder import local_folder
+
+    tracking, folder = _tracking(config, overrides), local_folder(model)
+    version = register_model_folder(tracking, folder, {"sgpo.base_model": model}, f"base-{folder_digest(folder)[:16]}")
+    print(f"{tracking.registered_model} version {version}: {model}")
+
+
 @registry_app.command("champion")
 def registry_champion(version: str, why: str, config: Config = None, overrides: Overrides = None) -> None:
     """Make a version the champion without a gate."""

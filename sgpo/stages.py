@@ -7,13 +7,17 @@ it is used.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sgpo.config import SamplingConfig
+from sgpo.config import config_digest
 from sgpo.files import write_json
-from sgpo.params import PipelineParams
+from sgpo.jsonl import open_journal
+from sgpo.params import PipelineParams, ProbeConfig
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
 from sgpo.problems.table import write_table
 from sgpo.problems.testbed.world import build_split
@@ -25,7 +29,7 @@ from sgpo.strategies.extraction import ExtractionSummary, extract_all
 from sgpo.strategies.responses import respond_all
 
 if TYPE_CHECKING:
-    from sgpo.rollouts.groups import GroupSizes, ProblemSamples
+    from sgpo.rollouts.groups import ProblemSamples
 
 
 def build_world(params: PipelineParams, data: Path) -> None:
@@ -94,48 +98,61 @@ def extract(params: PipelineParams, data: Path, work: Path) -> None:
     print(f"{summary.kept} strategies; {bands.high:.0%} high, {bands.medium:.0%} medium, {bands.low:.0%} low quality")
 
 
-def probe(params: PipelineParams, data: Path, model: Path) -> None:
-    """What the strategies are worth to `model`: data/probe.parquet, its rollouts, and the means in data/probe.json."""
-    from sgpo.rollouts.groups import GroupSizes
+def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> None:
+    """What the strategies are worth to `model`: data/probe.parquet, its rollouts, and the means in data/probe.json.
 
+    `work` keeps the rollouts of an interrupted probe, which goes on after them.
+    """
     settings = params.probe
     problems = read_problems(data / "problems" / "train.parquet")
     strategies = load_strategies(data / "strategies.parquet", problems)
     candidates = [problem for problem in problems if problem.id in strategies]
     chosen = candidates[: settings.problems]
     check_probed(params, len(candidates), len(chosen))  # now, rather than after hours of sampling
-    samples = sample_problems(
-        model, chosen, {key: strategy.text() for key, strategy in strategies.items()},
-        GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts), settings.sampling, settings.seed, "probe",
-    )  # fmt: skip
+    texts = {problem.id: strategies[problem.id].text() for problem in chosen}
+    samples = _probe_samples(settings, model, chosen, texts, work / "probe")
     rows = [_probed(problem) for problem in samples]
     rollouts: list[Rollout] = [rollout for problem in samples for rollout in (*problem.autonomous, *problem.guided)]
     write_table(rollouts, data / "probe_rollouts.parquet")
     write_table(rows, data / "probe.parquet")
     means = {name: statistics.fmean(getattr(row, name) for row in rows) for name in ("autonomous", "guided", "lift")}
     write_json(data / "probe.json", {"problems": len(rows), **means})
+    shutil.rmtree(work / "probe")
     print(f"pass rate without strategy {means['autonomous']:.3f}, with strategy {means['guided']:.3f}")
 
 
-def sample_problems(
-    model: Path,
-    problems: list[Problem],
-    strategies: dict[str, str],
-    sizes: GroupSizes,
-    sampling: SamplingConfig,
-    seed: int,
-    description: str,
+def _probe_samples(
+    settings: ProbeConfig, model: str | Path, problems: list[Problem], strategies: dict[str, str], work: Path
 ) -> list[ProblemSamples]:
-    """Both groups of every problem from the model in a folder."""
-    from sgpo.evaluation.measure import draw
-    from sgpo.rollouts.groups import Sampler
-    from sgpo.rollouts.model_folder import load_model
-    from sgpo.rollouts.transformers_engine import TransformersEngine
+    """Both groups of every problem, each kept in `work` as soon as it is drawn."""
+    from pydantic import TypeAdapter
 
-    network, tokenizer = load_model(model)
-    with Verifier() as verifier:
-        sampler = Sampler(TransformersEngine(network, tokenizer), tokenizer, verifier, strategies, seed)
-        return draw(sampler, problems, sizes, sampling, description)
+    from sgpo.evaluation.measure import draw
+    from sgpo.evaluation.report import folder_digest
+    from sgpo.rollouts.frozen import open_frozen
+    from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
+    from sgpo.rollouts.model_folder import local_folder
+
+    folder, row = local_folder(model), TypeAdapter(ProblemSamples)
+    asked = [[problem.id, problem.question, strategies[problem.id]] for problem in problems]
+    about = {
+        "weights": folder_digest(folder),
+        "asked": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+        "settings": config_digest(settings),
+    }
+    journal = open_journal(work / "rollouts.jsonl", about)
+    done = {samples.problem_id: samples for samples in map(row.validate_python, journal.rows[1:])}
+    missing = [problem for problem in problems if problem.id not in done]
+    sizes, sampling = GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts), settings.sampling
+    with (
+        Verifier() as verifier,
+        open_frozen(folder, settings.engine, settings.precision, sampling.batch_size, work) as (engine, tokenizer),
+    ):
+        sampler = Sampler(engine, tokenizer, verifier, strategies, settings.seed)
+        for samples in draw(sampler, missing, sizes, sampling, "probe", len(done)):
+            done[samples.problem_id] = samples
+            journal.append(row.dump_python(samples, mode="json"))
+    return [done[problem.id] for problem in problems]
 
 
 def _probed(samples: ProblemSamples) -> ProbedProblem:

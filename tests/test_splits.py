@@ -112,7 +112,7 @@ def test_a_margin_asks_for_a_probe_of_every_strategy(data: Path) -> None:
 
 def test_a_probe_that_the_margin_cannot_use_is_refused_before_it_samples(data: Path) -> None:
     with pytest.raises(ConfigError, match=r"raise probe\.problems from 3 to at least 5"):
-        stages.probe(params(min_lift=0.1), data, data / "no model")
+        stages.probe(params(min_lift=0.1), data, data / "work", data / "no model")
 
 
 def test_a_margin_that_leaves_nothing_says_so_and_writes_nothing(data: Path) -> None:

@@ -42,7 +42,7 @@ def made(tmp_path_factory, params) -> Path:
     stages.build_base(params, data, work / "base_model")
     stages.respond(params, data, work)
     stages.extract(params, data, work)
-    stages.probe(params, data, data / "base" / "qwen2")
+    stages.probe(params, data, work, data / "base" / "qwen2")
     split(params, data)
     return data
 
@@ -64,6 +64,38 @@ def test_the_probe_has_both_groups_of_every_problem(made):
     assert len({rollout.seed for rollout in rollouts}) == len(rollouts)
     assert all(len(rollout.logprobs) == len(rollout.token_ids) for rollout in rollouts)
     assert len(read_table(made / "probe.parquet", ProbedProblem)) == 4
+
+
+def test_a_probe_that_was_interrupted_goes_on_to_the_same_bytes(made, params, tmp_path, monkeypatch):
+    for name in ("problems", "strategies.parquet"):
+        (tmp_path / name).symlink_to(made / name)
+    one_at_a_time = {**SMALL["probe"], "sampling": {"max_new_tokens": 8, "batch_size": 1}}
+    params = params.model_copy(update={"probe": stages.ProbeConfig.model_validate(one_at_a_time)})
+    asked = _interrupted_at(3, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        stages.probe(params, tmp_path, tmp_path / "work", made / "base" / "qwen2")
+    assert not (tmp_path / "probe.parquet").exists()
+    stages.probe(params, tmp_path, tmp_path / "work", made / "base" / "qwen2")
+    assert len(asked) == len(set(asked)) + 1 == 5  # only what was under way is asked again
+    for name in ("probe.parquet", "probe_rollouts.parquet", "probe.json"):
+        assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), name
+    assert not (tmp_path / "work" / "probe").exists()
+
+
+def _interrupted_at(call: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The problems that are sampled from now on; the call of this number ends in KeyboardInterrupt."""
+    from sgpo.rollouts.groups import Sampler
+
+    asked, real = [], Sampler.sample
+
+    def sample(self, problems, *arguments):
+        asked.extend(problem.id for problem in problems)
+        if len(asked) == call:
+            raise KeyboardInterrupt
+        return real(self, problems, *arguments)
+
+    monkeypatch.setattr(Sampler, "sample", sample)
+    return asked
 
 
 def test_the_data_stages_are_functions_of_their_settings(made, params, tmp_path):
@@ -126,3 +158,29 @@ def test_an_evaluation_is_not_repeated_unless_something_changed(made, tmp_path, 
     comparison = compare_files(config, output, output)
     assert comparison.overall.difference.value == 0.0
     assert "challenger" in describe_comparison(comparison)
+
+
+def test_an_evaluation_that_was_interrupted_goes_on_after_the_last_problem(made, tmp_path, monkeypatch):
+    settings = [f"data={made}", "evaluation.k=2", "evaluation.sampling={max_new_tokens: 4, batch_size: 2}"]
+    config, model = load_config(None, settings), made / "base" / "qwen2"
+    whole = evaluate_model(config, model, tmp_path / "whole.jsonl")
+    asked = _interrupted_at(5, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(config, model, tmp_path / "parts.jsonl")
+    assert [path.name for path in tmp_path.glob("parts*")] == ["parts.jsonl.partial"]
+    assert evaluate_model(config, model, tmp_path / "parts.jsonl") == whole
+    assert len(asked) == 9
+    assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not (tmp_path / "parts.jsonl.partial").exists()
+
+
+def test_what_is_left_of_an_evaluation_with_other_settings_is_not_used(made, tmp_path, monkeypatch):
+    settings = [f"data={made}", "evaluation.sampling={max_new_tokens: 4, batch_size: 2}"]
+    _interrupted_at(5, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(load_config(None, [*settings, "evaluation.k=2"]), made / "base" / "qwen2", tmp_path / "a.jsonl")
+    again = load_config(None, [*settings, "evaluation.k=1"])
+    evaluate_model(again, made / "base" / "qwen2", tmp_path / "a.jsonl")
+    outcomes = read_outcomes(tmp_path / "a.jsonl")
+    assert outcomes is not None
+    assert [len(outcome.rewards) for outcome in outcomes] == [1] * 8

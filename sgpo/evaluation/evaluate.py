@@ -10,31 +10,42 @@ from sgpo.evaluation.measure import measure
 from sgpo.evaluation.outcomes import read_outcomes, write_outcomes
 from sgpo.evaluation.report import folder_digest
 from sgpo.evaluation.scores import Scores, score
+from sgpo.jsonl import open_journal
 from sgpo.problems import Verifier, read_problems
+from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import load_model
-from sgpo.rollouts.transformers_engine import TransformersEngine
+from sgpo.rollouts.model_folder import local_folder
 
 
-def evaluate_model(config: RunConfig, model: Path, output: Path, problems_path: Path | None = None) -> Scores:
+def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_path: Path | None = None) -> Scores:
     """Measure `model` on the held-out split, or `problems_path`, and write the outcomes to `output`.
 
-    An `output` that is about the same weights, problems and settings is taken as it is.
+    Responses are drawn by `config.evaluation.engine`, or else by `config.engine`. An `output` that is about the same weights,
+    problems and settings is taken as it is; an evaluation that was interrupted goes on after the last problem that was
+    measured.
     """
-    settings = config.evaluation
+    settings, folder = config.evaluation, local_folder(model)
+    chosen, precision = settings.engine or config.engine, config.sharding.precision
     path = problems_path or config.data / "splits" / "held_out.parquet"
     problems = read_problems(path)
     about = {
-        "weights": folder_digest(model),
+        "weights": folder_digest(folder),
         "problems": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "settings": config_digest(settings),
+        "settings": config_digest(settings.model_copy(update={"engine": None})),
         "seed": str(config.seed),
+        "engine": f"{chosen.kind}, {precision}",
     }
     outcomes = read_outcomes(output, about)
     if outcomes is None:
-        network, tokenizer = load_model(model)
-        with Verifier(timeout_s=settings.verifier_timeout, workers=settings.verifier_workers) as verifier:
-            sampler = Sampler(TransformersEngine(network, tokenizer), tokenizer, verifier, {}, config.seed)
-            outcomes = measure(sampler, problems, settings.k, settings.sampling, f"evaluating {model.name}")
+        journal = open_journal(output.with_name(f"{output.name}.partial"), about)
+        with (
+            Verifier(timeout_s=settings.verifier_timeout, workers=settings.verifier_workers) as verifier,
+            open_frozen(
+                folder, chosen, precision, settings.sampling.batch_size, output.with_name(f"{output.name}.engine")
+            ) as (engine, tokenizer),
+        ):  # fmt: skip
+            sampler = Sampler(engine, tokenizer, verifier, {}, config.seed)
+            outcomes = measure(sampler, problems, settings.k, settings.sampling, f"evaluating {model}", journal)
         write_outcomes(outcomes, output, about)
+        journal.path.unlink()
     return score(outcomes, settings.confidence, settings.resamples, config.seed)

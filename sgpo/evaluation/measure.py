@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
 from sgpo.config import SamplingConfig
+from sgpo.evaluation.outcomes import outcome_of, row_of
 from sgpo.evaluation.scores import Outcome
+from sgpo.jsonl import JsonlFile
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
 
@@ -16,28 +18,47 @@ EVALUATION_STEP = -1
 
 
 def measure(
-    sampler: Sampler, problems: Sequence[Problem], k: int, sampling: SamplingConfig, description: str
+    sampler: Sampler,
+    problems: Sequence[Problem],
+    k: int,
+    sampling: SamplingConfig,
+    description: str,
+    journal: JsonlFile | None = None,
 ) -> list[Outcome]:
-    """The outcome of k autonomous responses to each problem, in the order given."""
-    samples = draw(sampler, problems, GroupSizes(k, 0), sampling, description)
-    return [
-        Outcome(problem.id, tier_of(problem), tuple(rollout.reward for rollout in drawn.autonomous))
-        for problem, drawn in zip(problems, samples, strict=True)
-    ]
+    """The outcome of k autonomous responses to each problem, in the order given.
+
+    With a `journal` (`open_journal`) each outcome is kept as soon as it is known, and not measured again.
+    """
+    done = {row["problem_id"]: outcome_of(row) for row in (journal.rows[1:] if journal else ())}
+    missing = [problem for problem in problems if problem.id not in done]
+    for problem, drawn in zip(
+        missing, draw(sampler, missing, GroupSizes(k, 0), sampling, description, len(done)), strict=True
+    ):
+        outcome = Outcome(problem.id, tier_of(problem), tuple(rollout.reward for rollout in drawn.autonomous))
+        done[problem.id] = outcome
+        if journal is not None:
+            journal.append(row_of(outcome))
+    return [done[problem.id] for problem in problems]
 
 
 def draw(
-    sampler: Sampler, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, description: str
-) -> list[ProblemSamples]:
-    """Both groups of every problem, in chunks of about one engine batch so that progress shows."""
+    sampler: Sampler,
+    problems: Sequence[Problem],
+    sizes: GroupSizes,
+    sampling: SamplingConfig,
+    description: str,
+    before: int = 0,
+) -> Iterator[ProblemSamples]:
+    """Both groups of every problem, in chunks of about one engine batch so that progress shows.
+
+    `before` is how many problems were done earlier, for the bar.
+    """
     chunk = max(1, sampling.batch_size // max(1, sizes.autonomous + sizes.guided))
-    samples: list[ProblemSamples] = []
-    with tqdm(total=len(problems), desc=description, disable=None, unit="problem") as bar:
+    with tqdm(total=before + len(problems), initial=before, desc=description, disable=None, unit="problem") as bar:
         for start in range(0, len(problems), chunk):
             part = list(problems[start : start + chunk])
-            samples += sampler.sample(part, sizes, sampling, EVALUATION_STEP)[0]
+            yield from sampler.sample(part, sizes, sampling, EVALUATION_STEP)[0]
             bar.update(len(part))
-    return samples
 
 
 def tier_of(problem: Problem) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sgpo.evaluation.scores import Outcome
 from sgpo.files import publish_file
@@ -15,8 +16,7 @@ def write_outcomes(outcomes: Sequence[Outcome], path: Path, about: Mapping[str, 
     with publish_file(path) as aside, aside.open("w", encoding="utf-8") as stream:
         stream.write(json.dumps({"about": dict(about)}) + "\n")
         for outcome in outcomes:
-            row = {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
-            stream.write(json.dumps(row) + "\n")
+            stream.write(json.dumps(row_of(outcome)) + "\n")
 
 
 def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Outcome] | None:
@@ -26,5 +26,14 @@ def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Ou
     first, *rows = path.read_text(encoding="utf-8").splitlines()
     if about is not None and json.loads(first)["about"] != dict(about):
         return None
-    parsed = [json.loads(row) for row in rows]
-    return [Outcome(row["problem_id"], row["tier"], tuple(row["rewards"])) for row in parsed]
+    return [outcome_of(json.loads(row)) for row in rows]
+
+
+def row_of(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as one JSON object."""
+    return {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
+
+
+def outcome_of(row: Mapping[str, Any]) -> Outcome:
+    """The outcome that `row_of` wrote."""
+    return Outcome(row["problem_id"], row["tier"], tuple(row["rewards"]))

@@ -22,7 +22,9 @@ def folder_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json"), folder / "config.json"]):
         digest.update(file.name.encode())
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 

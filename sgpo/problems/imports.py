@@ -19,25 +19,31 @@ class ProblemImportError(RuntimeError):
     """Problems that cannot be put in their place; the message says what stands in the way and what to do."""
 
 
-def import_problems(source: Path, data: Path, split: Split, *, force: bool = False) -> list[str]:
-    """Write the problems of a Parquet, JSONL or CSV file as `data`/problems/`split`.parquet, whole or not at all.
+def import_problems(sources: Sequence[Path], data: Path, split: Split, *, force: bool = False) -> list[str]:
+    """Write the problems of Parquet, JSONL or CSV files as `data`/problems/`split`.parquet, whole or not at all.
 
     Returns what came of it, in lines. Raises ProblemFileError for a source that cannot be used, or that shares an id or
-    a question with another split, and ProblemImportError where the split is there already and not `force`, or where a
-    DVC stage makes the problems and would overwrite these.
+    a question with another one or another split, and ProblemImportError where the split is there already and not
+    `force`, or where a DVC stage makes the problems and would overwrite these.
     """
     folder = data / "problems"
     target = folder / f"{split}.parquet"
     tracked = _check_maker(folder)
     if target.exists() and not force:
         raise ProblemImportError(f"{target}: is there already (expected no such file, or --force to replace it)")
-    problems = read_problems(source)
-    counts = {split: len(problems)}
-    for other in SPLITS:
-        if other != split and (folder / f"{other}.parquet").exists():
-            others = read_problems(folder / f"{other}.parquet")
-            _refuse_shared(source, problems, folder / f"{other}.parquet", others)
-            counts[other] = len(others)
+    read = {source: read_problems(source) for source in sources}
+    elsewhere = {
+        other: read_problems(folder / f"{other}.parquet")
+        for other in SPLITS
+        if other != split and (folder / f"{other}.parquet").exists()
+    }
+    before: list[tuple[Path, list[Problem]]] = [(folder / f"{other}.parquet", elsewhere[other]) for other in elsewhere]
+    for source, problems in read.items():
+        for file, others in before:
+            _refuse_shared(source, problems, file, others)
+        before.append((source, problems))
+    problems = [problem for part in read.values() for problem in part]
+    counts = {split: len(problems), **{other: len(others) for other, others in elsewhere.items()}}
     write_problems(problems, target)
     present = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
     absent = ", ".join(name for name in SPLITS if name not in counts)
@@ -60,7 +66,7 @@ def _refuse_shared(source: Path, problems: Sequence[Problem], other_file: Path, 
         (name, match), more = shared[0], f", and {len(shared) - 1} more are" if len(shared) > 1 else ""
         raise ProblemFileError(
             f"{source}: problem '{name}' is in {other_file} too, as '{match}'{more} "
-            "(expected every id and every question in one split)"
+            "(expected every id and every question in one file and one split)"
         )
 
 

@@ -39,6 +39,10 @@ class RolloutEngine(Protocol):
         """Replace the policy's weights; the next `generate` samples from them."""
         ...
 
+    def rest(self) -> None:
+        """The sampler's turn is over: give back what memory can be given back until the next call."""
+        ...
+
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
         """The prompt as the engine's own tokenizer and chat template write it; None without a tokenizer."""
         ...

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -21,6 +22,8 @@ HEAD_EXTRAS = {
     "lm_head_multiplier": 1.0,
 }  # fmt: skip
 """What some families do to their logits, by the configuration's key, and the value that does nothing."""
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "merges.txt", "LICENSE*")
+"""What is fetched of a hub's repository: never a pickle."""
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
@@ -28,23 +31,33 @@ class ModelFolderError(ValueError):
     """A model folder that cannot be opened; names what is missing."""
 
 
+def local_folder(source: str | Path) -> Path:
+    """A whole model's folder: a local one as it is, or a hub id's in Hugging Face's cache, downloaded when need be.
+
+    Raises ModelFolderError naming what is missing, or why the hub does not give it.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        if folder.is_absolute() or str(source).startswith((".", "data/", "runs/")):
+            raise ModelFolderError(f"{source}: no such model folder")
+        folder = _from_hub(str(source))
+    for name, what in (("config.json", "model configuration"), ("tokenizer.json", "fast tokenizer")):
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder}: no {name} (expected a Hugging Face model folder with a {what})")
+    if not list(folder.glob("*.safetensors")):
+        raise ModelFolderError(f"{folder}: no *.safetensors (expected the weights; pickled weights are not loaded)")
+    return folder
+
+
 def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer from a local folder or a hub id, in float32 and from safetensors only.
 
     Raises ModelFolderError naming what is missing.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        for name, what in (("config.json", "model configuration"), ("tokenizer.json", "fast tokenizer")):
-            if not (folder / name).is_file():
-                raise ModelFolderError(f"{folder}: no {name} (expected a Hugging Face model folder with a {what})")
-        if not list(folder.glob("*.safetensors")):
-            raise ModelFolderError(f"{folder}: no *.safetensors (expected the weights; pickled weights are not loaded)")
-    elif folder.is_absolute() or str(source).startswith((".", "data/", "runs/")):
-        raise ModelFolderError(f"{source}: no such model folder")
-    model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+    folder = local_folder(source)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True)
     _check_head(model, source)
-    tokenizer = open_tokenizer(source)
+    tokenizer = open_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{source}: the tokenizer has no end token (expected eos_token in its configuration)")
     return model, tokenizer
@@ -67,6 +80,16 @@ def export_model(
     with publish_folder(folder) as aside:
         model.save_pretrained(aside, state_dict=weights)
         tokenizer.save_pretrained(aside)
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+    except (OSError, ValueError) as error:  # what the hub's client raises are kinds of these
+        reason = " ".join(str(error).split())[:300]
+        raise ModelFolderError(
+            f"{name}: no such folder, and no model that the hub gives ({type(error).__name__}: {reason})"
+        ) from None
 
 
 def _check_head(model: PreTrainedModel, source: str | Path) -> None:

@@ -83,6 +83,9 @@ class TransformersEngine:
             self.model.train(was_training)
         return [responses[index] for index in range(len(prompts))]
 
+    def rest(self) -> None:
+        """Nothing is held between two calls but the model."""
+
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
         """The prompt by the tokenizer given; None when only end tokens were given."""
         return None if self.tokenizer is None else PromptBuilder(self.tokenizer).build(question, strategy)

@@ -43,11 +43,14 @@ class VllmEngine:
         Raises EngineError when vLLM is not installed or cannot run the model.
         """
         self.end_ids = end_token_ids(tokenizer_or_eos_ids)
-        self.positions, self.vocabulary = config.max_position_embeddings, config.vocab_size
+        settings = settings or EngineConfig()
+        self.positions, self.vocabulary = settings.positions(config.max_position_embeddings), config.vocab_size
         self.policy_step: int | None = None
         self._names = WeightNames(config)
         self._scale = 1.0
-        self._llm = _start(str(source), settings or EngineConfig(), precision, batch_size, self.positions)
+        self._asleep: set[str] = set()
+        self._sleeps = settings.sleep and torch.cuda.is_available()
+        self._llm = _start(str(source), settings, precision, batch_size, self.positions)
         self._call("scale_logits", 1.0)
 
     def generate(
@@ -61,6 +64,7 @@ class VllmEngine:
         check_request(prompts, seeds, sampling.max_new_tokens, self.positions, self.vocabulary)
         if not prompts:
             return []
+        self._wake("weights", "kv_cache")
         from vllm import SamplingParams, TokensPrompt  # pyright: ignore[reportMissingImports]
 
         if self._scale != (scale := logit_scale(sampling)):
@@ -80,10 +84,17 @@ class VllmEngine:
         must be loaded again.
         """
         self.policy_step = None
+        self._wake("weights")
         self._call("reload_weights", weights_iterator=self._names.checked(named_tensors))
         if not self._llm.reset_prefix_cache():
             raise EngineError("vLLM did not reset its prefix cache (expected no request under way)")
         self.policy_step = policy_step
+
+    def rest(self) -> None:
+        """Move the weights to main memory and let the key-value cache go, until they are needed (`engine.sleep`)."""
+        if self._sleeps and not self._asleep:
+            self._llm.sleep(level=1)
+            self._asleep = {"weights", "kv_cache"}
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
         """The prompt as the tokenizer in the engine's model folder writes it."""
@@ -92,6 +103,12 @@ class VllmEngine:
     def close(self) -> None:
         """Free what vLLM holds."""
         self._llm.llm_engine.engine_core.shutdown()
+
+    def _wake(self, *what: str) -> None:
+        """Those of `what` that sleep: waking what is awake would map its memory twice."""
+        if tags := [tag for tag in what if tag in self._asleep]:
+            self._llm.wake_up(tags=tags)
+            self._asleep -= set(tags)
 
     def _call(self, method: str, *arguments: object, **named: object) -> Any:
         return self._llm.collective_rpc(method, args=arguments, kwargs=named)[0]
@@ -116,7 +133,7 @@ def _start(source: str, settings: EngineConfig, precision: str, batch_size: int,
             "docs/rollouts.md)"
         ) from None
     set_num_threads = torch.set_num_threads
-    memory: dict[str, Any] = {"gpu_memory_utilization": settings.gpu_memory_share}
+    memory: dict[str, Any] = {"gpu_memory_utilization": settings.gpu_memory_share, "enable_sleep_mode": settings.sleep}
     if not cuda:
         memory = {
             "kv_cache_memory_bytes": int(settings.cpu_cache_gib * GIB),

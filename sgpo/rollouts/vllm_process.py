@@ -30,8 +30,10 @@ def server_command(
             "--kv-cache-memory-bytes", str(int(settings.cpu_cache_gib * GIB)), "--enforce-eager",
             "--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(CPU_BATCH_TOKENS, positions)),
         ]  # fmt: skip
+    # Where orchestration and training are two environments, vLLM is in the latter.
+    python = os.environ.get("SGPO_TRAINING_PYTHON", sys.executable)
     return [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port),
+        python, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port),
         "--model", source, "--dtype", precision, "--max-model-len", str(positions), "--skip-tokenizer-init",
         "--generation-config", "vllm", "--logprobs-mode", "raw_logprobs", "--enable-prefix-caching",
         "--max-num-seqs", str(settings.concurrency), "--enable-scale-out", "--worker-extension-cls", WORKER_EXTENSION,
@@ -42,11 +44,13 @@ def server_command(
 class ServerProcess:
     """One server, its address and its log."""
 
-    def __init__(self, command: Sequence[str], url: str, log: Path, cuda: bool) -> None:
+    def __init__(self, command: Sequence[str], url: str, log: Path, cuda: bool, device: str | None = None) -> None:
         self.url, self.log = url, log
         log.parent.mkdir(parents=True, exist_ok=True)
         # The routes for weight updates exist in what vLLM calls development mode; the server is on loopback.
         environment = {**os.environ, **vllm_environment(cuda), "VLLM_SERVER_DEV_MODE": "1"}
+        if device is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = device
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
             environment.pop(name, None)  # torchrun's, which are about the trainer
         with log.open("wb") as output:
@@ -88,17 +92,22 @@ class ServerProcess:
 def start_servers(
     source: str | Path, settings: EngineConfig, precision: str, positions: int, logs: Path
 ) -> list[ServerProcess]:
-    """`settings.replicas` healthy servers of a model folder. EngineError when one does not start; then none is left."""
+    """`settings.replicas` healthy servers of a model with `positions`, each on a GPU of its own as far as they go.
+
+    Raises EngineError when one does not start; then none is left.
+    """
     import torch
 
-    cuda = torch.cuda.is_available()
+    cuda, positions = torch.cuda.is_available(), settings.positions(positions)
     deadline = time.monotonic() + settings.start_timeout_s
+    devices = devices_of(settings.replicas, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
     servers: list[ServerProcess] = []
     try:
-        for number in range(settings.replicas):
+        for number, device in enumerate(devices):
             port = free_port()
             command = server_command(str(source), port, settings, precision, positions, cuda)
-            servers.append(ServerProcess(command, f"http://127.0.0.1:{port}", logs / f"server-{number}.log", cuda))
+            log = logs / f"server-{number}.log"
+            servers.append(ServerProcess(command, f"http://127.0.0.1:{port}", log, cuda, device))
         for server in servers:
             server.wait_until_healthy(deadline)
     except BaseException:
@@ -106,6 +115,12 @@ def start_servers(
             server.stop()
         raise
     return servers
+
+
+def devices_of(replicas: int, visible: str | None, count: int) -> list[str | None]:
+    """CUDA_VISIBLE_DEVICES of each server: the visible GPUs in turn; None for each where there is none."""
+    names = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(count)]
+    return [names[number % len(names)] if count else None for number in range(replicas)]
 
 
 def free_port() -> int:

@@ -60,7 +60,8 @@ class VllmServerEngine:
         """`folder` is where weights are published: on a file system that the servers share."""
         self.urls, self.settings, self.folder, self.is_main = tuple(urls), settings or EngineConfig(), folder, is_main
         self.end_ids = end_token_ids(tokenizer_or_eos_ids)
-        self.positions, self.vocabulary = config.max_position_embeddings, config.vocab_size
+        self.positions = self.settings.positions(config.max_position_embeddings)
+        self.vocabulary = config.vocab_size
         self._names = WeightNames(config)
         self._version = STARTED_WITH
 
@@ -106,6 +107,9 @@ class VllmServerEngine:
         """Sample from what the main process has loaded last."""
         note = json.loads(self._note().read_text(encoding="utf-8"))
         self._version = Version(note["label"], self.folder / note["label"].replace(":", "-"), step=note["step"])
+
+    def rest(self) -> None:
+        """Servers have devices of their own."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
         """The prompt as the tokenizer of the first server that answers writes it; they must agree."""

@@ -86,7 +86,7 @@ def test_stages_that_flows_make_exist() -> None:
 
 def test_flows_and_stages_train_and_evaluate_by_the_same_commands() -> None:
     stage_commands = {parse(sgpo_arguments(stage))[0] for stage in STAGES}
-    flow_commands = {call[0] for name in ("sgpo_command", "training_command") for call in calls(name) if call}
+    flow_commands = {call[0] for call in calls("training_command") if call}
     assert flow_commands == {"train", "evaluate"}
     assert flow_commands <= stage_commands
 

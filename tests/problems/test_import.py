@@ -39,7 +39,7 @@ def as_parquet(path: Path, problems: list[Problem]) -> Path:
 @pytest.mark.parametrize("write", [as_jsonl, as_csv, as_parquet])
 def test_every_layout_gives_the_same_file(tmp_path: Path, write: Callable[[Path, list[Problem]], Path]) -> None:
     source = write(tmp_path / f"new.{write.__name__[3:]}", OWN)
-    lines = import_problems(source, tmp_path / "data", "train")
+    lines = import_problems([source], tmp_path / "data", "train")
     write_problems(OWN, tmp_path / "expected.parquet")
     target = tmp_path / "data" / "problems" / "train.parquet"
     assert target.read_bytes() == (tmp_path / "expected.parquet").read_bytes()
@@ -48,34 +48,34 @@ def test_every_layout_gives_the_same_file(tmp_path: Path, write: Callable[[Path,
 
 def test_a_bad_row_leaves_what_was_there(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    import_problems(as_jsonl(tmp_path / "new.jsonl", OWN), data, "train")
+    import_problems([as_jsonl(tmp_path / "new.jsonl", OWN)], data, "train")
     before = (data / "problems" / "train.parquet").read_bytes()
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "q", "answer": "1"}\n{"question": "q"}\n', encoding="utf-8")
     with pytest.raises(ProblemFileError, match=r"bad\.jsonl row 2: 'answer' is missing"):
-        import_problems(bad, data, "train", force=True)
+        import_problems([bad], data, "train", force=True)
     assert [file.name for file in (data / "problems").iterdir()] == ["train.parquet"]
     assert (data / "problems" / "train.parquet").read_bytes() == before
 
 
 def test_problems_that_are_there_are_replaced_only_when_asked(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    import_problems(as_jsonl(tmp_path / "one.jsonl", OWN[:3]), data, "train")
+    import_problems([as_jsonl(tmp_path / "one.jsonl", OWN[:3])], data, "train")
     with pytest.raises(ProblemImportError, match=r"train\.parquet: is there already \(expected .* --force to replace"):
-        import_problems(as_jsonl(tmp_path / "two.jsonl", OWN), data, "train")
+        import_problems([as_jsonl(tmp_path / "two.jsonl", OWN)], data, "train")
     assert read_problems(data / "problems" / "train.parquet") == OWN[:3]
-    import_problems(tmp_path / "two.jsonl", data, "train", force=True)
+    import_problems([tmp_path / "two.jsonl"], data, "train", force=True)
     assert read_problems(data / "problems" / "train.parquet") == OWN
 
 
 def test_a_problem_belongs_to_one_split(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    import_problems(as_jsonl(tmp_path / "held.jsonl", OWN[:3]), data, "held_out")
+    import_problems([as_jsonl(tmp_path / "held.jsonl", OWN[:3])], data, "held_out")
     with pytest.raises(ProblemFileError) as caught:
-        import_problems(as_jsonl(tmp_path / "all.jsonl", OWN), data, "train")
+        import_problems([as_jsonl(tmp_path / "all.jsonl", OWN)], data, "train")
     assert str(caught.value) == (
         f"{tmp_path}/all.jsonl: problem '{OWN[0].id}' is in {data}/problems/held_out.parquet too, as '{OWN[0].id}', "
-        "and 2 more are (expected every id and every question in one split)"
+        "and 2 more are (expected every id and every question in one file and one split)"
     )
     assert not (data / "problems" / "train.parquet").exists()
 
@@ -89,10 +89,10 @@ def test_a_problem_belongs_to_one_split(tmp_path: Path) -> None:
 )
 def test_the_same_question_or_id_is_found_whatever_its_spacing(tmp_path: Path, same: Problem) -> None:
     data = tmp_path / "data"
-    import_problems(as_jsonl(tmp_path / "held.jsonl", OWN[:1]), data, "held_out")
+    import_problems([as_jsonl(tmp_path / "held.jsonl", OWN[:1])], data, "held_out")
     write_problems([same], tmp_path / "train.parquet")
     with pytest.raises(ProblemFileError, match=f"problem '{same.id}' is in .*held_out.parquet too, as '{OWN[0].id}'"):
-        import_problems(tmp_path / "train.parquet", data, "train")
+        import_problems([tmp_path / "train.parquet"], data, "train")
 
 
 def test_the_command_names_what_is_wrong_in_one_line(sgpo, tmp_path: Path) -> None:

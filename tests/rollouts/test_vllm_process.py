@@ -14,7 +14,7 @@ import pytest
 
 from sgpo.config import EngineConfig
 from sgpo.rollouts.engine import EngineError
-from sgpo.rollouts.vllm_process import ServerProcess, free_port, server_command
+from sgpo.rollouts.vllm_process import ServerProcess, devices_of, free_port, server_command
 
 SERVER = """
 import subprocess, sys, time
@@ -100,3 +100,13 @@ def test_servers_listen_on_loopback_alone_and_know_nothing_of_torchrun(tmp_path:
     assert server.process.wait(60) == 0
     assert server.log.read_text(encoding="utf-8") == "size None 1\n"
     assert os.environ["WORLD_SIZE"] == "8"
+
+
+def test_every_server_has_a_gpu_of_its_own_as_far_as_they_go(tmp_path: Path) -> None:
+    assert devices_of(3, None, 2) == ["0", "1", "0"]
+    assert devices_of(2, "4, 6", 2) == ["4", "6"]
+    assert devices_of(2, None, 0) == devices_of(2, "", 0) == [None, None]
+    script = "import os; print('sees', os.environ.get('CUDA_VISIBLE_DEVICES'))"
+    server = ServerProcess([sys.executable, "-c", script], "http://127.0.0.1:9", tmp_path / "log", True, "6")
+    assert server.process.wait(60) == 0
+    assert server.log.read_text(encoding="utf-8") == "sees 6\n"
