@@ -28,8 +28,8 @@ def plain(site: Site, run: str) -> float:
     """Seconds by commands, one after the other."""
     sgpo = ("-m", "sgpo.cli")
     begun = time.monotonic()
-    site.python("-m", "dvc", "repro", "splits")
     site.python(*sgpo, "registry", "download", "champion", "data/champion", *RECIPE)
+    site.python("-m", "dvc", "repro", "splits")
     site.python(*sgpo, "train", "--model", "data/champion", "--run", f"runs/{run}", *RECIPE)
     for who, model in (("champion", "data/champion"), ("challenger", f"runs/{run}/model")):
         site.python(*sgpo, "evaluate", "--model", model, "--output", f"runs/{run}/evaluation/{who}.jsonl", *RECIPE)
