@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
+from typing import Any
 
 import yaml
 from prefect import task
@@ -64,13 +66,14 @@ def push_data() -> None:
 
 
 def data_versions(*stages: str) -> Md5s:
-    """md5 of every output in dvc.lock, or of the given stages' outputs."""
-    lock = REPOSITORY / "dvc.lock"
-    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
-    return {
-        out["path"]: out["md5"]
-        for name, stage in content.get("stages", {}).items()
-        if not stages or name in stages
-        for out in stage.get("outs", [])
-        if "md5" in out
-    }
+    """md5 of every output in dvc.lock and of what `dvc add` has recorded in data/, or of the given stages' outputs."""
+    made = _yaml(REPOSITORY / "dvc.lock").get("stages", {})
+    outs = [out for name, stage in made.items() if not stages or name in stages for out in stage.get("outs", [])]
+    if not stages:
+        for file in sorted((REPOSITORY / "data").glob("*.dvc")):
+            outs += [{**out, "path": f"data/{out['path']}"} for out in _yaml(file).get("outs", [])]
+    return {out["path"]: out["md5"] for out in outs if "md5" in out}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}

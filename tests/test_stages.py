@@ -67,18 +67,22 @@ def test_the_probe_has_both_groups_of_every_problem(made):
 
 
 def test_a_probe_that_was_interrupted_goes_on_to_the_same_bytes(made, params, tmp_path, monkeypatch):
-    for name in ("problems", "strategies.parquet"):
-        (tmp_path / name).symlink_to(made / name)
+    whole, parts, model = tmp_path / "whole", tmp_path / "parts", made / "base" / "qwen2"
+    for folder in (whole, parts):
+        folder.mkdir()
+        for name in ("problems", "strategies.parquet"):
+            (folder / name).symlink_to(made / name)
     one_at_a_time = {**SMALL["probe"], "sampling": {"max_new_tokens": 8, "batch_size": 1}}
     params = params.model_copy(update={"probe": stages.ProbeConfig.model_validate(one_at_a_time)})
+    stages.probe(params, whole, tmp_path / "work", model)
     asked = _interrupted_at(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        stages.probe(params, tmp_path, tmp_path / "work", made / "base" / "qwen2")
-    assert not (tmp_path / "probe.parquet").exists()
-    stages.probe(params, tmp_path, tmp_path / "work", made / "base" / "qwen2")
+        stages.probe(params, parts, tmp_path / "work", model)
+    assert not (parts / "probe.parquet").exists()
+    stages.probe(params, parts, tmp_path / "work", model)
     assert len(asked) == len(set(asked)) + 1 == 5  # only what was under way is asked again
     for name in ("probe.parquet", "probe_rollouts.parquet", "probe.json"):
-        assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), name
+        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
     assert not (tmp_path / "work" / "probe").exists()
 
 

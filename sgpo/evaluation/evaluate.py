@@ -20,14 +20,14 @@ from sgpo.rollouts.model_folder import local_folder
 def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_path: Path | None = None) -> Scores:
     """Measure `model` on the held-out split, or `problems_path`, and write the outcomes to `output`.
 
-    Responses are drawn by `config.evaluation.engine`, or else by `config.engine`. An `output` that is about the same weights,
-    problems and settings is taken as it is; an evaluation that was interrupted goes on after the last problem that was
-    measured.
+    Responses are drawn by `config.evaluation.engine`, or else by `config.engine`. An `output` that is about the same
+    weights, problems and settings is taken as it is; an evaluation that was interrupted goes on after the last problem
+    that was measured.
     """
-    settings, folder = config.evaluation, local_folder(model)
-    chosen, precision = settings.engine or config.engine, config.sharding.precision
+    settings, precision = config.evaluation, config.sharding.precision
+    chosen = settings.engine or config.engine
     path = problems_path or config.data / "splits" / "held_out.parquet"
-    problems = read_problems(path)
+    problems, folder = read_problems(path), local_folder(model)
     about = {
         "weights": folder_digest(folder),
         "problems": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -47,11 +47,36 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_an_evaluation_by_vllm_has_the_outcomes_of_the_transformers_engine(
+    old_folder: Path, new_folder: Path, data: Path, servers, tmp_path: Path
+) -> None:
+    """Greedy, so that all engines say the same; the running server was started with another model."""
+    outcomes, greedy = {}, "{temperature: 0.0, max_new_tokens: 12}"
+    engines = {
+        "transformers": "{kind: transformers}",
+        "vllm": "{kind: vllm}",
+        "vllm-server": f'{{kind: vllm-server, urls: ["{servers[1].url}"]}}',
+    }
+    for kind, engine in engines.items():
+        output = tmp_path / f"{kind}.jsonl"
+        command = [sys.executable, "-m", "sgpo.cli", "evaluate", "--model", str(old_folder), "--output", str(output)]
+        command += ["--problems", str(data / "splits" / "train.parquet"), "evaluation.k=2"]
+        command += [f"evaluation.sampling={greedy}", f"evaluation.engine={engine}"]
+        done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        first, *rows = output.read_text(encoding="utf-8").splitlines()
+        assert json.loads(first)["about"]["engine"] == f"{kind}, float32"
+        outcomes[kind] = rows
+    assert len(outcomes["vllm"]) == 12
+    assert outcomes["transformers"] == outcomes["vllm"] == outcomes["vllm-server"]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("kind", ["vllm", "vllm-server"])
 def test_two_sharded_processes_train_with_rollouts_of_their_own_policy(
-    kind: str, old_folder: Path, data: Path, servers, tmp_path: Path
+    kind: str, overlap: bool, old_folder: Path, data: Path, servers, tmp_path: Path
 ) -> None:
-    engine = [f"engine.kind={kind}"]
+    engine = [f"engine.kind={kind}", f"training.overlap={str(overlap).lower()}"]
     if kind == "vllm-server":
         engine.append(f'engine.urls=["{servers[0].url}"]')
     command = [
@@ -63,8 +88,11 @@ def test_two_sharded_processes_train_with_rollouts_of_their_own_policy(
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert [row["step"] for row in rows] == [0, 1, 2]
-    # Steps are large, so that weights of the step before would be far off.
-    assert all(row["policy/sampler_mismatch_kl"] < 1e-8 for row in rows)
-    assert all(1.0 <= row["policy/sampler_ratio_max"] < 1.001 for row in rows)
+    assert [row["policy/staleness"] for row in rows] == [0.0, float(overlap), float(overlap)]
+    # Steps are large, so that weights of the step before are far off: where none were meant there are none.
+    close = rows[:1] if overlap else rows
+    assert all(row["policy/sampler_mismatch_kl"] < 1e-8 for row in close)
+    assert all(1.0 <= row["policy/sampler_ratio_max"] < 1.001 for row in close)
+    assert all(row["policy/ratio_max"] > 1.01 for row in rows[len(close) :])
     assert (tmp_path / "model" / "model.safetensors").is_file()
     assert not (tmp_path / "weights").exists()
