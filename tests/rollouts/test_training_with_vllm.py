@@ -1,4 +1,4 @@
-"""Whole training runs whose rollouts come from vLLM."""
+"""Whole training runs and evaluations by vLLM. After test_engines.py, which needs servers as they were started."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from testbed_models import needs_vllm
+from testbed_models import greedy_by_forward, make_prompts, needs_vllm
 
+from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
 from sgpo.problems.testbed.stories import read
 from sgpo.problems.testbed.strategies import describe
 from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.rollouts.frozen import open_frozen
+from sgpo.rollouts.model_folder import load_model
 from sgpo.strategies.schema import CRITERIA, Strategy
 
 pytestmark = [needs_vllm, pytest.mark.timeout(600)]
@@ -47,28 +50,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_evaluation_by_vllm_has_the_outcomes_of_the_transformers_engine(
-    old_folder: Path, new_folder: Path, data: Path, servers, tmp_path: Path
+def test_a_running_server_is_given_the_weights_of_the_model_that_is_measured(
+    old_folder: Path, servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Greedy, so that all engines say the same; the running server was started with another model."""
-    outcomes, greedy = {}, "{temperature: 0.0, max_new_tokens: 12}"
-    engines = {
-        "transformers": "{kind: transformers}",
-        "vllm": "{kind: vllm}",
-        "vllm-server": f'{{kind: vllm-server, urls: ["{servers[1].url}"]}}',
-    }
-    for kind, engine in engines.items():
-        output = tmp_path / f"{kind}.jsonl"
-        command = [sys.executable, "-m", "sgpo.cli", "evaluate", "--model", str(old_folder), "--output", str(output)]
-        command += ["--problems", str(data / "splits" / "train.parquet"), "evaluation.k=2"]
-        command += [f"evaluation.sampling={greedy}", f"evaluation.engine={engine}"]
-        done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        first, *rows = output.read_text(encoding="utf-8").splitlines()
-        assert json.loads(first)["about"]["engine"] == f"{kind}, float32"
-        outcomes[kind] = rows
-    assert len(outcomes["vllm"]) == 12
-    assert outcomes["transformers"] == outcomes["vllm"] == outcomes["vllm-server"]
+    model, _ = load_model(old_folder)
+    prompts = make_prompts(16, model.config.vocab_size)
+    greedy = SamplingConfig(temperature=0.0, top_p=1.0, max_new_tokens=12)
+    settings = EngineConfig(kind="vllm-server", urls=(servers[1].url,))  # it was started with another model
+    with open_frozen(old_folder, settings, "float32", 16, tmp_path) as (engine, _):
+        monkeypatch.setattr(engine, "end_ids", (0,))  # padding, which is rarely the most probable
+        responses = engine.generate(prompts, greedy, [0] * 16)
+    assert [response.token_ids for response in responses] == greedy_by_forward(model, prompts, 12)
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("kind", ["vllm", "vllm-server"])
+def test_evaluate_takes_its_engine_from_the_settings(
+    kind: str, old_folder: Path, data: Path, servers, tmp_path: Path
+) -> None:
+    output = tmp_path / "outcomes.jsonl"
+    engine = f"{{kind: {kind}, urls: {json.dumps([servers[1].url] if kind == 'vllm-server' else [])}}}"
+    command = [sys.executable, "-m", "sgpo.cli", "evaluate", "--model", str(old_folder), "--output", str(output)]
+    command += ["--problems", str(data / "splits" / "train.parquet"), "evaluation.k=2", f"evaluation.engine={engine}"]
+    command += ["evaluation.sampling.max_new_tokens=12"]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, *rows = output.read_text(encoding="utf-8").splitlines()
+    assert json.loads(first)["about"]["engine"] == f"{kind}, float32"
+    assert len(rows) == 12
 
 
 @pytest.mark.parametrize("overlap", [False, True])
