@@ -5,8 +5,11 @@ Letters: B rollouts, V vocabulary, C candidates for the nucleus, M candidates of
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+SORTED_WHOLE = 4096
+"""Vocabularies up to this size are sorted whole; of larger ones only the tokens that may be in the nucleus."""
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MIX = (-4658895280553007687, -7723592293110705685)  # the multipliers of splitmix64
 
@@ -50,8 +53,22 @@ def sample_tokens(
 
 def _nucleus_draw(probabilities_BV: torch.Tensor, top_p: float, uniforms_B: torch.Tensor) -> torch.Tensor:
     """Inverse CDF over the nucleus, most probable token first, equal ones in the order of the vocabulary."""
-    # All tokens below (1 - top_p) / V together weigh less than 1 - top_p, so none of them is in the nucleus. The few
-    # others (C at most) are sorted instead of the vocabulary. Columns of no weight fill up the shorter rows.
+    weights_BC, tokens_BC = probabilities_BV, None
+    if probabilities_BV.shape[1] > SORTED_WHOLE:
+        weights_BC, tokens_BC = _candidates(probabilities_BV, top_p)
+    sorted_BC = _descending(weights_BC)
+    before_BC = sorted_BC.double().cumsum(dim=-1) - sorted_BC
+    rank_B = _inverse_cdf(sorted_BC.masked_fill(before_BC >= top_p, 0.0), uniforms_B)
+    column_B = _column_of_rank(weights_BC, sorted_BC, rank_B)
+    return column_B if tokens_BC is None else tokens_BC.gather(1, column_B[:, None]).squeeze(1)
+
+
+def _candidates(probabilities_BV: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(weights_BC, tokens_BC) of every token that may be in the nucleus, C at most, in the vocabulary's order.
+
+    All tokens below (1 - top_p) / V together weigh less than 1 - top_p, so none of them is in it. Columns of no weight
+    fill up the shorter rows.
+    """
     rows, vocabulary = probabilities_BV.shape
     candidate_BV = probabilities_BV >= (1.0 - top_p) / vocabulary
     # Rounding must not leave a row without its most probable token.
@@ -63,10 +80,23 @@ def _nucleus_draw(probabilities_BV: torch.Tensor, top_p: float, uniforms_B: torc
     weights_BC[row_M, column_M] = probabilities_BV[row_M, token_M]
     tokens_BC = torch.zeros(rows, widest, dtype=torch.int64, device=probabilities_BV.device)
     tokens_BC[row_M, column_M] = token_M
-    sorted_BC, order_BC = weights_BC.sort(dim=-1, descending=True, stable=True)
-    before_BC = sorted_BC.double().cumsum(dim=-1) - sorted_BC
-    index_B = _inverse_cdf(sorted_BC.masked_fill(before_BC >= top_p, 0.0), uniforms_B)
-    return tokens_BC.gather(1, order_BC.gather(1, index_B[:, None])).squeeze(1)
+    return weights_BC, tokens_BC
+
+
+def _descending(weights_BC: torch.Tensor) -> torch.Tensor:
+    """Each row's values, the largest first. On a CPU numpy sorts values alone, twenty times as fast as torch's sort."""
+    if weights_BC.device.type != "cpu":
+        return weights_BC.sort(dim=-1, descending=True).values
+    return torch.from_numpy(np.sort(weights_BC.numpy(), axis=-1)).flip(-1)
+
+
+def _column_of_rank(weights_BC: torch.Tensor, sorted_BC: torch.Tensor, rank_B: torch.Tensor) -> torch.Tensor:
+    """Where the value of this rank stands; the ranks of equal values go by their columns."""
+    value_B1 = sorted_BC.gather(1, rank_B[:, None])
+    among_equals_B1 = rank_B[:, None] - (weights_BC > value_B1).sum(dim=1, keepdim=True)
+    equal_BC = weights_BC == value_B1
+    place_BC = equal_BC.cumsum(dim=1, dtype=torch.int32)
+    return (equal_BC & (place_BC == among_equals_B1 + 1)).int().argmax(dim=1)
 
 
 def _inverse_cdf(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
