@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,25 +35,32 @@ METHODS: dict[str, tuple[list[str], range]] = {
     ),
 }
 AT_ONCE = 2
+BASE_LOCK = threading.Lock()
 
 
-def run_one(name: str, overrides: list[str], seed: int) -> tuple[Comparison, list[dict]]:
+def run_one(name: str, overrides: list[str], seed: int, all_runs: Path = FOLDER) -> tuple[Comparison, list[dict]]:
     """Train and measure one seed of one method; what is done already is not repeated."""
-    folder = FOLDER / f"{name.split(',')[0].replace(' ', '-').replace('(', '').replace(')', '')}-{seed}"
+    folder = all_runs / f"{re.sub(r'[^a-zA-Z0-9]+', '-', name).strip('-')}-{seed}"
     settings = [*overrides, f"seed={seed}"]
     if not (folder / "model" / "config.json").is_file():
         command = [sys.executable, "-m", "sgpo.cli", "train", "--model", str(BASE), "--run", str(folder)]
-        tracking = f"tracking.mlflow_uri=sqlite:///{FOLDER.absolute()}/{folder.name}.db"
+        tracking = f"tracking.mlflow_uri=sqlite:///{all_runs.absolute()}/{folder.name}.db"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        with (FOLDER / f"{folder.name}.log").open("w", encoding="utf-8") as log:
+        with (all_runs / f"{folder.name}.log").open("w", encoding="utf-8") as log:
             subprocess.run(
                 [*command, "--config", RECIPE, *settings, tracking], check=True, env=environment, stdout=log, stderr=log
             )
     # The same evaluation seeds for every run: only the weights differ.
     config = load_config(RECIPE)
-    evaluate_model(config, BASE, FOLDER / "base.jsonl")
     evaluate_model(config, folder / "model", folder / "held_out.jsonl")
-    return compare_files(config, FOLDER / "base.jsonl", folder / "held_out.jsonl"), read_metrics(folder)
+    return compare_files(config, measured_base(all_runs), folder / "held_out.jsonl"), read_metrics(folder)
+
+
+def measured_base(all_runs: Path) -> Path:
+    """The base model's outcomes on the held-out problems; measured once."""
+    with BASE_LOCK:
+        evaluate_model(load_config(RECIPE), BASE, all_runs / "base.jsonl")
+    return all_runs / "base.jsonl"
 
 
 def mean(rows: list[dict], name: str) -> float:
@@ -70,7 +79,6 @@ def main() -> None:
     """Run what is missing, and write the tables."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     jobs = [(name, overrides, seed) for name, (overrides, seeds) in METHODS.items() for seed in seeds]
-    evaluate_model(load_config(RECIPE), BASE, FOLDER / "base.jsonl")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(lambda job: run_one(*job), jobs))
     columns = ("method", "seed", "base", "trained", "gain, 95 % interval", "pass rate in training, unguided / guided")

@@ -15,6 +15,7 @@ from sgpo.evaluation.intervals import Estimate, mean_estimate
 from sgpo.params import ProbeConfig
 from sgpo.problems.readers import read_problems
 from sgpo.problems.table import read_table
+from sgpo.problems.tiers import tiers_of
 from sgpo.splits import ProbedProblem
 
 CONFIDENCE = 0.95
@@ -40,16 +41,14 @@ class Worth(BaseModel):
 def worth_of_tiers(data: Path, settings: ProbeConfig) -> list[Worth]:
     """One row per tier, by name, and one for `all`, of data/probe.parquet.
 
-    A tier is a problem's difficulty, or its source where it has none. The lift's interval is of the paired differences,
+    Tiers are those of `tiers_of` among the training problems. The lift's interval is of the paired differences,
     because a hard problem is hard with and without a strategy.
     """
-    problems = {problem.id: problem for problem in read_problems(data / "problems" / "train.parquet")}
+    tier_of = tiers_of(read_problems(data / "problems" / "train.parquet"))
     rows = read_table(data / "probe.parquet", ProbedProblem)
     tiers: dict[str, list[ProbedProblem]] = {}
     for row in rows:
-        problem = problems[row.problem_id]
-        tier = f"tier {problem.difficulty}" if problem.difficulty is not None else problem.source or "other"
-        tiers.setdefault(tier, []).append(row)
+        tiers.setdefault(tier_of[row.problem_id], []).append(row)
     return [_of_problems(name, group, settings.seed) for name, group in [*sorted(tiers.items()), (ALL, rows)]]
 
 

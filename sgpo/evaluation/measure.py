@@ -11,6 +11,7 @@ from sgpo.evaluation.outcomes import outcome_of, row_of
 from sgpo.evaluation.scores import Outcome
 from sgpo.jsonl import JsonlFile
 from sgpo.problems import Problem
+from sgpo.problems.tiers import tiers_of
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
 
 EVALUATION_STEP = -1
@@ -30,11 +31,11 @@ def measure(
     With a `journal` (`open_journal`) each outcome is kept as soon as it is known, and not measured again.
     """
     done = {row["problem_id"]: outcome_of(row) for row in (journal.rows[1:] if journal else ())}
-    missing = [problem for problem in problems if problem.id not in done]
+    missing, tiers = [problem for problem in problems if problem.id not in done], tiers_of(problems)
     for problem, drawn in zip(
         missing, draw(sampler, missing, GroupSizes(k, 0), sampling, description, len(done)), strict=True
     ):
-        outcome = Outcome(problem.id, tier_of(problem), tuple(rollout.reward for rollout in drawn.autonomous))
+        outcome = Outcome(problem.id, tiers[problem.id], tuple(rollout.reward for rollout in drawn.autonomous))
         done[problem.id] = outcome
         if journal is not None:
             journal.append(row_of(outcome))
@@ -59,10 +60,3 @@ def draw(
             part = list(problems[start : start + chunk])
             yield from sampler.sample(part, sizes, sampling, EVALUATION_STEP)[0]
             bar.update(len(part))
-
-
-def tier_of(problem: Problem) -> str:
-    """What a result is broken down by: the level of difficulty, else where the problem comes from."""
-    if problem.difficulty is not None:
-        return f"tier {problem.difficulty}"
-    return problem.source or "all"

@@ -1,0 +1,22 @@
+"""What results are broken down by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sgpo.problems.schema import Problem
+
+UNNAMED = "other"
+
+
+def tiers_of(problems: Sequence[Problem]) -> dict[str, str]:
+    """The tier of each problem, by its id: the data set when they come from several, else the level of difficulty.
+
+    A benchmark with levels of its own stays one tier beside other benchmarks, so that the mean of tiers is the mean of
+    benchmarks. Without a level the tier is the data set's name.
+    """
+    several = len({problem.source for problem in problems}) > 1
+    return {
+        problem.id: problem.source or UNNAMED if several or problem.difficulty is None else f"tier {problem.difficulty}"
+        for problem in problems
+    }
