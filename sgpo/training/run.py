@@ -16,7 +16,7 @@ from sgpo.files import publish_file
 from sgpo.problems import Problem, Verifier, read_problems
 from sgpo.problems.table import read_table
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
+from sgpo.rollouts.model_folder import end_id, export_model, load_model, local_folder, pad_id
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import Strategy, StrongResponse
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
@@ -64,7 +64,8 @@ def train(
         # An engine of its own samples while the policy is in pieces, recomputes activations, or is being trained.
         shared = not (sharded or config.sharding.activation_checkpointing or config.training.overlap)
         texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
-        engine, sync = open_engine(config, policy, model_source, tokenizer, world, shared, run_folder, stack)
+        folder = local_folder(model_source)
+        engine, sync = open_engine(config, policy, folder, tokenizer, world, shared, run_folder, stack)
         if not isinstance(sync, SharedWeights):
             sync.push(0)
             check_agreement(
