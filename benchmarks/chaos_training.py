@@ -50,6 +50,7 @@ SETTINGS = (
 HITS = ("kill", "kill in a checkpoint", "terminate", "kill and cut a shard", "full disk")
 DISK_KIB = 3000
 NOT_WRITTEN = b": not written ("
+ENDED = ": cannot be written ("
 
 
 def main() -> int:
@@ -79,6 +80,7 @@ def main() -> int:
         print(f"| {hit} | {outcomes[hit]} |")
     print(f"| damaged checkpoints passed over at a start | {world.passed_over} |")
     print(f"| checkpoints that could not be written | {world.not_written} |")
+    print(f"| runs that a full disk ended, in one line | {world.ended} |")
     print(f"| starts | {world.starts} |")
     print(f"\n{runs - len(differing)} of {runs} runs ended as the reference did, byte for byte.")
     for line in differing:
@@ -91,7 +93,7 @@ class World:
 
     def __init__(self, folder: Path, processes: int, choose: random.Random) -> None:
         self.folder, self.processes, self.choose = folder, processes, choose
-        self.starts = self.passed_over = self.not_written = 0
+        self.starts = self.passed_over = self.not_written = self.ended = 0
         self.start_seconds = self.step_seconds = 0.0
 
     def build(self) -> None:
@@ -149,6 +151,9 @@ class World:
             text = self.log(folder).read_text(errors="replace")
             self.passed_over += text.count("passed over: ")
             self.not_written += text.count(NOT_WRITTEN.decode())
+            self.ended += text.count(ENDED)
+            if "Traceback" in text:
+                raise SystemExit(f"a traceback after '{hit}':\n{text[-3000:]}")
             self.log(folder).unlink()
             if code == 0:
                 return done

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
 
 from sgpo.files import write_json
 from sgpo.rollouts.groups import ProblemSamples
@@ -216,15 +217,20 @@ def _publish(
                 on_published(target)
 
     what = f"{target}: not written"
-    _on_every_process(start, group, what)
-    _on_every_process(lambda: write(tensors, aside, group), group, what)
-    if drawn is not None:
-        _on_every_process(lambda: write_rollouts(drawn, aside, _rank()), group, what)
-    number = f"{_rank() + 1:05d}"
-    files = sorted([*aside.glob(f"shard-{number}-*"), *aside.glob(f"rollouts-{number}.*")])
-    mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in files}, group, what)
-    checksums = {name: digest for part in mine for name, digest in part.items()}
-    _on_every_process(finish, group, what)
+    try:
+        _on_every_process(start, group, what)
+        _on_every_process(lambda: write(tensors, aside, group), group, what)
+        if drawn is not None:
+            _on_every_process(lambda: write_rollouts(drawn, aside, _rank()), group, what)
+        number = f"{_rank() + 1:05d}"
+        files = sorted([*aside.glob(f"shard-{number}-*"), *aside.glob(f"rollouts-{number}.*")])
+        mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in files}, group, what)
+        checksums = {name: digest for part in mine for name, digest in part.items()}
+        _on_every_process(finish, group, what)
+    except CheckpointError:
+        if main:
+            shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
+        raise
     return target
 
 
@@ -238,7 +244,7 @@ def _on_every_process(
         result = work()
     except CheckpointError as error:
         failure = str(error)
-    except Exception as error:  # DCP wraps what went wrong in an exception of its own with a trace of every process
+    except (Exception, CheckpointException) as error:  # DCP's own is no Exception
         failure = f"{what} ({_cause(error)})"
     outcomes = _gathered((result, failure), group)
     failures = [failure for _, failure in outcomes if failure is not None]
@@ -247,8 +253,10 @@ def _on_every_process(
     return [result for result, _ in outcomes]  # type: ignore[misc]
 
 
-def _cause(error: Exception) -> str:
-    """The error's last line that says anything."""
+def _cause(error: BaseException) -> str:
+    """The error's last line that says anything; DCP wraps what went wrong, with a trace, for every process."""
+    if isinstance(error, CheckpointException):
+        error = next((wrapped for wrapped, _ in error.failures.values()), error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1]}" if lines else repr(error)
 

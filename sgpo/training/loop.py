@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ DEAD_REWARD_STEPS = 5
 
 
 class StoppedError(RuntimeError):
-    """Steps that failed in a row: going on would waste the machine."""
+    """Steps that failed in a row, or a disk that takes nothing more: going on would waste the machine."""
 
 
 class MetricsSink(Protocol):
@@ -95,7 +96,8 @@ class Trainer:
                 state = self._after(state, step, metrics, [problem.id for problem in chosen])
                 # Before the checkpoint that counts the step as done: no step is without its metrics.
                 if self.metrics is not None:
-                    self.metrics.log(step, {**metrics, **histograms})
+                    with self._recording():
+                        self.metrics.log(step, {**metrics, **histograms})
                 report.show(step, metrics)
                 clock.restart()
                 if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
@@ -155,6 +157,17 @@ class Trainer:
         checkpoints.wait()
         raise PreemptedError(f"asked to stop after {state['step']} steps; the same command goes on from there")
 
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """What cannot be recorded ends the run, before a checkpoint counts the step as done: its row would be lost."""
+        try:
+            yield
+        except OSError as error:
+            raise StoppedError(
+                f"{self.folder}: cannot be written ({error.strerror or error}); mend that, and the same command goes "
+                "on from the newest checkpoint"
+            ) from None
+
     def _update(
         self, gradient: SgpoGradient, budget: MicrobatchBudget, optimizer, samples: list[ProblemSamples],
         problems_in_all: int, step: int, clock: Clock,
@@ -184,7 +197,8 @@ class Trainer:
             _merge(sums, part_sums)
         clock.lap("time/forward_backward")
         if self.world.is_main and step % training.log_rollouts_every == 0:
-            record_rollouts(self.folder / "rollouts", samples, step)
+            with self._recording():
+                record_rollouts(self.folder / "rollouts", samples, step)
         return step_metrics(samples, sums, self.world, problems_in_all, step, rate, clock.laps)
 
 

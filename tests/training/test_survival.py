@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -138,24 +141,56 @@ def test_a_run_of_two_processes_goes_on_with_any_number(
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, model_folder, data_folder, monkeypatch, capsys):
+    """The kernel refuses the third checkpoint's bytes, so that the error comes from where it really comes from."""
     expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
     real, written = checkpoints.write, []
 
     def full_at_the_third(*arguments):
         written.append(1)
-        if len(written) == 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(*arguments)
+        with files_of_at_most(1000 if len(written) == 3 else resource.RLIM_INFINITY):
+            real(*arguments)
 
     monkeypatch.setattr(checkpoints, "write", full_at_the_third)
     got = run(tmp_path / "full", load_config(None, SMALL), model_folder, data_folder, Recorder())
-    assert "step-000003: not written (OSError: [Errno 28] No space left on device); the checkpoints before it stay" in (
+    assert "step-000003: not written (OSError: [Errno 27] File too large); the checkpoints before it stay" in (
         capsys.readouterr().out
     )
     assert all(torch.equal(got[name], expected[name]) for name in expected)
     kept = sorted(path.name for path in (tmp_path / "full" / "checkpoints").iterdir())
-    assert "step-000003" not in kept
-    assert {"step-000002", "step-000004"} <= set(kept)
+    assert {"step-000002", "step-000004"} == set(kept)  # and nothing half-written takes the room
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class Full(Recorder):
+    """A sink on a disk that is full from the third step on."""
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        if step == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().log(step, metrics)
+
+
+def test_a_step_that_cannot_be_recorded_ends_the_run_in_one_line_and_is_done_again(tmp_path, model_folder, data_folder):
+    expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
+    with pytest.raises(StoppedError, match=r"cannot be written \(No space left on device\); mend that, and the same"):
+        run(tmp_path / "full", load_config(None, SMALL), model_folder, data_folder, Full())
+    newest = newest_checkpoint(tmp_path / "full" / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step-000002"
+    recorder = Recorder()
+    got = run(tmp_path / "full", load_config(None, SMALL), model_folder, data_folder, recorder)
+    assert sorted(recorder.rows) == [2, 3]
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
 def test_when_memory_runs_out_the_same_step_is_done_in_smaller_pieces(
