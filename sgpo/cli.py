@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -109,7 +110,13 @@ def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
 
 
 @app.command()
-def train(model: Model, run: Run, config: Config = None, overrides: Overrides = None) -> None:
+def train(
+    model: Model,
+    run: Run,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where model, data or settings differ")] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
     """Train with SGPO from `model`; goes on from the newest checkpoint of the run, here or in the storage."""
     from sgpo.config import load_config
     from sgpo.registry.provenance import note_provenance
@@ -124,7 +131,7 @@ def train(model: Model, run: Run, config: Config = None, overrides: Overrides = 
         if is_main_process():
             note_provenance(settings, run)
         with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
-            train_run(settings, model, run, tracker, stored)
+            train_run(settings, model, run, tracker, stored, restart)
 
 
 @app.command()
@@ -180,6 +187,11 @@ def main() -> None:
     except _user_errors() as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        print(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(1)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:

@@ -123,6 +123,12 @@ class TrainingConfig(Settings):
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
 
+    @model_validator(mode="after")
+    def _rollouts_are_sampled(self) -> TrainingConfig:
+        if self.sampling.temperature == 0.0:
+            raise ValueError("sampling.temperature is 0 (expected more: greedy rollouts of a group are all the same)")
+        return self
+
 
 class ShardingConfig(Settings):
     """How the model lies over the processes (FSDP2)."""

@@ -76,8 +76,8 @@ class BackgroundCheckpoints:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[Path] | None = None
         self.failed = 0
-        self.newest_step = newest_step
-        """The step of the newest checkpoint that was begun, or found at the start."""
+        self.newest_step = self._published_step = newest_step
+        """The step of the newest checkpoint that is written, or under way, or was found at the start."""
 
     def __enter__(self) -> BackgroundCheckpoints:
         return self
@@ -114,8 +114,10 @@ class BackgroundCheckpoints:
             return
         try:
             pending.result()
+            self._published_step = self.newest_step
         except CheckpointError as error:
             self.failed += 1
+            self.newest_step = self._published_step
             if self._world.is_main:
                 print(f"warning: {error}; the checkpoints before it stay", flush=True)
 
@@ -212,7 +214,7 @@ def _publish(
             write_json(aside / "state.json", {**state, "optimizer_groups": settings})
             write_json(aside / MANIFEST, {**checksums, "state.json": file_sha256(aside / "state.json")})
             _replace(aside, target)
-            _delete_old(folder, keep)
+            _delete_old(folder, keep, target)
             if on_published is not None:
                 on_published(target)
 
@@ -298,7 +300,11 @@ def score_of(checkpoint: Path) -> float:
         return float("-inf")
 
 
-def _delete_old(folder: Path, keep: int) -> None:
+def _delete_old(folder: Path, keep: int, published: Path) -> None:
+    """Later steps than the one published were passed over when the run began: they are damaged."""
+    for step in _steps(folder):
+        if step.name > published.name:
+            shutil.rmtree(step)
     steps = _steps(folder)
     stay = kept({step.name: score_of(step) for step in steps}, keep)
     for step in steps:

@@ -7,6 +7,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+from sgpo.training.distributed import World
+
 PREEMPTED = os.EX_TEMPFAIL
 """Exit code of a run that was asked to stop: nothing is wrong, and the same command goes on."""
 
@@ -43,6 +45,10 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._timer is not None:
             self._timer.cancel()
+
+    def requested_of_any(self, world: World) -> bool:
+        """Whether any process was asked to stop; collective."""
+        return bool(world.maximum({"requested": float(self.requested)})["requested"])
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

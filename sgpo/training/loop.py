@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sgpo.config import RunConfig, ShardingConfig, config_digest
+from sgpo.config import RunConfig
 from sgpo.files import write_json
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import ProblemSamples, Sampler
@@ -22,6 +22,7 @@ from sgpo.training.interruption import Interruption, PreemptedError
 from sgpo.training.memory import MicrobatchBudget
 from sgpo.training.metrics import alpha_bins, progress_line, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
+from sgpo.training.origin import digest_of_what_is_computed
 from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
 from sgpo.training.sampled_batches import SampledBatches
@@ -103,7 +104,7 @@ class Trainer:
                 if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
                     score = state["reward_sum"] / max(1, state["reward_steps"])
                     state = {**state, SCORE: score, "reward_sum": 0.0, "reward_steps": 0}
-                    checkpoints.save(self.policy, (optimizer,), state, batches.waiting())
+                    checkpoints.save(self.policy, (optimizer,), state, self._drawn_ahead(batches, interruption))
                 clock.lap("time/checkpoint")
                 saving = clock.laps["time/checkpoint"]
                 self._end_if_asked(interruption, checkpoints, optimizer, state)
@@ -111,9 +112,7 @@ class Trainer:
 
     def _state(self, saved: dict[str, Any] | None) -> dict[str, Any]:
         """What a checkpoint counts, at its start or as it was saved with the same configuration."""
-        # The number of processes and how the model lies over them change nothing of what is computed.
-        digest = config_digest(self.config.model_copy(update={"processes": 1, "sharding": ShardingConfig(
-            precision=self.config.sharding.precision)}))  # fmt: skip
+        digest = digest_of_what_is_computed(self.config)
         if saved is None:
             return {"step": 0, "config": digest, "skipped": [], "reward_sum": 0.0, "reward_steps": 0}
         if saved["config"] != digest:
@@ -129,7 +128,9 @@ class Trainer:
         """The counts after a step; StoppedError, with a report in the run's folder, when too many failed in a row."""
         skipped = list(state["skipped"]) if metrics["optim/steps_skipped"] else []
         if metrics["optim/steps_skipped"]:
-            skipped.append({"step": step, "grad_norm": metrics["optim/grad_norm"], "problems": problems})
+            norm = metrics["optim/grad_norm"]
+            known = norm if math.isfinite(norm) else "not finite"
+            skipped.append({"step": step, "grad_norm": known, "problems": problems})
         if len(skipped) >= self.config.training.max_skipped_steps:
             if self.world.is_main:
                 write_json(self.folder / "stopped.json", {"skipped": skipped, "last_metrics": metrics})
@@ -150,12 +151,24 @@ class Trainer:
         self, interruption: Interruption, checkpoints: BackgroundCheckpoints, optimizer, state: dict[str, Any]
     ) -> None:
         """After a signal to any process: save what is not saved, and raise PreemptedError on all."""
-        if not self.world.maximum({"requested": float(interruption.requested)})["requested"]:
+        if not interruption.requested_of_any(self.world):
             return
+        checkpoints.wait()  # one that failed is tried once more
         if state["step"] > checkpoints.newest_step:
             checkpoints.save(self.policy, (optimizer,), state)
         checkpoints.wait()
-        raise PreemptedError(f"asked to stop after {state['step']} steps; the same command goes on from there")
+        saved = checkpoints.newest_step
+        raise PreemptedError(
+            f"asked to stop after {state['step']} steps; the same command goes on from "
+            + ("there" if saved == state["step"] else f"the newest checkpoint, that of step {saved}")
+        )
+
+    def _drawn_ahead(self, batches: SampledBatches, interruption: Interruption) -> list[ProblemSamples] | None:
+        """What a checkpoint keeps of the next step. A signal may have ended the verifier: its words are not kept."""
+        if not self.config.training.overlap or interruption.requested_of_any(self.world):
+            return None
+        drawn = batches.waiting()
+        return None if interruption.requested_of_any(self.world) else drawn
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -177,7 +190,10 @@ class Trainer:
         sums: Sums = defaultdict(float)
         rate = learning_rate(training, step)
         prepared = budget.run(
-            lambda: [gradient.prepare(part, seed, step) for part in _split(samples, training.minibatches)]
+            lambda: [
+                gradient.prepare(part, seed, step)
+                for part in _split(samples, training.minibatches, self.world, problems_in_all)
+            ]
         )
         if training.minibatches > 1 and not gradient.old_policy_is_samplers:
             for part in prepared:
@@ -188,7 +204,7 @@ class Trainer:
                 lambda part=part, problems=problems_in_part: gradient.accumulate(part, max(1, problems))
             )
             norm, taken = optimizer_step(self.policy, optimizer, rate, training.max_grad_norm, training.skip_grad_norm)
-            part_sums["grad_norm_max"] = norm if math.isfinite(norm) else 0.0
+            part_sums["grad_norm_max"] = norm if math.isfinite(norm) else math.inf
             part_sums["steps_skipped"] = (not taken) / self.world.size
             part_sums["targets"] = len(part.targets)
             part_sums["alpha"] = sum(part.alphas())
@@ -222,8 +238,12 @@ class StepReport:
             print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
 
 
-def _split(samples: list[ProblemSamples], parts: int) -> list[list[ProblemSamples]]:
-    return [samples[index::parts] for index in range(parts)]
+def _split(samples: list[ProblemSamples], parts: int, world: World, problems: int) -> list[list[ProblemSamples]]:
+    """This process's members of each mini-batch; which problems those have does not depend on the processes."""
+    members: list[list[ProblemSamples]] = [[] for _ in range(parts)]
+    for place, one in zip(world.share(range(problems)), samples, strict=True):
+        members[place * parts // problems].append(one)
+    return members
 
 
 def _merge(sums: Sums, part: Sums) -> None:

@@ -24,6 +24,7 @@ from sgpo.training.distributed import World, open_world, shard_policy, whole_wei
 from sgpo.training.engines import open_engine
 from sgpo.training.loop import MetricsSink, Trainer
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
+from sgpo.training.origin import check_origin
 from sgpo.training.policy import Policy
 from sgpo.training.stored_run import StoredRun
 from sgpo.training.sync import SharedWeights
@@ -36,24 +37,25 @@ def train(
     run_folder: Path,
     metrics: MetricsSink | None = None,
     stored: StoredRun | None = None,
+    restart: bool = False,
 ) -> Path:
     """Train on `config.data`/splits/train.parquet; returns the folder of the trained model.
 
-    Goes on from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes of
+    A run that was made of another model, other data or settings is refused, or with `restart` begun anew. Otherwise it
+    goes on from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes of
     it there. Under torchrun every process calls this, and the first one may have `stored`.
     """
     problems = read_problems(config.data / "splits" / "train.parquet")
     strategies = load_strategies(config.data / "strategies.parquet", problems=None)
     with open_world() as world, ExitStack() as stack:
+        if world.is_main:
+            check_origin(config, model_source, run_folder, restart)
         _keep_configuration(config, run_folder, world)
         _fetch_checkpoint(config, stored, world)
         torch.manual_seed(config.seed)
         if config.warmup.epochs:
-            model_source = warm_up(
-                config.warmup, config.training.tokens_per_microbatch,
-                read_problems(config.data / "splits" / "warmup.parquet"), model_source, run_folder / "warmup",
-                config.seed, world,
-            )  # fmt: skip
+            for_warmup = read_problems(config.data / "splits" / "warmup.parquet")
+            model_source = warm_up(config, for_warmup, model_source, run_folder / "warmup", world)
         model, tokenizer = load_model(model_source)
         lora = config.training.lora
         policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None).to(world.device)

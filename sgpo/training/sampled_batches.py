@@ -60,8 +60,8 @@ class SampledBatches:
             clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
             clock.restart()
             return samples
-        samples = self.waiting() or self._kept(step)
-        if samples is None:
+        samples = self._kept(step) if self._ahead is None else self.waiting()
+        if samples is None:  # an empty list is a process's share of a step with few problems
             self._sync.push(step)
             samples, _ = self._draw(step)
         clock.lap("time/rollout")  # what the step has waited; verdicts are in it

@@ -49,9 +49,11 @@ class PublishedWeights:
 
     def __init__(self, policy: Policy, engine: VllmServerEngine, world: World) -> None:
         self.policy, self.engine, self.world = policy, engine, world
+        engine.barrier = world.barrier
 
     def push(self, step: int) -> None:
         """Collective: every process gathers every parameter, and goes on when the servers have them."""
+        self.world.barrier()  # gathering alone does not wait for other replicas, which may still be sampling ahead
         if self.world.is_main:
             self.engine.load_weights(self.policy.merged_tensors(), step)
         else:

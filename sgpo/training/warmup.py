@@ -11,69 +11,80 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from sgpo.config import ConfigError, TrainingConfig, WarmupConfig
+from sgpo.config import ConfigError, RunConfig, TrainingConfig, WarmupConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
 from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.training.batches import Row
 from sgpo.training.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.distributed import World, shard_policy, whole_weights
+from sgpo.training.interruption import Interruption, PreemptedError
+from sgpo.training.loop import StoppedError
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
 from sgpo.training.supervised import supervised_gradient, supervised_loss
 
 
 def warm_up(
-    settings: WarmupConfig,
-    tokens_per_microbatch: int,
-    problems: Sequence[Problem],
-    model_source: str | Path,
-    folder: Path,
-    seed: int,
-    world: World,
+    config: RunConfig, problems: Sequence[Problem], model_source: str | Path, folder: Path, world: World
 ) -> Path:
     """Train from `model_source` and return the folder of the best epoch's model, `folder`/model.
 
-    Goes on from the last epoch that is done; a warm-up that is done is not repeated. Raises ConfigError when a problem
-    has no response to learn from, or there are too few problems to hold some out.
+    Goes on from the last epoch that is done, or from where a signal ended it; a warm-up that is done is not repeated.
+    Raises ConfigError when a problem has no response to learn from, or there are too few problems to hold some out,
+    PreemptedError after a signal, and StoppedError when steps in a row had a gradient that is not finite.
     """
+    settings, tokens = config.warmup, config.training.tokens_per_microbatch
     best, done = folder / "model", folder / "done"
     if done.is_file():
         return best
     model, tokenizer = load_model(model_source)
-    policy = Policy(model).to(world.device)
-    shard_policy(policy, world)
-    train_rows, held_out_rows = _split(settings, _rows(problems, tokenizer), seed)
+    policy, pad = Policy(model).to(world.device), pad_id(tokenizer)
+    shard_policy(policy, world, config.sharding)
+    train_rows, held_out_rows = _split(settings, _rows(problems, tokenizer), config.seed)
     per_epoch = -(-len(train_rows) // settings.batch_size)
-    steps = settings.epochs * per_epoch
-    schedule = TrainingConfig(
-        steps=steps, learning_rate=settings.learning_rate, warmup_steps=round(settings.warmup_ratio * steps)
-    )
+    schedule = _schedule(config, settings.epochs * per_epoch)
     optimizer = make_optimizer(policy, schedule)
-    state = load_checkpoint(folder / "checkpoints", policy, (optimizer,)) or {"step": 0, "lowest": float("inf")}
-    lowest = state["lowest"]
-    for epoch in range(state["step"], settings.epochs):
-        order = list(range(len(train_rows)))
-        random.Random(f"{seed}/{epoch}").shuffle(order)
-        for batch in range(per_epoch):
+    state = load_checkpoint(folder / "checkpoints", policy, (optimizer,)) or {
+        "step": 0, "lowest": float("inf"), "skipped": 0,
+    }  # fmt: skip
+    with Interruption(config.training.grace_s) as interruption:
+        for step in range(state["step"], schedule.steps):
+            epoch, batch = divmod(step, per_epoch)
+            order = list(range(len(train_rows)))
+            random.Random(f"{config.seed}/{epoch}").shuffle(order)
             chosen = [train_rows[index] for index in order[batch * settings.batch_size :][: settings.batch_size]]
-            supervised_gradient(policy, world.share(chosen), tokens_per_microbatch, world, pad_id(tokenizer))
-            optimizer_step(
-                policy, optimizer, learning_rate(schedule, epoch * per_epoch + batch), schedule.max_grad_norm
-            )
-        loss = supervised_loss(policy, world.share(held_out_rows), tokens_per_microbatch, world, pad_id(tokenizer))
-        weights = whole_weights(policy)
-        if world.is_main:
-            print(f"warm-up epoch {epoch + 1}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
-            if loss < lowest:
-                export_model(policy.model, tokenizer, weights, best)
-        lowest = min(lowest, loss)
-        # The best model is there before the checkpoint that counts its epoch as done.
-        save_checkpoint(folder / "checkpoints", policy, (optimizer,), {"step": epoch + 1, "lowest": lowest}, 1, world)
+            supervised_gradient(policy, world.share(chosen), tokens, world, pad)
+            _, taken = optimizer_step(policy, optimizer, learning_rate(schedule, step), schedule.max_grad_norm)
+            state = {**state, "step": step + 1, "skipped": 0 if taken else state["skipped"] + 1}
+            if state["skipped"] >= schedule.max_skipped_steps:
+                raise StoppedError(f"warm-up: {state['skipped']} steps in a row had a gradient that is not finite")
+            ends_epoch = batch + 1 == per_epoch
+            if ends_epoch:
+                loss = supervised_loss(policy, world.share(held_out_rows), tokens, world, pad)
+                weights = whole_weights(policy)
+                if world.is_main:
+                    print(f"warm-up epoch {epoch + 1}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
+                    if loss < state["lowest"]:
+                        export_model(policy.model, tokenizer, weights, best)
+                state["lowest"] = min(state["lowest"], loss)
+            asked = interruption.requested_of_any(world)
+            if ends_epoch or asked:  # the best model is there before the checkpoint that counts its epoch as done
+                save_checkpoint(folder / "checkpoints", policy, (optimizer,), state, 1, world)
+            if asked:
+                raise PreemptedError(f"asked to stop in warm-up epoch {epoch + 1}; the same command goes on from there")
     if world.is_main:
         done.touch()
     world.barrier()
     return best
+
+
+def _schedule(config: RunConfig, steps: int) -> TrainingConfig:
+    settings = config.warmup
+    return TrainingConfig(
+        steps=steps, learning_rate=settings.learning_rate, warmup_steps=round(settings.warmup_ratio * steps),
+        fused_optimizer=config.training.fused_optimizer, max_skipped_steps=config.training.max_skipped_steps,
+    )  # fmt: skip
 
 
 def _rows(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase) -> list[Row]:

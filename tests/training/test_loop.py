@@ -20,7 +20,7 @@ from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.distributed import World
-from sgpo.training.loop import Trainer
+from sgpo.training.loop import Trainer, _split
 from sgpo.training.lora import add_adapters
 from sgpo.training.order import items_of_step
 from sgpo.training.policy import Policy
@@ -150,6 +150,31 @@ def test_every_problem_is_seen_once_in_an_epoch_and_the_order_changes():
     assert all(sorted(epoch) == items for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert items_of_step(items, 4, 0, 2)[:2] == epochs[0][8:]
+
+
+@pytest.mark.parametrize(("size", "per_step"), [(10, 4), (37, 16), (600, 16), (33, 16), (12, 12)])
+def test_no_problem_is_twice_in_a_step_and_none_is_left_out_of_an_epoch(size, per_step):
+    items = list(range(size))
+    steps = [items_of_step(items, per_step, 3, step) for step in range(4 * size // per_step)]
+    assert all(len(set(step)) == per_step for step in steps)
+    drawn = [item for step in steps for item in step]
+    for epoch in range(len(drawn) // size):
+        assert sorted(drawn[epoch * size : (epoch + 1) * size]) == items
+
+
+def test_fewer_problems_than_a_step_has_are_repeated():
+    assert sorted(items_of_step(["a", "b"], 5, 0, 0)) in (["a", "a", "a", "b", "b"], ["a", "a", "b", "b", "b"])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_minibatch_has_the_same_problems_on_any_number_of_processes(processes):
+    problems = [f"p{number}" for number in range(8)]
+    alone = _split(problems, 2, World(0, 1, torch.device("cpu")), 8)
+    together = [World(rank, processes, torch.device("cpu")) for rank in range(processes)]
+    parts = [_split(world.share(problems), 2, world, 8) for world in together]
+    for part in range(2):
+        assert sorted(one for share in parts for one in share[part]) == sorted(alone[part])
+        assert all(share[part] for share in parts)  # and every process has its part of each
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])

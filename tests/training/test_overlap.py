@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from samples import HashVerifier
 from test_loop import SMALL, AlwaysFinished, Interrupted, Recorder
-from test_survival import finish, launch, rows, stop, weights
+from test_survival import AsksToStop, finish, launch, rows, stop, weights
 
 from sgpo.config import RunConfig, load_config
 from sgpo.problems import read_problems
@@ -23,6 +23,7 @@ from sgpo.rollouts.model_folder import load_model
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.distributed import World
+from sgpo.training.interruption import PreemptedError
 from sgpo.training.loop import Trainer
 from sgpo.training.policy import Policy
 from sgpo.training.step import SgpoGradient
@@ -143,6 +144,24 @@ def test_kept_rollouts_of_other_problems_are_refused(tmp_path, model_folder, dat
     again.problems = [problem.model_copy(update={"id": f"other {problem.id}"}) for problem in again.problems]
     with pytest.raises(CheckpointError, match=r"rollouts of other problems than the data now give for step \d"):
         again.train()
+
+
+def test_what_was_judged_after_a_signal_is_not_kept(tmp_path, model_folder, data_folder):
+    with pytest.raises(PreemptedError):
+        Run(tmp_path, load_config(None, AHEAD), model_folder, data_folder, AsksToStop()).train()
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step-000003"
+    assert not list(newest.glob("rollouts-*"))
+    assert list((tmp_path / "checkpoints" / "step-000002").glob("rollouts-*"))
+
+
+def test_a_process_without_a_problem_takes_part_in_every_weight_update(model_folder, data_folder, tmp_path):
+    """It has an empty batch, which is a batch: another push of its own would wait for the others for ever."""
+    folder = tmp_path / "run"
+    settings = ("training.overlap=true", "training.problems_per_step=1", "training.steps=3")
+    finish(launch(2, model_folder, data_folder, folder, *settings))
+    assert [row["policy/staleness"] for row in rows(folder)] == [0.0, 1.0, 1.0]
 
 
 def test_two_processes_sample_ahead_and_one_goes_on_after_a_signal(model_folder, data_folder, tmp_path):

@@ -27,7 +27,7 @@ from test_loop import SMALL, Recorder, run
 from sgpo.config import load_config
 from sgpo.training import checkpoint as checkpoints
 from sgpo.training.checkpoint import newest_checkpoint
-from sgpo.training.interruption import PREEMPTED
+from sgpo.training.interruption import PREEMPTED, PreemptedError
 from sgpo.training.loop import StoppedError
 from sgpo.training.memory import OutOfMemoryError
 from sgpo.training.step import SgpoGradient
@@ -169,6 +169,47 @@ def files_of_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class AsksToStop(Recorder):
+    """A run that gets SIGTERM in its third step."""
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        super().log(step, metrics)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_checkpoint_that_failed_is_written_again_when_the_run_is_asked_to_stop(
+    tmp_path, model_folder, data_folder, monkeypatch
+):
+    real, written = checkpoints.write, []
+
+    def full_at_the_first(*arguments):
+        written.append(1)
+        with files_of_at_most(1000 if len(written) == 1 else resource.RLIM_INFINITY):
+            real(*arguments)
+
+    monkeypatch.setattr(checkpoints, "write", full_at_the_first)
+    sparse = load_config(None, [*SMALL, "training.checkpoint_every=3", "training.steps=9"])
+    with pytest.raises(PreemptedError, match="asked to stop after 3 steps; the same command goes on from there"):
+        run(tmp_path, sparse, model_folder, data_folder, AsksToStop())
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step-000003"
+
+
+def test_a_damaged_later_checkpoint_does_not_push_out_the_good_ones(tmp_path, model_folder, data_folder):
+    config = load_config(None, [*SMALL, "training.keep_checkpoints=1"])
+    run(tmp_path, config, model_folder, data_folder, Recorder())
+    folder = tmp_path / "checkpoints"
+    (folder / "step-000004").rename(folder / "step-000009")
+    (folder / "step-000009" / "state.json").write_text("{}")
+    run(tmp_path, config, model_folder, data_folder, Recorder())
+    newest = newest_checkpoint(folder)
+    assert newest is not None
+    assert newest.name == "step-000004"
+    assert not (folder / "step-000009").exists()
 
 
 class Full(Recorder):

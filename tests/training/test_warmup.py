@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 
-from sgpo.config import ConfigError, WarmupConfig
+from sgpo.config import ConfigError, RunConfig, ShardingConfig, TrainingConfig, WarmupConfig
 from sgpo.problems import Problem
 from sgpo.problems.testbed.stories import read
 from sgpo.problems.testbed.traces import write_trace
@@ -13,6 +16,8 @@ from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.rollouts.model_folder import load_model
 from sgpo.training import warmup
 from sgpo.training.distributed import World
+from sgpo.training.interruption import PreemptedError
+from sgpo.training.loop import StoppedError
 
 ALONE = World(0, 1, torch.device("cpu"))
 SETTINGS = WarmupConfig(epochs=4, batch_size=8, learning_rate=0.01, held_out_fraction=0.25)
@@ -31,7 +36,8 @@ def problems() -> list[Problem]:
 
 
 def run(problems, model_folder, folder, settings=SETTINGS):
-    return warmup.warm_up(settings, 4096, problems, model_folder, folder, 0, ALONE)
+    config = RunConfig(warmup=settings, training=TrainingConfig(tokens_per_microbatch=4096))
+    return warmup.warm_up(config, problems, model_folder, folder, ALONE)
 
 
 def losses(output: str) -> list[float]:
@@ -73,6 +79,39 @@ def test_an_interrupted_warm_up_ends_with_the_same_model(problems, model_folder,
         run(problems, model_folder, tmp_path / "parts")
     parts = load_model(run(problems, model_folder, tmp_path / "parts"))[0].state_dict()
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_a_signal_in_an_epoch_saves_where_it_is_and_the_rest_is_the_same(problems, model_folder, tmp_path, monkeypatch):
+    whole = load_model(run(problems, model_folder, tmp_path / "whole"))[0].state_dict()
+    real, steps = warmup.optimizer_step, []
+
+    def signalled_in_the_second_epoch(*arguments):
+        steps.append(1)
+        if len(steps) == 5:  # three steps an epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(warmup, "optimizer_step", signalled_in_the_second_epoch)
+    with pytest.raises(PreemptedError, match="asked to stop in warm-up epoch 2"):
+        run(problems, model_folder, tmp_path / "parts")
+    parts = load_model(run(problems, model_folder, tmp_path / "parts"))[0].state_dict()
+    assert len(steps) == 12
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_gradients_that_are_not_finite_end_the_warm_up(problems, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(warmup, "optimizer_step", lambda *_: (float("nan"), False))
+    with pytest.raises(StoppedError, match="warm-up: 5 steps in a row had a gradient that is not finite"):
+        run(problems, model_folder, tmp_path)
+
+
+def test_the_warm_up_is_sharded_as_the_training(problems, model_folder, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(warmup, "shard_policy", lambda policy, world, settings: seen.append(settings))
+    sharding = ShardingConfig(precision="bfloat16", activation_checkpointing=True)
+    config = RunConfig(warmup=WarmupConfig(epochs=1, held_out_fraction=0.25), sharding=sharding)
+    warmup.warm_up(config, problems, model_folder, tmp_path, ALONE)
+    assert seen == [sharding]
 
 
 def test_a_problem_without_response_is_refused_by_its_id(problems, model_folder, tmp_path):

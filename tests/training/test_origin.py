@@ -1,0 +1,63 @@
+"""A run goes on only with what it began with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sgpo.config import RunConfig, load_config
+from sgpo.training.checkpoint import CheckpointError
+from sgpo.training.origin import check_origin
+
+
+@pytest.fixture
+def place(tmp_path: Path, model_folder: Path, data_folder: Path) -> tuple[RunConfig, Path, Path]:
+    """Settings, model and run folder of a run that has begun."""
+    shutil.copytree(data_folder, tmp_path / "data")
+    shutil.copytree(model_folder, tmp_path / "model")
+    config = load_config(None, [f"data={tmp_path / 'data'}", "training.steps=9"])
+    run = tmp_path / "run"
+    check_origin(config, tmp_path / "model", run)
+    (run / "checkpoints" / "step-000003").mkdir(parents=True)
+    return config, tmp_path / "model", run
+
+
+def changed_settings(config: RunConfig, model: Path) -> RunConfig:
+    return load_config(None, [f"data={config.data}", "training.steps=10"])
+
+
+def changed_data(config: RunConfig, model: Path) -> RunConfig:
+    shutil.copy(config.data / "splits" / "train.parquet", config.data / "strategies.parquet")
+    return config
+
+
+def changed_model(config: RunConfig, model: Path) -> RunConfig:
+    text = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**text, "rms_norm_eps": 1e-5}))
+    return config
+
+
+CHANGES = {"settings": changed_settings, "strategies.parquet": changed_data, "model": changed_model}
+
+
+@pytest.mark.parametrize("different", CHANGES)
+def test_what_is_different_is_named_and_a_restart_begins_anew(place, different: str, capsys) -> None:
+    config, model, run = place
+    config = CHANGES[different](config, model)
+    with pytest.raises(CheckpointError, match=f"this run began with other {different} [(]expected"):
+        check_origin(config, model, run)
+    assert (run / "checkpoints" / "step-000003").is_dir()
+    check_origin(config, model, run, restart=True)
+    assert f"begun anew, with other {different}" in capsys.readouterr().out
+    assert not (run / "checkpoints").exists()
+    check_origin(config, model, run)
+
+
+def test_where_results_go_and_how_they_are_measured_may_change(place) -> None:
+    config, model, run = place
+    settings = [f"data={config.data}", "training.steps=9", "evaluation.k=8", "gate.margin=0.1", "processes=4"]
+    check_origin(load_config(None, settings), model, run)
+    assert (run / "checkpoints").is_dir()
