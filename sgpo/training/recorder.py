@@ -1,4 +1,4 @@
-"""Rollout samples for a person to read: the best and worst of each group."""
+"""Rollout samples for a person to read: both groups of the first problems of a step."""
 
 from __future__ import annotations
 
