@@ -25,7 +25,7 @@ SEEDS = range(3)
 def main() -> None:
     """Run what is missing, and print the table."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    jobs = [(name, seed) for seed in SEEDS for name in ENGINES]
+    jobs = [(name, seed) for name in ENGINES for seed in SEEDS]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = dict(
             zip(jobs, pool.map(lambda job: run_one(job[0], ENGINES[job[0]], job[1], FOLDER), jobs), strict=True)

@@ -17,7 +17,7 @@ Md5s = dict[str, str]
 
 _ADVICE = (
     "Generating lock file", "Updating lock file", "To track the changes", "git add", "To enable auto staging",
-    "dvc config", "Use `dvc push`", "Data and pipelines are up to date", "Stage '",
+    "dvc config", "Use `dvc push`", "Data and pipelines are up to date", "Stage '", "Having any troubles?",
 )  # fmt: skip
 _STAGE_FAILED = re.compile(r"failed to run: .*, exited with (-?\d+)$")
 
@@ -61,8 +61,15 @@ def reproduce(stage: str) -> Md5s:
     timeout_seconds=6 * 3600,
 )
 def push_data() -> None:
-    """Copy the data versions to the default DVC remote."""
-    run_command([sys.executable, "-m", "dvc", "push", "--quiet"])
+    """Copy the data versions to the default DVC remote; tried again unless there is none, or its settings are wrong.
+
+    Raises CommandFailed with the reason that DVC gives.
+    """
+    try:
+        run_command([sys.executable, "-m", "dvc", "push"], unsaid=_ADVICE)
+    except CommandFailed as error:  # 1 is DVC's code of an upload that failed
+        mistaken = any("config file error" in line for line in error.last_lines)
+        raise CommandFailed(error.command, error.code, error.last_lines, can_help_to_retry=not mistaken) from None
 
 
 def data_versions(*stages: str) -> Md5s:

@@ -107,7 +107,7 @@ def evaluate(
             "gain": f"{gain.difference.value:+.1%}",
             "interval": f"{gain.difference.low:+.1%} to {gain.difference.high:+.1%}",
         }
-        for name, gain in [*comparison.tiers.items(), ("all", comparison.overall)]
+        for name, gain in comparison.rows()
     ]  # fmt: skip
     create_table_artifact(rows, key="comparison", description=f"avg@{comparison.k} on held-out problems, paired")
     return comparison

@@ -39,13 +39,14 @@ DryRun = Annotated[bool, Field(description="Tell what the gate decides and chang
 
 FORM_SETTINGS = (
     "seed", "training.steps", "training.learning_rate", "training.problems_per_step", "training.autonomous_rollouts",
-    "training.guided_rollouts", "evaluation.k", "gate.margin", "gate.tolerance",
+    "training.guided_rollouts", "training.objective.distillation", "engine.kind", "evaluation.k", "gate.margin",
+    "gate.tolerance",
 )  # fmt: skip
-"""Settings that have a field of their own in the form, with the bounds and the description of sgpo/config.py."""
+"""Settings that have a field of their own in the form, with bounds or choices and description of sgpo/config.py."""
 
 
 def _form_field(dotted: str) -> tuple[Any, Any]:
-    """An optional form field with type, bounds, description and default-by-recipe of one setting."""
+    """An optional form field with type, bounds or choices, description and default-by-recipe of one setting."""
     model: type[BaseModel] = RunConfig
     *groups, last = dotted.split(".")
     for group in groups:
@@ -53,13 +54,14 @@ def _form_field(dotted: str) -> tuple[Any, Any]:
         assert isinstance(annotation, type)
         model = annotation
     info = model.model_fields[last]
-    bounded = Annotated[info.annotation, *info.metadata]  # type: ignore[valid-type]
+    bounded: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     limits = [
         f"{sign} {getattr(note, key)}" for note in info.metadata for key, sign in signs.items() if hasattr(note, key)
     ]
-    what = f"{info.description or last.replace('_', ' ').capitalize()} ({', '.join(limits)})"
-    description = f"{what}. None: as in the recipe, else {info.default}"
+    what = info.description or last.replace("_", " ").capitalize()
+    bounds = f" ({', '.join(limits)})" if limits else ""
+    description = f"{what}{bounds}. None: as in the recipe, else {info.default}"
     return Optional[bounded], Field(None, title=dotted, description=description)  # noqa: UP045
 
 

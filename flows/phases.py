@@ -10,11 +10,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from prefect.logging import get_run_logger
+
 from flows.data_versions import Md5s, data_versions
 from flows.process import REPOSITORY
 from flows.runs import run_folder
 from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison
+from sgpo.jsonl import JsonlError
 from sgpo.params import load_params
 from sgpo.probe_summary import worth_of_tiers
 from sgpo.tracking import RunTracker, evaluation_metric, open_tracker, parent_of
@@ -34,6 +37,21 @@ def log_strategies(config: RunConfig, run_id: str) -> None:
     _log(config, run_id, "strategies", metrics, data_versions("strategies"))
 
 
+def log_rollouts(config: RunConfig, run_id: str) -> None:
+    """The rollout samples that training has recorded, as artifacts `rollouts/` of its MLflow run; never fails a run."""
+    folder = REPOSITORY / run_folder(config, run_id)
+    files = sorted((folder / "rollouts").glob("*.jsonl"))
+    if not files:
+        return
+    parent = parent_of(folder)
+    try:
+        with RunTracker(folder, config.tracking, parent=parent if parent.is_dir() else None) as tracker:
+            for file in files:
+                tracker.log_artifact(file, "rollouts")
+    except (OSError, JsonlError) as error:  # a full disk, a spoilt record: the model is trained all the same
+        get_run_logger().warning("%s: rollout samples are not logged: %s", folder, error)
+
+
 def log_probe(config: RunConfig, run_id: str) -> None:
     """What the strategies are worth to the champion, tier by tier."""
     metrics = {}
@@ -51,10 +69,11 @@ def log_evaluation(config: RunConfig, run_id: str, comparison: Comparison) -> No
 
 
 def evaluation_metrics(comparison: Comparison) -> dict[str, float]:
-    """avg@k by tier and in all, and the gain."""
+    """avg@k by tier, as the mean of the tiers and over all problems; and the gain over all problems, as the gate's."""
     scores = {evaluation_metric(name, comparison.k): gain.challenger for name, gain in comparison.tiers.items()}
     return scores | {
-        "eval/average": comparison.overall.challenger,
+        "eval/average": comparison.mean_of_tiers.challenger,
+        "eval/average_over_problems": comparison.overall.challenger,
         "eval/gain": comparison.overall.difference.value,
     }
 

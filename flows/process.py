@@ -17,17 +17,22 @@ OUTAGE_S = [2.0, 10.0, 30.0, 60.0, 120.0]
 """Waits before the registry is asked again: a server that is started again meanwhile costs no run."""
 USER_ERROR_CODES = (1, 2)
 """Exit codes of a bad configuration or bad input: trying again cannot help."""
+GOES_ON = os.EX_TEMPFAIL
+"""Exit code of a training that the same command goes on with (sgpo.training.interruption, sgpo.storage.objects)."""
+_GOES_ON = "preempted, or its storage is away; goes on from its checkpoint"
 
 
 class CommandFailed(RuntimeError):
     """A child process that did not exit with 0; `code` is its exit code, negative for a signal."""
 
     def __init__(
-        self, command: Sequence[str], code: int, last_lines: Sequence[str], *, can_help_to_retry: bool = True
+        self, command: Sequence[str], code: int, last_lines: Sequence[str], *, can_help_to_retry: bool | None = None
     ) -> None:
+        """`can_help_to_retry` is for commands whose codes mean something else than ours; None: by the code."""
         self.command, self.code, self.last_lines = list(command), code, list(last_lines)
-        self.can_help_to_retry = can_help_to_retry and code not in USER_ERROR_CODES
-        super().__init__(f"`{' '.join(command)}` exited with {code}: {' | '.join(last_lines)}")
+        self.can_help_to_retry = code not in USER_ERROR_CODES if can_help_to_retry is None else can_help_to_retry
+        what = f"{code} ({_GOES_ON})" if code == GOES_ON else str(code)
+        super().__init__(f"`{' '.join(command)}` exited with {what}: {' | '.join(last_lines)}")
 
 
 def run_command(
@@ -56,9 +61,8 @@ def run_command(
             last_lines[:] = [*last_lines[-2:], line]
 
     child = [sys.executable, "-m", "flows.child", str(os.getpid()), *command]
-    with subprocess.Popen(
-        child, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(child, cwd=REPOSITORY, env=environment, **pipe) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:

@@ -27,11 +27,11 @@ from flows.parameters import (
 from flows.phases import evaluation_metrics
 from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry, show
 from flows.runs import run_folder, started
-from sgpo.config import RunConfig
+from sgpo.config import RunConfig, TrackingConfig
 from sgpo.evaluation.comparison import Comparison
 from sgpo.registry.gate import decide
-from sgpo.registry.models import register_model_folder
-from sgpo.registry.promotion import ChampionChange, history, set_challenger
+from sgpo.registry.models import register_model_folder, registered_version
+from sgpo.registry.promotion import UNREGISTERED, ChampionChange, history, set_challenger
 from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
 
@@ -52,7 +52,7 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
         "champion": comparison.overall.champion,
         "gain": comparison.overall.difference.value,
     }
-    lineage = lineage_of_run(folder, parent, evaluation, data_versions("strategies", "probe", "splits"))
+    lineage = lineage_of_run(folder, parent, evaluation, data_versions())
     attachments = attachments_of_run(folder, {"comparison.json": comparison.model_dump_json(indent=2)})
     mlflow_run = folder / "mlflow_run_id"
     version = register_model_folder(
@@ -62,6 +62,19 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
     )  # fmt: skip
     set_challenger(settings.tracking, version)
     return version
+
+
+@task(
+    task_run_name="look {run_id} up",
+    retries=len(OUTAGE_S),
+    retry_delay_seconds=OUTAGE_S,
+    retry_condition_fn=can_help_to_retry,
+    cache_policy=NO_CACHE,
+    timeout_seconds=1200,
+)
+def find_challenger(tracking: TrackingConfig, run_id: str) -> str:
+    """The version that the run has registered, or UNREGISTERED; nothing is changed."""
+    return registered_version(tracking, run_id) or UNREGISTERED
 
 
 @task(
@@ -105,11 +118,17 @@ def promote(
     overrides: Overrides = (),
     who: Who = "",
 ) -> ChampionChange:
-    """Register an evaluated run's model and, if it is really better than the champion it began from, promote it."""
+    """Register an evaluated run's model and, if it is really better than the champion it began from, promote it.
+
+    A dry run tells what the gate decides and leaves the registry as it is: no version, no alias, no record.
+    """
     config = settings_of(recipe, all_overrides(overrides, settings))
     parent = started(config, run_id).champion
     comparison = comparison_of(config, run_id)
-    version = register_challenger(config, run_id, parent, comparison)
+    if dry_run:
+        version = find_challenger(config.tracking, run_id)
+    else:
+        version = register_challenger(config, run_id, parent, comparison)
     change = decide_and_promote(config, version, parent, comparison, who or getpass.getuser(), why, dry_run)
     show(f"  {change.describe()}")
     reasons = "\n".join(f"- {reason}" for reason in change.reasons)

@@ -19,6 +19,7 @@ from flows.parameters import (
     setting_arguments,
     settings_of,
 )
+from flows.phases import log_rollouts
 from flows.process import REPOSITORY, can_help_to_retry, run_command, show, training_command
 from flows.progress import Progress
 from flows.runs import new_run_id, run_folder, start_run
@@ -66,4 +67,6 @@ def train(
     with this_checkout():
         start = start_run(config, run_id)
         fetch_champion(config.tracking, start.champion)
-        return train_process(recipe, chosen, run_id)
+        model = train_process(recipe, chosen, run_id)
+        log_rollouts(config, run_id)
+        return model

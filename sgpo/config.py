@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from sgpo.engine_config import EngineConfig as EngineConfig
 from sgpo.lora_config import LoraConfig as LoraConfig
 from sgpo.settings import Settings as Settings
+from sgpo.settings import without_password
 
 
 class ConfigError(ValueError):
@@ -177,6 +178,12 @@ class TrackingConfig(Settings):
     artifact_root: str = Field(default=".sgpo/mlartifacts", description="Artifacts of a new experiment on SQLite")
     experiment: str = Field(default="sgpo", min_length=1)
     registered_model: str = Field(default="sgpo-testbed", min_length=1, description="Name in the model registry")
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _address_holds_no_password(cls, address: str) -> str:
+        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return without_password(address, f"{names} in the environment, or PGPASSWORD for a Postgres database")
 
 
 class StorageConfig(Settings):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sgpo.settings import Settings
+from sgpo.settings import Settings, without_password
 
 EngineKind = Literal["transformers", "vllm", "vllm-server"]
 
@@ -44,6 +44,11 @@ class EngineConfig(Settings):
         description="Nats between the engine's and the trainer's log-probability of a token above which training does "
         "not start; null: 0.001 in float32 and 0.25 in bfloat16",
     )  # fmt: skip
+
+    @field_validator("urls")
+    @classmethod
+    def _urls_hold_no_password(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(without_password(url, "http://host:port, from where no password is asked") for url in urls)
 
     @model_validator(mode="after")
     def _settings_belong_to_their_kind(self) -> EngineConfig:

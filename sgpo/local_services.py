@@ -189,9 +189,12 @@ def webhook_key(path: Path) -> str:
 
 
 def deploy(root: Path, client: dict[str, str], api: str, settings: RunConfig) -> None:
-    """`prefect deploy --all`, when what is deployed has changed; else a schedule that a person turned on stays on."""
+    """`prefect deploy --all` and the training limit of the settings' registered model, when something has changed.
+
+    Else nothing is deployed: a schedule that a person turned on stays on.
+    """
     note = root / FOLDER / "deployed"
-    digest = _deployed_digest(root, client["PREFECT_HOME"])
+    digest = _deployed_digest(root, client["PREFECT_HOME"], training_limit(settings.tracking))
     if note.is_file() and note.read_text(encoding="ascii") == digest and _post(f"{api}/deployments/count", {}):
         return
     environment = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE} | client
@@ -208,11 +211,11 @@ def deploy(root: Path, client: dict[str, str], api: str, settings: RunConfig) ->
     note.write_text(digest, encoding="ascii")
 
 
-def _deployed_digest(root: Path, home: str) -> str:
-    """Of the files that a deployment and its form are made from, and of the server's database they are kept in."""
+def _deployed_digest(root: Path, home: str, limit: str) -> str:
+    """Of the files that a deployment and its form are made from, of the server's database, and of the limit's name."""
     settings = [*sorted((root / "sgpo").glob("*config.py")), root / "sgpo" / "settings.py"]
     files = [root / "prefect.yaml", *settings, *sorted((root / "flows").glob("*.py"))]
-    digest = hashlib.sha256(home.encode())
+    digest = hashlib.sha256(f"{home}\n{limit}\n".encode())
     for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -90,7 +90,7 @@ def draw_picture(rows: list[dict[str, Any]], comparison: Comparison, path: Path)
 
 
 def _draw_comparison(axis: Any, comparison: Comparison) -> None:
-    rows = [*comparison.tiers.items(), ("all", comparison.overall)]
+    rows = comparison.rows()
     places = range(len(rows))
     axis.bar([place - 0.2 for place in places], [100 * gain.champion for _, gain in rows], 0.4, label="champion")
     axis.bar([place + 0.2 for place in places], [100 * gain.challenger for _, gain in rows], 0.4, label="challenger")
@@ -99,7 +99,7 @@ def _draw_comparison(axis: Any, comparison: Comparison) -> None:
         axis.errorbar(
             place + 0.2, 100 * gain.challenger, yerr=[[100 * low], [100 * high]], color="black", capsize=3, linewidth=1
         )
-    axis.set_xticks(list(places), [name for name, _ in rows])
+    axis.set_xticks(list(places), [name.replace(" ", "\n") for name, _ in rows])
     axis.set(title=f"avg@{comparison.k} on held-out problems (%), {comparison.confidence:.0%} interval of the gain")
     axis.legend(frameon=False)
 

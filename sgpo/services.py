@@ -41,6 +41,7 @@ class ServicesError(RuntimeError):
 class Service:
     """What to start. `healthy` is asked until it says yes; `stop_s` is how long it has to end after SIGTERM.
 
+    `after` follows its start, and each later one that finds it running; it does what is not done yet.
     With `children_first` its children are ended before it, and it lives to say what became of them.
     """
 
@@ -106,6 +107,8 @@ def start_all(services: list[Service], folder: Path, say: Callable[[str], None])
                 before = running.get(service.name)
                 if before and before.alive():
                     say(f"{service.name:8} runs already  {before.url}")
+                    if service.after and service.healthy():  # where this call's settings are not those of the start
+                        service.after()
                     continue
                 if before:
                     _stop(before, say)  # it has died; what it has left goes too

@@ -49,6 +49,7 @@ METRICS = (
     "throughput/tokens_per_second",
     "throughput/padding_fraction",
     "eval/average",
+    "eval/average_over_problems",
 )
 """Metrics of a run. Times are in seconds. `distill/alpha_hist` is a list of counts, in MLflow one metric per bin."""
 
@@ -67,10 +68,10 @@ def evaluation_metric(benchmark: str, k: int) -> str:
 
 
 class RunTracker:
-    """Logs one run; as a context manager it ends the run as FINISHED, FAILED or KILLED. Only one process may hold it.
+    """Logs one run; as a context manager it ends the run as FINISHED, FAILED, or KILLED when it was asked to stop.
 
-    A run directory that has been logged to before goes on where it was, in the same MLflow run. `parent` is the run
-    directory of the parent run; `name` is the run's in MLflow, else its directory's.
+    Only one process may hold it. A run directory that has been logged to before goes on where it was, in the same
+    MLflow run. `parent` is the run directory of the parent run; `name` is the run's in MLflow, else its directory's.
     Trouble with MLflow never stops the caller: it is said once on stderr, what could not be delivered waits, and
     delivery is tried again after 1, 2, 4 ... 30 minutes and when the run ends.
     """
@@ -170,7 +171,8 @@ class RunTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
+        failed = isinstance(error, Exception) and not _was_preempted(error)
+        self.close("FINISHED" if kind is None else "FAILED" if failed else "KILLED")
 
     def _log_own(self, file: str) -> None:
         folder = Path(file).parent.as_posix()
@@ -221,6 +223,12 @@ def replay(run_dir: Path, tracking: TrackingConfig | None = None) -> int:
     for problem in problems:
         print(f"tracking: {run_dir}: {problem}", file=sys.stderr)
     return new
+
+
+def _was_preempted(error: Exception) -> bool:
+    """Whether it is training's PreemptedError, whose module imports torch and is loaded only where it is raised."""
+    module = sys.modules.get("sgpo.training.interruption")
+    return module is not None and isinstance(error, module.PreemptedError)
 
 
 def _start(run_dir: Path, tracking: TrackingConfig, parent: Path | None, name: str) -> dict[str, Any]:

@@ -15,7 +15,9 @@ import pytest
 from sgpo.config import RunConfig, TrackingConfig, config_digest
 from sgpo.jsonl import JsonlError
 from sgpo.mlflow_client import connect
+from sgpo.storage.objects import UnreachableError
 from sgpo.tracking import METRICS, RunTracker, TrackingError, evaluation_metric, open_tracker, replay
+from sgpo.training.interruption import PreemptedError
 
 DOWN = TrackingConfig(mlflow_uri="http://127.0.0.1:9")
 
@@ -206,8 +208,12 @@ def test_without_mlflow_installed_the_run_completes_and_says_so(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(None, "FINISHED"), (ValueError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
-)
+    ("error", "status"),
+    [
+        (None, "FINISHED"), (ValueError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED"),
+        (PreemptedError("asked to stop"), "KILLED"), (UnreachableError("no answer"), "FAILED"),
+    ],
+)  # fmt: skip
 def test_a_run_ends_in_mlflow_as_it_ended(
     tracking: TrackingConfig, tmp_path: Path, error: BaseException | None, status: str
 ) -> None:

@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
 from sgpo.evaluation.intervals import Estimate, mean_estimate, mean_of_estimates
-from sgpo.evaluation.scores import EvaluationError, Outcome, by_tier, check_outcomes, mean_reward
+from sgpo.evaluation.scores import (
+    ALL_PROBLEMS,
+    MEAN_OF_TIERS,
+    EvaluationError,
+    Outcome,
+    by_tier,
+    check_outcomes,
+    mean_reward,
+)
 
 # One problem's rewards lie in 0..1, so its difference between two models lies here.
 _BOUNDS = (-1.0, 1.0)
@@ -43,6 +51,18 @@ class Comparison(BaseModel):
     tiers: dict[str, Gain]
     macro: Estimate
     p_value: float
+
+    @property
+    def mean_of_tiers(self) -> Gain:
+        """Both models' plain mean over the tiers, as the paper averages benchmarks; its difference is `macro`."""
+        tiers = self.tiers.values()
+        means = {name: sum(getattr(tier, name) for tier in tiers) / len(tiers) for name in ("champion", "challenger")}
+        return self.overall.model_copy(update={**means, "difference": self.macro})
+
+    def rows(self) -> list[tuple[str, Gain]]:
+        """What a table of it has, by name: the tiers, their mean where there are several, and all problems."""
+        mean = [(MEAN_OF_TIERS, self.mean_of_tiers)] if len(self.tiers) > 1 else []
+        return [*self.tiers.items(), *mean, (ALL_PROBLEMS, self.overall)]
 
 
 def compare(

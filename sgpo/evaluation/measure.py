@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tqdm import tqdm
-
 from sgpo.config import SamplingConfig
 from sgpo.evaluation.outcomes import outcome_of, row_of
 from sgpo.evaluation.scores import Outcome
 from sgpo.jsonl import JsonlFile
 from sgpo.problems import Problem
 from sgpo.problems.tiers import tiers_of
+from sgpo.progress import progress_bar
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
 
 EVALUATION_STEP = -1
@@ -55,7 +54,7 @@ def draw(
     `before` is how many problems were done earlier, for the bar.
     """
     chunk = max(1, sampling.batch_size // max(1, sizes.autonomous + sizes.guided))
-    with tqdm(total=before + len(problems), initial=before, desc=description, disable=None, unit="problem") as bar:
+    with progress_bar(before + len(problems), description, before, "problem") as bar:
         for start in range(0, len(problems), chunk):
             part = list(problems[start : start + chunk])
             yield from sampler.sample(part, sizes, sampling, EVALUATION_STEP)[0]

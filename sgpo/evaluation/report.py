@@ -18,9 +18,10 @@ def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Compar
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of a model folder's weights and tokenizer: what its answers depend on."""
+    """Hash of a model folder's weights, tokenizer and chat template: what its answers depend on."""
     digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json"), folder / "config.json"]):
+    files = [file for pattern in ("*.safetensors", "tokenizer*.json", "*.jinja") for file in folder.glob(pattern)]
+    for file in sorted([*files, folder / "config.json"]):
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             while block := stream.read(2**20):
@@ -29,11 +30,10 @@ def folder_digest(folder: Path) -> str:
 
 
 def describe_scores(scores: Scores) -> str:
-    """avg@k and pass@k per tier and overall, in per cent, with intervals."""
-    rows = [*scores.tiers.items(), ("all problems", scores.overall)]
+    """avg@k and pass@k per tier, as the mean of the tiers and overall, in per cent, with intervals."""
     average, reach = f"avg@{scores.k}", f"pass@{scores.k}"
     lines = [f"{'':<14}{'problems':>9}{average:>9}  {scores.confidence:.0%} interval{reach:>10}"]
-    for name, tier in rows:
+    for name, tier in scores.rows():
         low, value, high = (100 * bound for bound in (tier.avg_at_k.low, tier.avg_at_k.value, tier.avg_at_k.high))
         reached = 100 * tier.pass_at[scores.k].value
         lines.append(f"{name:<14}{tier.problems:>9}{value:>9.1f}  {low:>5.1f} to {high:>5.1f}{reached:>9.1f}")
@@ -42,11 +42,10 @@ def describe_scores(scores: Scores) -> str:
 
 def describe_comparison(comparison: Comparison) -> str:
     """Champion and challenger side by side, with the paired difference and its interval, in points."""
-    rows = [*comparison.tiers.items(), ("all problems", comparison.overall)]
     lines = [
         f"{'':<14}{'problems':>9}{'champion':>10}{'challenger':>12}{'gain':>8}  {comparison.confidence:.0%} interval"
     ]
-    for name, gain in rows:
+    for name, gain in comparison.rows():
         difference = gain.difference
         lines.append(
             f"{name:<14}{gain.problems:>9}{100 * gain.champion:>10.1f}{100 * gain.challenger:>12.1f}"

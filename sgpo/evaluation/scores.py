@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from sgpo.evaluation.intervals import Estimate, mean_estimate, mean_of_estimates
 
+MEAN_OF_TIERS, ALL_PROBLEMS = "mean of tiers", "all problems"
+"""Names of what tables show beside the tiers: the macro mean, and the pooled one."""
+
 
 class EvaluationError(ValueError):
     """Outcomes that cannot be scored or compared; the message names the row or the problem."""
@@ -47,6 +50,11 @@ class Scores(BaseModel):
     overall: TierScore
     tiers: dict[str, TierScore]
     macro: TierScore
+
+    def rows(self) -> list[tuple[str, TierScore]]:
+        """What a table of it has, by name: the tiers, their mean where there are several, and all problems."""
+        mean = [(MEAN_OF_TIERS, self.macro)] if len(self.tiers) > 1 else []
+        return [*self.tiers.items(), *mean, (ALL_PROBLEMS, self.overall)]
 
 
 def pass_at(solved: int, k: int, j: int) -> float:

@@ -2,7 +2,7 @@
 
 When the model is registered, hours later, data and checkout may be others. `runs/<id>/provenance/` keeps what was:
 training.json (one entry for each time the run was begun or resumed under other conditions), and the params.yaml and
-dvc.lock beside the data.
+dvc.lock beside the data, and what `dvc add` has recorded in the data folder (its *.dvc files).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -68,10 +69,12 @@ def note_provenance(config: RunConfig, run_folder: Path) -> None:
     if before and not before[-1].differences(now):
         return
     if not before:
-        for file in BESIDE_THE_DATA:
-            if (_data_root(config.data) / file).is_file():
+        root = _data_root(config.data)
+        added = [file.relative_to(root) for file in config.data.absolute().glob("*.dvc")]
+        for file in (*BESIDE_THE_DATA, *added):
+            if (root / file).is_file():
                 with publish_file(folder / file) as aside:
-                    aside.write_bytes((_data_root(config.data) / file).read_bytes())
+                    aside.write_bytes((root / file).read_bytes())
     write_json(folder / TRAINING, [entry.model_dump(mode="json") for entry in (*before, now)])
 
 
@@ -91,13 +94,13 @@ def lineage_of_run(
 ) -> Lineage:
     """The lineage of a trained model, from what its run noted as it began.
 
-    `data_md5s` are those of dvc.lock by now: what the run noted goes before them. Raises ConfigError when the run
-    directory has no configuration.
+    `data_md5s` are those that DVC knows by now, for a run that noted none. Raises ConfigError when the run directory
+    has no configuration.
     """
     entries = read_provenance(run_folder)
     first = entries[0] if entries else None
     changed = sorted({phrase for entry in entries[1:] for phrase in entries[0].differences(entry)})
-    md5s = {**(_locked(run_folder) or data_md5s), **(first.data_md5s if first else {})}
+    md5s = {**(_noted_md5s(run_folder) or data_md5s), **(first.data_md5s if first else {})}
     strategies = next((md5 for path, md5 in md5s.items() if Path(path).name == "strategies.parquet"), None)
     return Lineage(
         data_md5s=md5s,
@@ -169,9 +172,16 @@ def _data_root(data: Path) -> Path:
     return next((folder for folder in above if (folder / "dvc.lock").is_file()), above[0])
 
 
-def _locked(run_folder: Path) -> dict[str, str]:
-    """path -> md5 of the run's dvc.lock, of outputs that are data."""
-    path = run_folder / FOLDER / "dvc.lock"
-    stages = yaml.safe_load(path.read_text(encoding="utf-8")).get("stages", {}) if path.is_file() else {}
+def _noted_md5s(run_folder: Path) -> dict[str, str]:
+    """path -> md5 of what the run's dvc.lock and *.dvc files had: outputs that are data."""
+    noted = run_folder / FOLDER
+    stages = _yaml(noted / "dvc.lock").get("stages", {})
     outs = [out for name, stage in stages.items() if name not in ("train", "evaluate") for out in stage.get("outs", [])]
+    for file in sorted(noted.rglob("*.dvc")):
+        folder = file.parent.relative_to(noted)
+        outs += [{**out, "path": (folder / out["path"]).as_posix()} for out in _yaml(file).get("outs", [])]
     return {out["path"]: out["md5"] for out in outs if "md5" in out}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}

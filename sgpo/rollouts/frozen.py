@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -12,8 +13,10 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from sgpo.config import EngineConfig
 from sgpo.rollouts.engine import RolloutEngine
-from sgpo.rollouts.model_folder import load_model, local_folder, open_tokenizer
+from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder, open_ending_tokenizer
 from sgpo.rollouts.transformers_engine import TransformersEngine
+
+INDEX = "model.safetensors.index.json"
 
 
 @contextmanager
@@ -32,37 +35,47 @@ def open_frozen(
         model.to(device, dtype=getattr(torch, precision))  # pyright: ignore[reportArgumentType]
         yield TransformersEngine(model, tokenizer), tokenizer
         return
-    config, tokenizer = AutoConfig.from_pretrained(str(folder)), open_tokenizer(folder)
-    if settings.kind == "vllm":
-        from sgpo.rollouts.vllm_engine import VllmEngine
+    config, tokenizer = AutoConfig.from_pretrained(str(folder)), open_ending_tokenizer(folder, source)
+    with ExitStack() as stack:  # whatever fails, what was started ends
+        if settings.kind == "vllm":
+            from sgpo.rollouts.vllm_engine import VllmEngine
 
-        colocated = VllmEngine(folder, config, tokenizer, settings, precision, batch_size)
-        try:
+            colocated = VllmEngine(folder, config, tokenizer, settings, precision, batch_size)
+            stack.callback(colocated.close)
             yield colocated, tokenizer
-        finally:
-            colocated.close()
-        return
-    from sgpo.rollouts.vllm_process import start_servers
-    from sgpo.rollouts.vllm_server import VllmServerEngine
+            return
+        from sgpo.rollouts.vllm_process import start_servers
+        from sgpo.rollouts.vllm_server import VllmServerEngine
 
-    started = []
-    if not settings.urls:
-        started = start_servers(folder, settings, precision, config.max_position_embeddings, work / "servers")
-    urls = settings.urls or [server.url for server in started]
-    engine = VllmServerEngine(urls, config, tokenizer, (work / "weights").resolve(), settings)
-    try:
+        started = []
+        if not settings.urls:
+            started = start_servers(folder, settings, precision, config.max_position_embeddings, work / "servers")
+            for server in started:
+                stack.callback(server.stop)
+        urls = settings.urls or [server.url for server in started]
+        engine = VllmServerEngine(urls, config, tokenizer, (work / "weights").resolve(), settings)
+        stack.callback(engine.close)
         if settings.urls:  # they were started on some other model of this shape
             engine.load_weights(_weights(folder))
         yield engine, tokenizer
-    finally:
-        engine.close()
-        for server in started:
-            server.stop()
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a folder's safetensors files, one at a time."""
-    for file in sorted(folder.glob("*.safetensors")):
+    """The tensors of the model that a folder holds, one at a time; ModelFolderError for one that is missing.
+
+    Its index says which they are, or else they are those of model.safetensors: a repository may have a second copy of
+    them under other names. Without either, all.
+    """
+    index, whole = folder / INDEX, folder / "model.safetensors"
+    files: dict[Path, list[str]] = {}  # and which of their tensors; none: all
+    if index.is_file():
+        for name, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
+            files.setdefault(folder / file, []).append(name)
+    else:
+        files = {file: [] for file in ([whole] if whole.is_file() else sorted(folder.glob("*.safetensors")))}
+    for file, wanted in files.items():
+        if not file.is_file():
+            raise ModelFolderError(f"{folder}: no {file.name} (expected what {INDEX} names)")
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (not a mapping)
+            for name in wanted or tensors.keys():
                 yield name, tensors.get_tensor(name)

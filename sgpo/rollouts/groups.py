@@ -80,7 +80,8 @@ class Sampler:
 
         The seed of a rollout is derived from (run seed, step, problem, group, index) alone.
         """
-        if not problems:  # a process's share of a step that has fewer problems than processes
+        if not problems:  # a process's share of a step with fewer problems than processes; the engine may be shared
+            self.engine.generate([], sampling, [])
             return [], SamplingTimes(0.0, 0.0)
         prompts = [self._prompts(problem) for problem in problems]
         plan: list[tuple[int, Group, int]] = []

@@ -24,6 +24,8 @@ HEAD_EXTRAS = {
 """What some families do to their logits, by the configuration's key, and the value that does nothing."""
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "merges.txt", "LICENSE*")
 """What is fetched of a hub's repository: never a pickle."""
+SECOND_COPIES = ("*consolidated*",)
+"""Not fetched: the same weights again, in another format and under other names."""
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
@@ -57,10 +59,15 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
     folder = local_folder(source)
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True)
     _check_head(model, source)
+    return model, open_ending_tokenizer(folder, source)
+
+
+def open_ending_tokenizer(folder: Path, source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model folder of `source`; ModelFolderError when it has no end token."""
     tokenizer = open_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{source}: the tokenizer has no end token (expected eos_token in its configuration)")
-    return model, tokenizer
+    return tokenizer
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -84,7 +91,7 @@ def export_model(
 
 def _from_hub(name: str) -> Path:
     try:
-        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES), ignore_patterns=list(SECOND_COPIES)))
     except (OSError, ValueError) as error:  # what the hub's client raises are kinds of these
         reason = " ".join(str(error).split())[:300]
         raise ModelFolderError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sgpo.rollouts.engine import EngineError
+
 SORTED_WHOLE = 4096
 """Vocabularies up to this size are sorted whole; of larger ones only the tokens that may be in the nucleus."""
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
@@ -35,20 +37,22 @@ def sample_tokens(
 
     The nucleus is the smallest set of most probable tokens whose mass reaches `top_p`. The log-probability is under the
     full softmax at `temperature`, before top-p, as the trainer computes it. Temperature 0 takes the most probable
-    token, with its log-probability at temperature 1.
+    token, with its log-probability at temperature 1. Raises EngineError for logits that are not finite.
     """
     # Log-probabilities of bfloat16 logits would be worth two digits.
     logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
     if temperature == 0.0:
+        total_B = _finite_totals(logits_BV)
         token_B = logits_BV.argmax(dim=-1)
-        return token_B, _logprobs_of(logits_BV, token_B)
+        return token_B, _logprobs_of(logits_BV, total_B, token_B)
     scaled_BV = logits_BV / temperature
+    total_B = _finite_totals(scaled_BV)
     probabilities_BV = scaled_BV.softmax(dim=-1)
     if top_p < 1.0:
         token_B = _nucleus_draw(probabilities_BV, top_p, uniforms_B)
     else:
         token_B = _inverse_cdf(probabilities_BV, uniforms_B)
-    return token_B, _logprobs_of(scaled_BV, token_B)
+    return token_B, _logprobs_of(scaled_BV, total_B, token_B)
 
 
 def _nucleus_draw(probabilities_BV: torch.Tensor, top_p: float, uniforms_B: torch.Tensor) -> torch.Tensor:
@@ -106,8 +110,18 @@ def _inverse_cdf(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Te
     return torch.searchsorted(cumulative_BV, threshold_B1, right=True).squeeze(1)
 
 
-def _logprobs_of(logits_BV: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
-    return logits_BV.gather(1, token_B[:, None]).squeeze(1) - logits_BV.logsumexp(dim=-1)
+def _finite_totals(logits_BV: torch.Tensor) -> torch.Tensor:
+    """The log of each row's sum of exponentials: NaN or infinite where a logit is NaN or positive infinity."""
+    total_B = logits_BV.logsumexp(dim=-1)
+    if spoilt := int((~total_B.isfinite()).sum()):
+        raise EngineError(
+            f"the policy's logits are not finite for {spoilt} of {len(total_B)} rollouts (expected finite weights)"
+        )
+    return total_B
+
+
+def _logprobs_of(logits_BV: torch.Tensor, total_B: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
+    return logits_BV.gather(1, token_B[:, None]).squeeze(1) - total_B
 
 
 def _shift_right(bits_B: torch.Tensor, places: int) -> torch.Tensor:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import shutil
 import uuid
-from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.files import publish_folder
 from sgpo.rollouts.engine import EngineError, check_request, end_token_ids
 from sgpo.rollouts.schema import Response
-from sgpo.rollouts.vllm_replica import Replica, ReplicaLostError, Version
+from sgpo.rollouts.vllm_replica import START_IT, Replica, ReplicaLostError, Version
 from sgpo.rollouts.vllm_request import logit_scale
 from sgpo.rollouts.vllm_weights import WeightNames
 
@@ -31,6 +31,8 @@ SHARD_BYTES = 2**30
 LOSSES = 2
 """How often a server may be lost in one call before it gets no more requests in it."""
 
+Losses = defaultdict[str, list[ReplicaLostError]]
+"""How each server was lost in one call, by its address."""
 ResultT = TypeVar("ResultT")
 
 
@@ -45,7 +47,8 @@ class VllmServerEngine:
     """A RolloutEngine on one or several vLLM servers; weights reach them as a folder that they can read.
 
     Several training processes may share the servers: the first one (`is_main`) loads weights, the others call
-    `follow_weights` after it.
+    `follow_weights` after it. A server has one temperature for all of them, so that they sample at the same ones in the
+    same order, and `barrier` waits for all of them.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class VllmServerEngine:
         is_main: bool = True,
     ) -> None:
         """`folder` is where weights are published: on a file system that the servers share."""
-        self.urls, self.settings, self.folder, self.is_main = tuple(urls), settings or EngineConfig(), folder, is_main
+        self.urls, self.settings = tuple(url.rstrip("/") for url in urls), settings or EngineConfig()
+        self.folder, self.is_main = folder, is_main
         self.end_ids = end_token_ids(tokenizer_or_eos_ids)
         self.positions = self.settings.positions(config.max_position_embeddings)
         self.vocabulary = config.vocab_size
         self._names = WeightNames(config)
         self._version = STARTED_WITH
+        self.barrier: Callable[[], None] = _alone
 
     @property
     def policy_step(self) -> int | None:
@@ -75,16 +80,17 @@ class VllmServerEngine:
     ) -> list[Response]:
         """One response per prompt and seed, in the order given.
 
-        A server that is lost on the way costs its unanswered requests a second time, elsewhere. Raises what
-        `check_request` raises, and EngineError when no server is left.
+        A server that is lost on the way costs its unanswered requests a second time, elsewhere. Collective when the
+        temperature is another than before, also without prompts. Raises what `check_request` raises, and EngineError
+        when no server is left.
         """
         check_request(prompts, seeds, sampling.max_new_tokens, self.positions, self.vocabulary)
-        version = replace(self._version, scale=logit_scale(sampling))
+        self._rescale(logit_scale(sampling))
         requests = [
             _Request(index, tuple(prompt), seed)
             for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
         ]
-        answers = _run(self._answers(requests, sampling, version))
+        answers = _run(self._answers(requests, sampling, self._version))
         return [answers[index] for index in range(len(prompts))]
 
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_step: int | None = None) -> None:
@@ -97,7 +103,8 @@ class VllmServerEngine:
         folder = self.folder / label.replace(":", "-")
         with publish_folder(folder) as aside:
             _write_shards(self._names.checked(named_tensors), aside)
-        self._version = Version(label, folder, step=policy_step)
+        # At the scale that is sampled at: a process that follows may ask before this one does.
+        self._version = Version(label, folder, self._version.scale, policy_step)
         _run(self._ready_alone())
         if older is not None:
             shutil.rmtree(older, ignore_errors=True)
@@ -106,23 +113,28 @@ class VllmServerEngine:
     def follow_weights(self) -> None:
         """Sample from what the main process has loaded last."""
         note = json.loads(self._note().read_text(encoding="utf-8"))
-        self._version = Version(note["label"], self.folder / note["label"].replace(":", "-"), step=note["step"])
+        folder = self.folder / note["label"].replace(":", "-")
+        self._version = Version(note["label"], folder, self._version.scale, note["step"])
 
     def rest(self) -> None:
         """Servers have devices of their own."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
-        """The prompt as the tokenizer of the first server that answers writes it; they must agree."""
+        """The prompt as the tokenizers of the servers that answer write it; they must agree."""
 
-        async def ask() -> list[list[int]]:
+        async def ask() -> list[list[int] | BaseException]:
             async with self._client() as client:
-                ready = await self._ready(client, self._version, Counter())
-                return list(await asyncio.gather(*(replica.prompt_ids(question, strategy) for replica in ready)))
+                ready = await self._ready(client, self._version, defaultdict(list))
+                asked = (replica.prompt_ids(question, strategy) for replica in ready)
+                return await asyncio.gather(*asked, return_exceptions=True)
 
-        try:
-            answers = _run(ask())
-        except ReplicaLostError as lost:
-            raise EngineError(f"{lost} (expected a server that can write prompts)") from None
+        replies = _run(ask())
+        answers = [reply for reply in replies if not isinstance(reply, BaseException)]
+        for failure in (reply for reply in replies if isinstance(reply, BaseException)):
+            if not isinstance(failure, ReplicaLostError):
+                raise failure
+            if not answers:
+                raise EngineError(f"{failure} (expected a server that can write prompts)") from None
         if any(answer != answers[0] for answer in answers):
             raise EngineError(f"the servers {', '.join(self.urls)} have different tokenizers (expected one for all)")
         return answers[0]
@@ -132,11 +144,21 @@ class VllmServerEngine:
         if self.is_main:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _rescale(self, scale: float) -> None:
+        """Sample at another temperature, all processes at once: one that goes ahead would spoil the others' answers."""
+        if scale == self._version.scale:
+            return
+        self.barrier()
+        self._version = replace(self._version, scale=scale)
+        if self.is_main:
+            _run(self._ready_alone())
+        self.barrier()
+
     async def _answers(
         self, requests: Sequence[_Request], sampling: SamplingConfig, version: Version
     ) -> dict[int, Response]:
         answers: dict[int, Response] = {}
-        losses: Counter[str] = Counter()
+        losses: Losses = defaultdict(list)
         async with self._client() as client:
             while missing := [request for request in requests if request.index not in answers]:
                 ready = await self._ready(client, version, losses)
@@ -151,7 +173,7 @@ class VllmServerEngine:
 
     async def _share(
         self, replica: Replica, share: Sequence[_Request], sampling: SamplingConfig, version: Version,
-        answers: dict[int, Response], losses: Counter[str],
+        answers: dict[int, Response], losses: Losses,
     ) -> None:  # fmt: skip
         """Let one server answer its share, until it is lost."""
 
@@ -171,29 +193,35 @@ class VllmServerEngine:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if lost is not None:
-            losses[replica.url] += 1
+            losses[replica.url].append(lost)
             unanswered = sum(request.index not in answers for request in share)
             print(f"warning: {lost}; {unanswered} of its {len(share)} requests go elsewhere", flush=True)
 
-    async def _ready(self, client: httpx.AsyncClient, version: Version, losses: Counter[str]) -> list[Replica]:
+    async def _ready(self, client: httpx.AsyncClient, version: Version, losses: Losses) -> list[Replica]:
         """The servers that answer and have `version`. EngineError when there is none."""
-        replicas = [Replica(client, url, self.settings) for url in self.urls if losses[url] < LOSSES]
+        replicas = [Replica(client, url, self.settings) for url in self.urls if len(losses[url]) < LOSSES]
         results = await asyncio.gather(
             *(replica.serve(version, self.is_main) for replica in replicas), return_exceptions=True
         )
-        reasons = [result for result in results if result is not None]
-        for reason in reasons:
-            if not isinstance(reason, ReplicaLostError):
-                raise reason
+        lost: list[ReplicaLostError] = []
+        for result in results:
+            if isinstance(result, ReplicaLostError):
+                lost.append(result)
+            elif result is not None:
+                raise result
         ready = [replica for replica, result in zip(replicas, results, strict=True) if result is None]
         if not ready:
-            last = f": {reasons[0]}" if reasons else ""
-            raise EngineError(f"none of the servers {', '.join(self.urls)} answers{last} (expected at least one)")
+            lost += [earlier[-1] for earlier in losses.values() if earlier]
+            # Rather one that says how a server is to be started than one that is gone.
+            reason = min(lost, key=lambda one: one.expected != START_IT)
+            raise EngineError(
+                f"none of the servers {', '.join(self.urls)} answers: {reason} (expected {reason.expected})"
+            )
         return ready
 
     async def _ready_alone(self) -> None:
         async with self._client() as client:
-            await self._ready(client, self._version, Counter())
+            await self._ready(client, self._version, defaultdict(list))
 
     def _client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=self.settings.concurrency * len(self.urls))
@@ -201,6 +229,10 @@ class VllmServerEngine:
 
     def _note(self) -> Path:
         return self.folder / "newest.json"
+
+
+def _alone() -> None:
+    """No other process to wait for."""
 
 
 def _shares(requests: Sequence[_Request], servers: int) -> list[list[_Request]]:

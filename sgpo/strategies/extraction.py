@@ -10,10 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import iterate_table, publish_table
+from sgpo.progress import progress_bar
 from sgpo.strategies.concurrency import in_order
 from sgpo.strategies.duplicates import near_duplicates
 from sgpo.strategies.equivalents import Verify, find_equivalent, has_fragments
@@ -84,7 +83,7 @@ async def extract_all(
         async def work(response: StrongResponse) -> Extraction:
             return await extract_strategy(asked[response.problem_id], response.text, teacher, settings, equivalent)
 
-        with publish_refusals(refusals) as refused, tqdm(total=total, desc="strategies", disable=None) as bar:
+        with publish_refusals(refusals) as refused, progress_bar(total, "strategies", unit="problem") as bar:
             async with aclosing(in_order(iterate_table(responses, StrongResponse), work, PROBLEMS_AT_ONCE)) as outcomes:
                 async for outcome in outcomes:
                     refused.extend(outcome.refusals)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import publish_table
+from sgpo.progress import progress_bar
 from sgpo.strategies.concurrency import in_order
 from sgpo.strategies.journal import RecordedTeacher
 from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
@@ -60,7 +59,7 @@ async def respond_all(
         ThreadPoolExecutor(max_workers=1) as verification,  # a verifier answers one caller at a time
         publish_table(responses, StrongResponse) as accepted,
         publish_refusals(refusals) as refused,
-        tqdm(total=len(problems), desc="responses", disable=None) as bar,
+        progress_bar(len(problems), "responses", unit="problem") as bar,
     ):
 
         async def work(problem: Problem) -> tuple[StrongResponse | None, list[RefusedText]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sgpo.config import Settings
+from sgpo.settings import without_password
 
 
 class StrategyConfig(Settings):
@@ -43,6 +44,11 @@ class TeacherConfig(Settings):
     completion_price: float | None = Field(default=None, ge=0, description="Price of a million completion tokens")
     budget: float | None = Field(default=None, gt=0, description="Most that one set of problems may cost")
     budget_tokens: int | None = Field(default=None, gt=0, description="Most tokens for one set of problems")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_holds_no_password(cls, address: str) -> str:
+        return without_password(address, "the key in the environment variable that api_key_env names")
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> TeacherConfig:

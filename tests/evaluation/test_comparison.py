@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sgpo.evaluation import Comparison, EvaluationError, Outcome, compare, score
+from sgpo.evaluation.report import describe_comparison
 
 
 def table(rng: np.random.Generator, abilities: np.ndarray, k: int = 4) -> list[Outcome]:
@@ -30,6 +31,18 @@ def test_gains_of_a_small_table_by_hand_whatever_the_order_of_its_rows() -> None
     assert result.tiers["y"].difference.value == pytest.approx(-0.5)
     assert result.macro.value == pytest.approx(0.0)
     assert Comparison.model_validate_json(result.model_dump_json()) == result
+
+
+def test_the_mean_of_tiers_counts_each_tier_once_and_is_shown_where_there_are_several() -> None:
+    result = compared(CHAMPION, CHALLENGER)
+    mean = result.mean_of_tiers
+    assert (mean.champion, mean.challenger) == pytest.approx(((0.25 + 1.0) / 2, (0.75 + 0.5) / 2))
+    assert mean.difference == result.macro
+    assert [name for name, _ in result.rows()] == ["x", "y", "mean of tiers", "all problems"]
+    line = describe_comparison(result).splitlines()[-2]
+    assert line.split()[:7] == ["mean", "of", "tiers", "3", "62.5", "62.5", "+0.0"]
+    one = compared(CHAMPION[:2], CHALLENGER[1:])
+    assert [name for name, _ in one.rows()] == ["x", "all problems"]
 
 
 def test_swapping_the_models_turns_the_gain_round() -> None:

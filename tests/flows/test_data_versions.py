@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect import flow
 
 from flows import data_versions, process
-from flows.data_versions import reproduce
+from flows.data_versions import push_data, reproduce
 from flows.process import CommandFailed
 
 pytestmark = [
@@ -68,3 +70,50 @@ def test_stages_that_are_not_made_have_no_version(repository: Path) -> None:
     assert data_versions.data_versions() == {}
     reproduce("double")
     assert data_versions.data_versions("another stage") == {}
+
+
+class Pushes:
+    """`push_data` in a flow, the pauses of its retries left out; counts the attempts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tries = 0
+        self._run = data_versions.run_command
+        monkeypatch.setattr(data_versions, "run_command", self._counted)
+
+    def push(self, before_the_second: Callable[[], object]) -> None:
+        @flow
+        def pushing() -> None:
+            push_data.with_options(retry_delay_seconds=0)()
+
+        self._before_the_second = before_the_second
+        pushing()
+
+    def _counted(self, *arguments, **settings) -> None:
+        self.tries += 1
+        if self.tries == 2:
+            self._before_the_second()
+        self._run(*arguments, **settings)
+
+
+def test_a_push_that_fails_is_tried_again_until_the_remote_is_back(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reproduce("double")
+    disk = repository / "disk"
+    disk.write_text("no folder yet")
+    add = [sys.executable, "-m", "dvc", "remote", "add", "--default", "r", str(disk / "remote")]
+    subprocess.run(add, cwd=repository, check=True)
+    pushes = Pushes(monkeypatch)
+    pushes.push(before_the_second=disk.unlink)
+    assert pushes.tries == 2
+    assert [path.read_text() for path in disk.rglob("*") if path.is_file()] == ["42"]
+
+
+def test_a_push_without_a_remote_says_so_and_is_not_tried_again(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reproduce("double")
+    pushes = Pushes(monkeypatch)
+    with pytest.raises(CommandFailed, match=r"exited with 1: .*no remote specified"):
+        pushes.push(before_the_second=lambda: None)
+    assert pushes.tries == 1

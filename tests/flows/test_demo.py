@@ -105,13 +105,20 @@ def _check_mlflow(checkout: Path, run: Path) -> None:
     parent = client.get_run((run / "retraining" / "mlflow_run_id").read_text())
     assert (parent.info.run_name, parent.info.status) == ("demo-001", "FINISHED")
     assert parent.data.tags["sgpo.decision"] == "promote"
-    assert {"eval/average", "eval/gain"} <= parent.data.metrics.keys()
+    comparison = json.loads((run / "summary.json").read_text())["comparison"]
+    tiers = [tier["challenger"] for tier in comparison["tiers"].values()]
+    assert parent.data.metrics["eval/average"] == pytest.approx(sum(tiers) / len(tiers))
+    assert parent.data.metrics["eval/average_over_problems"] == comparison["overall"]["challenger"]
+    assert "eval/gain" in parent.data.metrics
     found = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )  # fmt: skip
     children = {child.info.run_name: child.data.metrics.keys() for child in found}
     assert children.keys() == {"demo-001", "demo-001 strategies", "demo-001 probe", "demo-001 evaluation"}
     assert "reward/autonomous" in children["demo-001"]
+    samples = {f"rollouts/{path.name}" for path in (run / "rollouts").glob("*.jsonl")}
+    training = (run / "mlflow_run_id").read_text()
+    assert samples == {file.path for file in client.list_artifacts(training, "rollouts")} != set()
     assert {"strategies/kept", "strategies/high_quality"} <= children["demo-001 strategies"]
     assert {"probe/all/lift", "probe/tier_1/guided"} <= children["demo-001 probe"]
     assert {"eval/gain", "eval/gain_low"} <= children["demo-001 evaluation"]

@@ -148,6 +148,17 @@ def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
     assert fields["training_steps"]["title"] == "training.steps"
 
 
+def test_a_setting_of_a_few_values_is_a_choice_of_the_form() -> None:
+    fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
+    assert fields["engine_kind"]["anyOf"][0]["enum"] == ["transformers", "vllm", "vllm-server"]
+    distillation = fields["training_objective_distillation"]
+    assert distillation["anyOf"][0]["enum"] == ["forward_kl", "reverse_kl", "sft", "none"]
+    assert distillation["description"].endswith("autonomous rollouts alone. None: as in the recipe, else forward_kl")
+    chosen = FormSettings.model_validate({"training_objective_distillation": "none", "engine_kind": "vllm"})
+    settings = load_config(REPOSITORY / "configs/testbed.yaml", chosen.overrides())
+    assert (settings.training.objective.distillation, settings.engine.kind) == ("none", "vllm")
+
+
 def test_filled_fields_of_the_form_become_settings_and_empty_ones_leave_the_recipe() -> None:
     overrides = FormSettings.model_validate({"training_steps": 7, "gate_margin": 0.01}).overrides()
     settings = load_config(REPOSITORY / "configs/testbed.yaml", overrides)
@@ -161,6 +172,7 @@ def test_filled_fields_of_the_form_become_settings_and_empty_ones_leave_the_reci
         {"run_id": "../elsewhere"},
         {"recipe": "configs/testbed.txt"},
         {"settings": {"training_steps": -1}},
+        {"settings": {"engine_kind": "sglang"}},
         {"settings": {"no_such_setting": 1}},
         {"overrides": "training.steps=1"},
     ],

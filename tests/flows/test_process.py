@@ -71,6 +71,21 @@ def test_a_crashed_command_is_tried_again(tmp_path: Path) -> None:
     assert (tmp_path / "tries").read_text() == "xxx"
 
 
+def test_a_preempted_training_says_that_it_goes_on_and_is_tried_again(tmp_path: Path) -> None:
+    program = "import sys; open(sys.argv[1], 'a').write('x'); print('PreemptedError: step 3 of 9'); sys.exit(75)"
+    with pytest.raises(CommandFailed, match=r"exited with 75 \(preempted, .*; goes on from its checkpoint\): Preem"):
+        run_in_flow(python(program, str(tmp_path / "tries")))
+    assert (tmp_path / "tries").read_text() == "xxx"
+
+
+def test_a_byte_that_is_no_text_is_shown_as_such_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    program = "import sys; sys.stdout.buffer.write(b'caf\\xe9 \\xc3\\xa9\\n'); print('goes on')"
+    with caplog.at_level(logging.INFO, logger="prefect"):
+        run_in_flow(python(program))
+    assert "caf\N{REPLACEMENT CHARACTER} \N{LATIN SMALL LETTER E WITH ACUTE}" in caplog.messages
+    assert "goes on" in caplog.messages
+
+
 def test_a_command_killed_by_a_signal_says_so(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed) as failed:
         run_in_flow(python("import os; os.kill(os.getpid(), 9)"))

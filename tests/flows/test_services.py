@@ -14,9 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL
 
 from sgpo.config import load_config
-from sgpo.local_services import Ports, local_services, webhook_key
+from sgpo.local_services import Ports, deploy, local_services, webhook_key
 from sgpo.services import Service, ServicesError, answers, read_started, start_all, stop_all
 
 
@@ -81,6 +84,14 @@ def test_each_service_is_healthy_before_the_next_one_starts(folder: Path, tmp_pa
     second = Service("second", [sys.executable, "-c", "import time; time.sleep(60)"], "", second_is_healthy)
     start_all([first, second], folder, print)
     assert seen == [True]
+
+
+def test_what_follows_a_start_is_seen_to_again_when_the_service_runs_already(folder: Path) -> None:
+    done: list[str] = []
+    for recipe in ("one", "other"):
+        service = program("worker", "import time; time.sleep(60)", after=lambda recipe=recipe: done.append(recipe))
+        start_all([service], folder, print)
+    assert done == ["one", "other"]
 
 
 def test_a_service_that_fails_shows_its_last_lines_and_those_before_it_are_stopped(
@@ -196,6 +207,34 @@ def test_services_get_loopback_addresses_and_only_the_receiver_gets_the_secret(
     monkeypatch.delenv("SGPO_WEBHOOK_SECRET")
     without = local_services(tmp_path, settings, "configs/testbed.yaml", Ports(1, 2, 3, 4), s3=False)
     assert [service.name for service in without] == ["prefect", "mlflow", "worker"]
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_another_recipe_s_model_gets_its_training_limit_and_the_same_recipe_deploys_nothing_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "sgpo").mkdir()
+    (tmp_path / "sgpo" / "settings.py").touch()
+    (tmp_path / ".sgpo" / "services").mkdir(parents=True)
+    (tmp_path / "flow.py").write_text("from prefect import flow\n\n@flow\ndef nothing(): pass\n")
+    deployment = "{name: services, entrypoint: 'flow.py:nothing', work_pool: {name: of-services}}"
+    (tmp_path / "prefect.yaml").write_text(f"pull: []\ndeployments: [{deployment}]\n")
+    api, note = PREFECT_API_URL.value(), tmp_path / ".sgpo" / "services" / "deployed"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    client = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": api, "PATH": path}
+    with get_client(sync_client=True) as prefect:
+        prefect.create_work_pool(WorkPoolCreate(name="of-services", type="process"))
+
+        def deployed(model: str) -> int:
+            """When it was deployed last, after `sgpo up` with that model."""
+            deploy(tmp_path, client, api, load_config(None, [f"tracking.registered_model={model}"]))
+            assert prefect.read_global_concurrency_limit_by_name(f"training {model}").limit == 1
+            return note.stat().st_mtime_ns
+
+        first = deployed("one")
+        assert deployed("one") == first
+        assert deployed("other") > first
 
 
 def test_up_outside_of_a_checkout_says_so(tmp_path: Path) -> None:

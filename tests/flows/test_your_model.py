@@ -102,6 +102,7 @@ def test_the_page_from_the_hub_to_a_retraining(place: Place, tmp_path: Path) -> 
     assert "data/problems" in summary["data_versions"]
     lineage = place.sgpo("registry", "lineage", "2", "--config", "configs/mine.yaml")
     assert "an-owner/a-model" in lineage or "version 1" in lineage
+    assert f"data/problems  {summary['data_versions']['data/problems']}" in lineage
 
 
 def test_every_command_of_the_page_exists_and_its_recipes_too() -> None:

@@ -136,6 +136,11 @@ def sandboxed(name: str, folder: Path, command: list[str] | None = None) -> list
             shown = folder / target.lstrip("/")
             shutil.copy(INFRA / source, shown)
             shown.chmod(0o644)
+        else:  # a volume: the image has the folder, owned by the service's user
+            (folder / source).mkdir(exist_ok=True)
+            os.chown(folder / source, USER, USER)
+            os.makedirs(target, exist_ok=True)
+            box += ["--bind", str(folder / source), target]
     words = [str(folder / word.lstrip("/")) if word.endswith(".py") else word for word in SERVICES[name]["command"]]
     drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
     return [*box, *drop, "--bounding-set=-all", *(command or words)]

@@ -18,7 +18,7 @@ from commands import UnreadableCommand, read_command
 from mlflow.server.security_utils import is_allowed_host_header
 from moto.server import ThreadedMotoServer
 from sqlalchemy import create_engine
-from validation import INFRA, REPOSITORY, compose_problems, environment_names, tool
+from validation import INFRA, REPOSITORY, compose_problems, environment_names, lease_folder, tool
 
 COMPOSE = INFRA / "compose.yml"
 TREE: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
@@ -126,6 +126,13 @@ def test_prefect_reads_the_database_from_the_environment(monkeypatch: pytest.Mon
     assert auth is not None
     assert auth.get_secret_value() == password
     assert settings.server.ui.api_url == SERVICES["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"]
+
+
+def test_the_server_s_leases_are_files_on_its_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in SERVICES["prefect"]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    (mount,) = SERVICES["prefect"]["volumes"]
+    assert lease_folder().is_relative_to(mount.partition(":")[2])
 
 
 def test_mlflow_s_database_address_names_a_driver_that_is_installed() -> None:

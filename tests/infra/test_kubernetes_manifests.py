@@ -11,7 +11,7 @@ import pytest
 import yaml
 from commands import UnreadableCommand, read_command
 from mlflow.server.security_utils import is_allowed_host_header
-from validation import INFRA, documents, environment_names, pod_of, pod_problems, schema_problems
+from validation import INFRA, documents, environment_names, lease_folder, pod_of, pod_problems, schema_problems
 
 FOLDER = INFRA / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
@@ -122,6 +122,15 @@ def test_config_maps_claims_and_accounts_that_pods_name_are_there() -> None:
     binding = MANIFESTS["RoleBinding/prefect-worker"]
     assert f"Role/{binding['roleRef']['name']}" in MANIFESTS
     assert f"ServiceAccount/{binding['subjects'][0]['name']}" in MANIFESTS
+
+
+def test_the_prefect_server_s_leases_are_files_on_its_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = pod("Deployment/prefect-server")
+    for variable in server["containers"][0]["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "of the cluster"))
+    (claimed,) = [volume["name"] for volume in server["volumes"] if "persistentVolumeClaim" in volume]
+    (place,) = [mount["mountPath"] for mount in server["containers"][0]["volumeMounts"] if mount["name"] == claimed]
+    assert lease_folder().is_relative_to(place)
 
 
 @pytest.mark.parametrize("name", ["prefect-server", "mlflow"])

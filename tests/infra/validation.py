@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -179,6 +180,18 @@ def _reference_problems(variable: Tree, secret_keys: set[str], setting_keys: set
         yield f"{name} comes from {secret['name']}.{secret['key']}, which env.example does not have"
     if setting and (setting["name"] != "sgpo-settings" or setting["key"] not in setting_keys):
         yield f"{name} comes from {setting['name']}.{setting['key']}, which settings.env does not have"
+
+
+def lease_folder() -> Path:
+    """Where a Prefect server with this process's environment keeps concurrency leases; AssertionError: in memory."""
+    from prefect.settings import PREFECT_HOME, temporary_settings
+    from prefect.settings.models.root import Settings
+
+    settings = Settings()
+    assert settings.server.concurrency.lease_storage.endswith(".filesystem")
+    storage = importlib.import_module(settings.server.concurrency.lease_storage).ConcurrencyLeaseStorage
+    with temporary_settings({PREFECT_HOME: settings.home}):
+        return storage().storage_path
 
 
 def environment_names(path: Path) -> set[str]:

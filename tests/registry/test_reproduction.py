@@ -216,8 +216,10 @@ def test_a_run_notes_each_change_of_conditions_once(tmp_path: Path, monkeypatch:
     (data / "splits").mkdir(parents=True)
     (data / "splits" / "train.parquet").write_bytes(b"1")
     (tmp_path / "dvc.lock").write_text("stages: {probe: {outs: [{path: data/probe.parquet, md5: abc}]}}\n")
+    (data / "problems.dvc").write_text("outs: [{path: problems, md5: def.dir}]\n")
     config = load_config(None, [f"data={data}"])
     note_provenance(config, run)
+    (data / "problems.dvc").write_text("outs: [{path: problems, md5: of today}]\n")
     note_provenance(config, run)
     (first,) = read_provenance(run)
     assert first.data_md5s == {"data/splits": dvc_md5(data / "splits")}
@@ -229,7 +231,7 @@ def test_a_run_notes_each_change_of_conditions_once(tmp_path: Path, monkeypatch:
     assert len(read_provenance(run)) == 2
     (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     lineage = lineage_of_run(run, "1", {}, {"data/probe.parquet": "of today"})
-    assert lineage.data_md5s == {**first.data_md5s, "data/probe.parquet": "abc"}
+    assert lineage.data_md5s == {**first.data_md5s, "data/probe.parquet": "abc", "data/problems": "def.dir"}
     assert "processes was 1, then 4" in lineage.environment["resumed"]
     assert "data/splits was" in lineage.environment["resumed"]
     assert attachments_of_run(run).keys() == {"config.yaml", "training.json", "dvc.lock"}

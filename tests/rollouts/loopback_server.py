@@ -27,6 +27,7 @@ class LoopbackServer:
         self.stop_after: int | None = None  # answers, then the process is gone
         self.failures = 0  # answers that are 503 before the others
         self.stale_answers = 0  # answers that come from other weights
+        self.says: dict[str, tuple[int, dict[str, str], bytes]] = {}  # by path: what is said instead of an answer
         self.lock = threading.Lock()
         self.down = False
         owner = self
@@ -66,8 +67,10 @@ class LoopbackServer:
             threading.Thread(target=self.stop).start()
             return
         status, content = reply
-        data = json.dumps(content).encode()
+        status, headers, data = self.says.get(request.path, (status, {}, json.dumps(content).encode()))
         request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
         request.wfile.write(data)

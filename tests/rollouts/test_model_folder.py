@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
+from loopback_server import LoopbackServer
+from safetensors.torch import load_file, save_file
 
 from sgpo.config import EngineConfig, SamplingConfig
+from sgpo.rollouts import model_folder, vllm_process, vllm_server
 from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder
 
@@ -71,3 +75,117 @@ def test_a_frozen_model_is_sampled_in_the_precision_asked_for(old_folder: Path, 
     exact = float(logits.double().log_softmax(-1).max())
     assert logprobs["float32"] == pytest.approx(exact, abs=1e-4)
     assert logprobs["float32"] != logprobs["bfloat16"] == pytest.approx(exact, abs=0.2)
+
+
+def copy_without_end_token(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["eos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def published(folder: Path, work: Path) -> dict[str, torch.Tensor]:
+    """What a running server is given of a model folder."""
+    server = LoopbackServer()
+    try:
+        with open_frozen(folder, EngineConfig(kind="vllm-server", urls=(server.url,)), "float32", 8, work):
+            (loaded,) = server.loaded
+            return {name: value for file in Path(loaded).iterdir() for name, value in load_file(file).items()}
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_second_copy_of_the_weights_is_not_given_to_servers(old_folder: Path, tmp_path: Path, indexed: bool) -> None:
+    folder = shutil.copytree(old_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    save_file({"tok_embeddings.weight": torch.zeros(2, 2)}, folder / "consolidated.safetensors")
+    if indexed:
+        (folder / "model.safetensors").unlink()
+        names = sorted(weights)
+        files = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+        for file, members in files.items():
+            save_file({name: weights[name] for name in members}, folder / file)
+        save_file({"left.over": torch.zeros(2)}, folder / "model-3.safetensors")
+        index = {"weight_map": {name: file for file, members in files.items() for name in members}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    given = published(folder, tmp_path / "work")
+    assert weights.keys() <= given.keys()
+    assert given.keys() - weights.keys() <= {"lm_head.weight"}  # the tied projection
+    assert all(torch.equal(given[name], value) for name, value in weights.items())
+
+
+def test_weights_under_any_names_are_taken_where_nothing_says_which(old_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(old_folder, tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    assert load_file(old_folder / "model.safetensors").keys() <= published(folder, tmp_path / "work").keys()
+
+
+def test_a_file_that_the_index_names_and_that_is_missing_is_one_line(old_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(old_folder, tmp_path / "model")
+    index = {"weight_map": {"model.embed_tokens.weight": "model-1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelFolderError, match=r"no model-1\.safetensors \(expected what .*index\.json names\)$"):
+        published(folder, tmp_path / "work")
+
+
+def test_a_hub_s_second_copy_of_the_weights_is_not_fetched(old_folder: Path, monkeypatch) -> None:
+    fetched: list[str] = []
+
+    def download(name: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        files = [
+            "config.json",
+            "model-1.safetensors",
+            "consolidated.safetensors",
+            "consolidated.safetensors.index.json",
+        ]
+        files += ["model.safetensors.index.json", "original/consolidated.00.pth", "pytorch_model.bin"]
+        fetched.extend(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
+        return str(old_folder)
+
+    monkeypatch.setattr(model_folder, "snapshot_download", download)
+    local_folder("an-owner/a-model")
+    assert fetched == ["config.json", "model-1.safetensors", "model.safetensors.index.json"]
+
+
+@pytest.mark.parametrize("kind", ["transformers", "vllm", "vllm-server"])
+def test_a_tokenizer_without_end_token_is_refused_before_anything_is_started(
+    kind: str, old_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def start(*arguments: object) -> list:
+        raise AssertionError("servers were started")
+
+    monkeypatch.setattr(vllm_process, "start_servers", start)
+    folder = copy_without_end_token(old_folder, tmp_path / "model")
+    with (
+        pytest.raises(ModelFolderError, match=r"the tokenizer has no end token \(expected eos_token"),
+        open_frozen(folder, EngineConfig(kind=kind), "float32", 8, tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_started_servers_end_whatever_fails_after_them(
+    inside: bool, old_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    class Server:
+        url, stopped = "http://127.0.0.1:9", False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    class Broken:
+        def __init__(self, *arguments: object) -> None:
+            raise ValueError("no engine")
+
+    servers = [Server(), Server()]
+    monkeypatch.setattr(vllm_process, "start_servers", lambda *arguments: servers)
+    if not inside:
+        monkeypatch.setattr(vllm_server, "VllmServerEngine", Broken)
+    with (
+        pytest.raises(ValueError, match=r"no engine|no rollouts"),
+        open_frozen(old_folder, EngineConfig(kind="vllm-server"), "float32", 8, tmp_path),
+    ):
+        raise ValueError("no rollouts")
+    assert [server.stopped for server in servers] == [True, True]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from sgpo.rollouts.engine import EngineError
 from sgpo.rollouts.sampling import sample_tokens, uniforms
 
 DRAWS = 40_000
@@ -94,6 +95,26 @@ def test_extreme_draws_never_leave_the_nucleus(top_p: float) -> None:
         assert token_B[0].item() in (1, 2)
         assert token_B[1].item() == 2
         assert torch.isfinite(logprob_B).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("vocabulary", [40, 5000])
+def test_logits_that_are_not_finite_are_refused_with_the_number_of_their_rollouts(
+    value: float, top_p: float, temperature: float, vocabulary: int
+) -> None:
+    logits_BV = torch.randn(3, vocabulary, generator=torch.Generator().manual_seed(0))
+    logits_BV[1, 7] = value
+    with pytest.raises(EngineError, match=r"not finite for 1 of 3 rollouts \(expected finite weights\)$"):
+        sample_tokens(logits_BV, temperature, top_p, uniforms(torch.arange(3), 0))
+
+
+def test_a_token_of_no_probability_at_all_is_no_error() -> None:
+    logits_BV = torch.tensor([[0.0, float("-inf"), 0.0]]).expand(64, -1)
+    token_B, logprob_B = sample_tokens(logits_BV, 1.0, 1.0, uniforms(torch.arange(64), 0))
+    assert set(token_B.tolist()) == {0, 2}
+    torch.testing.assert_close(logprob_B.exp(), torch.full((64,), 0.5))
 
 
 def test_the_hash_is_splitmix64() -> None:

@@ -80,12 +80,15 @@ def test_evaluate_takes_its_engine_from_the_settings(
     assert len(rows) == 12
 
 
-@pytest.mark.parametrize("overlap", [False, True])
-@pytest.mark.parametrize("kind", ["vllm", "vllm-server"])
+@pytest.mark.parametrize(
+    ("kind", "overlap", "temperature", "replicas"),
+    [("vllm", False, 1.0, 1), ("vllm", True, 0.8, 1), ("vllm-server", False, 0.8, 1), ("vllm-server", True, 0.8, 2)],
+)
 def test_two_sharded_processes_train_with_rollouts_of_their_own_policy(
-    kind: str, overlap: bool, old_folder: Path, data: Path, servers, tmp_path: Path
+    kind: str, overlap: bool, temperature: float, replicas: int, old_folder: Path, data: Path, servers, tmp_path: Path
 ) -> None:
     engine = [f"engine.kind={kind}", f"training.overlap={str(overlap).lower()}"]
+    engine += [f"training.sampling.temperature={temperature}", f"sharding.replicas={replicas}"]
     if kind == "vllm-server":
         engine.append(f'engine.urls=["{servers[0].url}"]')
     command = [

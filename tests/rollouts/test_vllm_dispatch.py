@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from sgpo.rollouts.engine import EngineError
 from sgpo.rollouts.vllm_server import VllmServerEngine
 
 SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9, max_new_tokens=8)
+GREEDY = SAMPLING.model_copy(update={"temperature": 0.0})
+GENERATE = "/inference/v1/generate"
 MODEL = tiny_model("qwen2")
 
 
@@ -34,6 +38,12 @@ def two() -> Iterator[list[LoopbackServer]]:
 def engine(two: list[LoopbackServer], tmp_path: Path) -> VllmServerEngine:
     settings = EngineConfig(kind="vllm-server", attempts=2, concurrency=8)
     return VllmServerEngine([server.url for server in two], MODEL.config, [1], tmp_path / "weights", settings)
+
+
+def follower_of(engine: VllmServerEngine) -> VllmServerEngine:
+    """The engine of a second process on the same servers."""
+    settings = EngineConfig(kind="vllm-server", attempts=1)
+    return VllmServerEngine(engine.urls, MODEL.config, [1], engine.folder, settings, is_main=False)
 
 
 def ask(engine: VllmServerEngine, prompts: int = 20, samples: int = 4) -> tuple[list, list]:
@@ -119,9 +129,8 @@ def test_weights_are_published_whole_before_any_server_is_told(engine, two) -> N
     assert len({response.policy_step for response in engine.generate([[9]], SAMPLING, [0])} & {6}) == 1
 
 
-def test_processes_that_follow_sample_from_what_the_first_one_loaded(engine, two, tmp_path: Path) -> None:
-    urls = [server.url for server in two]
-    follower = VllmServerEngine(urls, MODEL.config, [1], tmp_path / "weights", EngineConfig(attempts=1), is_main=False)
+def test_processes_that_follow_sample_from_what_the_first_one_loaded(engine, two) -> None:
+    follower = follower_of(engine)
     engine.load_weights(MODEL.named_parameters(), 2)
     follower.follow_weights()
     engine.generate([[9]] * 2, SAMPLING, [0, 1])  # sets the temperature
@@ -139,3 +148,92 @@ def test_a_server_with_weights_of_another_run_is_refused_until_it_gets_ours(engi
     engine.load_weights(MODEL.named_parameters(), 0)
     responses, expected = ask(engine)
     assert responses == expected
+
+
+@pytest.mark.parametrize("share", [0, 3])  # of the first process: a step may have fewer problems than processes
+def test_processes_change_the_temperature_together_whichever_asks_first(engine, two, share: int) -> None:
+    follower, meeting = follower_of(engine), threading.Barrier(2)
+    engine.barrier = follower.barrier = lambda: meeting.wait(20)
+    engine.load_weights(MODEL.named_parameters(), 0)
+    follower.follow_weights()
+    with ThreadPoolExecutor() as pool:
+        for sampling, scale in ((GREEDY, 1.0), (SAMPLING, 1.25), (GREEDY, 1.0), (SAMPLING, 1.25)):
+            first = pool.submit(follower.generate, [[9]] * 4, sampling, range(4))
+            engine.generate([[8]] * share, sampling, list(range(share)))
+            assert {response.policy_step for response in first.result(20)} == {0}
+            assert [server.scale for server in two] == [scale, scale]
+
+
+def test_new_weights_are_sampled_at_the_temperature_before_by_whichever_process_asks_first(engine, two) -> None:
+    follower = follower_of(engine)
+    for process in (engine, follower):
+        process.generate([], SAMPLING, [])
+    for step in (1, 2):
+        engine.load_weights(MODEL.named_parameters(), step)
+        follower.follow_weights()
+        responses = follower.generate([[9]] * 4, SAMPLING, [0, 1, 2, 3])
+        assert [response.policy_step for response in responses] == [step] * 4
+        assert [server.scale for server in two] == [1.25, 1.25]
+
+
+@pytest.mark.parametrize("path", [GENERATE, "/weight_info"])
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (200, {}, b"<html>a proxy's page</html>"),
+        (200, {}, b"{}"),
+        (200, {}, b"[]"),
+        (200, {"Content-Encoding": "gzip"}, b"not compressed"),
+        (404, {}, b"{}"),
+        (429, {}, b"too many requests"),
+        (503, {}, b"busy"),
+    ],
+)
+def test_a_server_whose_answers_are_none_is_lost_and_the_others_answer(
+    engine, two, path: str, status: int, headers: dict[str, str], body: bytes
+) -> None:
+    two[0].says[path] = (status, headers, body)
+    responses, expected = ask(engine)
+    assert responses == expected
+    assert len(two[1].answered) == 80
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (404, b"no such page", r"404 no such page \(expected vLLM 0\.32 in development mode with --enable-scale-out"),
+        (429, b"too many", r"429 too many \(expected at least one\)"),
+        (200, b"<html>", r"not an answer of vLLM's \(JSONDecodeError .*\) \(expected at least one\)"),
+        (200, b"{}", r"not an answer of vLLM's \(KeyError 'choices'\) \(expected at least one\)"),
+    ],
+)
+def test_when_no_server_serves_the_error_says_what_one_of_them_answers(
+    engine, two, status: int, body: bytes, message: str
+) -> None:
+    for server in two:
+        server.says[GENERATE] = (status, {}, body)
+    with pytest.raises(EngineError, match=rf"none of the servers .*{GENERATE}: {message}") as error:
+        ask(engine)
+    assert "\n" not in str(error.value)
+
+
+def test_how_to_start_a_server_is_said_when_one_is_gone_and_the_other_is_no_vllm(engine, two) -> None:
+    two[0].stop()
+    two[1].says["/weight_info"] = (404, {}, b"")
+    with pytest.raises(EngineError, match=r"404 \(expected vLLM 0\.32 in development mode"):
+        ask(engine)
+
+
+def test_a_request_that_a_server_refuses_ends_the_run(engine, two) -> None:
+    two[0].says[GENERATE] = (400, {}, b"bad seed")
+    with pytest.raises(EngineError, match=r"400 bad seed \(expected a request that vLLM accepts\)"):
+        ask(engine)
+
+
+def test_prompts_are_written_by_the_servers_that_answer(engine, two) -> None:
+    two[0].says["/collective_rpc"] = (200, {}, b"{}")
+    two[0].version = two[1].version = "default@1"
+    assert engine.prompt_ids("a question", None) == [1]  # what the loopback server says to any call
+    two[1].says["/collective_rpc"] = (200, {}, b"{}")
+    with pytest.raises(EngineError, match=r"expected a server that can write prompts"):
+        engine.prompt_ids("a question", None)

@@ -1,0 +1,75 @@
+"""A dry run of `promote` tells what the gate decides and leaves the registry as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from registered import register
+
+from flows import evaluate, promote, runs
+from flows.runs import Start
+from sgpo.config import TrackingConfig
+from sgpo.evaluation import Outcome
+from sgpo.evaluation.outcomes import write_outcomes
+from sgpo.files import write_json
+from sgpo.mlflow_client import connect
+from sgpo.registry.promotion import UNREGISTERED, aliases, history, set_champion
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+RUN = "measured"
+
+
+class Place(NamedTuple):
+    repository: Path
+    tracking: TrackingConfig
+    overrides: tuple[str, ...]
+
+    def registry(self) -> tuple[int, dict[str, str], int]:
+        """How many versions, which aliases, how many decisions."""
+        versions = connect(self.tracking).search_model_versions(f"name = '{self.tracking.registered_model}'")
+        return len(versions), aliases(self.tracking), len(history(self.tracking))
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, mlflow_database: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    """A champion, and a run from it that is measured as far better and not registered."""
+    for module in (promote, evaluate, runs):
+        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    tracking = TrackingConfig(
+        mlflow_uri=f"sqlite:///{mlflow_database}", artifact_root=str(mlflow_database.parent / "artifacts"),
+        registered_model=f"promote {request.node.name}",
+    )  # fmt: skip
+    champion = register(tracking, tmp_path / "first", 1.0)
+    set_champion(tracking, champion, "test", "The first.")
+    start = Start(champion=champion, settings={}, params="")
+    write_json(tmp_path / "runs" / RUN / "start.json", start.model_dump())
+    for who, reward in (("champion", 0.0), ("challenger", 1.0)):
+        outcomes = [Outcome(f"p{number}", "x", (reward,)) for number in range(40)]
+        write_outcomes(outcomes, tmp_path / "runs" / RUN / "evaluation" / f"{who}.jsonl", {})
+    settings = [("tracking", name) for name in ("mlflow_uri", "artifact_root", "registered_model")]
+    overrides = tuple(f"{group}.{name}='{getattr(tracking, name)}'" for group, name in settings)
+    return Place(tmp_path, tracking, ("evaluation.resamples=200", *overrides))
+
+
+def test_a_dry_run_about_a_model_that_is_not_registered_registers_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = place.registry()
+    recipe = str(Path(__file__).parents[2] / "configs" / "testbed.yaml")
+    change = promote.promote(RUN, recipe, "A look.", dry_run=True, overrides=place.overrides)
+    assert (change.action, change.version, change.dry_run) == ("promote", UNREGISTERED, True)
+    assert place.registry() == before
+
+
+def test_a_dry_run_about_a_registered_model_names_its_version_and_moves_no_alias(place: Place) -> None:
+    version = register(place.tracking, place.repository / RUN, 2.0)
+    before = place.registry()
+    recipe = str(Path(__file__).parents[2] / "configs" / "testbed.yaml")
+    change = promote.promote(RUN, recipe, "A look.", dry_run=True, overrides=place.overrides)
+    assert (change.action, change.version, change.dry_run) == ("promote", version, True)
+    assert place.registry() == before
+    assert "challenger" not in before[1]
