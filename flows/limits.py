@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 
 from flows.process import REPOSITORY
 from sgpo.config import TrackingConfig
-from sgpo.local_services import training_limit
+from sgpo.local_services import champion_limit, training_limit
 
 _POLL_S = 0.5
 _held = False
@@ -49,16 +49,29 @@ def this_checkout() -> Iterator[None]:
 
 @contextmanager
 def one_training(tracking: TrackingConfig) -> Iterator[None]:
-    """A slot of the registered model's global concurrency limit, for flows on several machines; waits for one.
+    """A slot of the limit on trainings of the registered model, for flows on several machines; waits for one."""
+    with _slot(training_limit(tracking)):
+        yield
+
+
+@contextmanager
+def one_change_of_champion(tracking: TrackingConfig) -> Iterator[None]:
+    """A slot of the limit on changes of the registered model's champion: its lock holds on one machine only."""
+    with _slot(champion_limit(tracking)):
+        yield
+
+
+@contextmanager
+def _slot(limit: str) -> Iterator[None]:
+    """A slot of a global concurrency limit; waits for one.
 
     A limit that nobody has made (`prefect gcl create`, `sgpo up`) limits nothing. A holder that dies loses its slot
     when its lease of five minutes ends.
     """
-    name = training_limit(tracking)
     with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(name)
-            slot = concurrency(name, raise_on_lease_renewal_failure=False)
+            client.read_global_concurrency_limit_by_name(limit)
+            slot = concurrency(limit, raise_on_lease_renewal_failure=False)
         except ObjectNotFound:
             slot = nullcontext()
     with slot:

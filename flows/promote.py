@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.data_versions import data_versions
 from flows.evaluate import comparison_of
 from flows.hooks import tell_what_next
+from flows.limits import one_change_of_champion
 from flows.names import promote_name
 from flows.parameters import (
     DryRun,
@@ -90,7 +91,10 @@ def decide_and_promote(
 ) -> ChampionChange:
     """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
     decision = decide(comparison, settings.gate)
-    change = promote_version(settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run)
+    with one_change_of_champion(settings.tracking):
+        change = promote_version(
+            settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run
+        )
     if change.action != "unchanged" or dry_run:
         return change
     # This run was killed after it had promoted: what it did then.

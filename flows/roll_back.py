@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.champion import put_back_recorded_champion
 from flows.hooks import tell_what_next
+from flows.limits import one_change_of_champion
 from flows.names import roll_back_name
 from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, described, settings_of
 from flows.process import OUTAGE_S, can_help_to_retry, show
@@ -29,9 +30,10 @@ from sgpo.registry.store import RegistryError
 )
 def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) -> ChampionChange:
     """Roll back, if `champion` still is it. A second try finds its first one recorded, and does not undo it."""
-    now = aliases(tracking).get(CHAMPION)
-    if now == champion:
-        return roll_back_champion(tracking, who, why)
+    with one_change_of_champion(tracking):
+        now = aliases(tracking).get(CHAMPION)
+        if now == champion:
+            return roll_back_champion(tracking, who, why)
     last = next(reversed(history(tracking)), None)
     if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, why):
         return last

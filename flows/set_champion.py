@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.champion import put_back_recorded_champion
 from flows.hooks import tell_what_next
+from flows.limits import one_change_of_champion
 from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, described, settings_of
 from flows.process import OUTAGE_S, can_help_to_retry, show
 from sgpo.config import TrackingConfig
@@ -27,7 +28,8 @@ from sgpo.registry.promotion import set_champion as set_champion_version
 )
 def set_version(tracking: TrackingConfig, version: str, who: str, why: str) -> ChampionChange:
     """Set and record it; a version that is the champion already stays it, so that a second try changes nothing."""
-    return set_champion_version(tracking, version, who, why)
+    with one_change_of_champion(tracking):
+        return set_champion_version(tracking, version, who, why)
 
 
 @flow(

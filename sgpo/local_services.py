@@ -77,8 +77,13 @@ def s3_environment(port: int) -> dict[str, str]:
 
 
 def training_limit(tracking: TrackingConfig) -> str:
-    """The name of the registered model's concurrency limit; Prefect's names know no / % & < >."""
+    """The name of the concurrency limit on the registered model's trainings; Prefect's names know no / % & < >."""
     return f"training {re.sub(r'[/%&<>]', '-', tracking.registered_model)}"
+
+
+def champion_limit(tracking: TrackingConfig) -> str:
+    """The name of the concurrency limit on changes of the registered model's champion."""
+    return f"champion of {re.sub(r'[/%&<>]', '-', tracking.registered_model)}"
 
 
 def _prefect(common: dict[str, str], port: int) -> Service:
@@ -189,7 +194,7 @@ def webhook_key(path: Path) -> str:
 
 
 def deploy(root: Path, client: dict[str, str], api: str, settings: RunConfig) -> None:
-    """`prefect deploy --all` and the training limit of the settings' registered model, when something has changed.
+    """`prefect deploy --all` and the limits of the settings' registered model, when something has changed.
 
     Else nothing is deployed: a schedule that a person turned on stays on.
     """
@@ -201,6 +206,7 @@ def deploy(root: Path, client: dict[str, str], api: str, settings: RunConfig) ->
     for arguments in (
         ["--no-prompt", "deploy", "--all"],
         ["gcl", "create", training_limit(settings.tracking), "--limit", "1"],
+        ["gcl", "create", champion_limit(settings.tracking), "--limit", "1"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", "prefect", *arguments], cwd=root, env=environment, capture_output=True, text=True

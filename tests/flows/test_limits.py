@@ -14,10 +14,10 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 
 from flows import limits
-from flows.limits import one_training, this_checkout
+from flows.limits import one_change_of_champion, one_training, this_checkout
 from flows.process import REPOSITORY
 from sgpo.config import TrackingConfig
-from sgpo.local_services import training_limit
+from sgpo.local_services import champion_limit, training_limit
 
 HOLDER = (
     "import sys, time; from pathlib import Path; from flows import limits; limits.REPOSITORY = Path(sys.argv[1])\n"
@@ -76,15 +76,16 @@ def test_a_flow_within_a_flow_does_not_wait_for_its_own_parent(tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_a_training_takes_the_one_slot_of_its_registered_model_and_gives_it_back() -> None:
+@pytest.mark.parametrize(("one", "limit"), [(one_training, training_limit), (one_change_of_champion, champion_limit)])
+def test_the_one_slot_of_a_registered_model_is_taken_and_given_back(one, limit) -> None:
     tracking = TrackingConfig(registered_model="team/small & quick")
     with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(training_limit(tracking), 1)
+        client.upsert_global_concurrency_limit_by_name(limit(tracking), 1)
 
         def taken() -> int:
-            return client.read_global_concurrency_limit_by_name(training_limit(tracking)).active_slots
+            return client.read_global_concurrency_limit_by_name(limit(tracking)).active_slots
 
-        with one_training(tracking):
+        with one(tracking):
             assert taken() == 1
         assert taken() == 0
 
