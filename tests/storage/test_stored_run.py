@@ -237,7 +237,7 @@ def test_only_what_the_rule_keeps_stays_stored(config, store, tmp_path, model_fo
 
 def test_other_settings_cannot_go_on_with_a_stored_run(config, tmp_path, model_folder):
     run(config, tmp_path / "a", model_folder)
-    with pytest.raises(CheckpointError, match="made with another configuration"):
+    with pytest.raises(CheckpointError, match="began with other settings"):
         run(config.model_copy(update={"seed": 1}), tmp_path / "b", model_folder)
 
 
