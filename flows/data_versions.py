@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
-from typing import Any
 
-import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, show
+from sgpo.registry.dvc_records import recorded_md5s
 
 Md5s = dict[str, str]
 
@@ -74,13 +72,5 @@ def push_data() -> None:
 
 def data_versions(*stages: str) -> Md5s:
     """md5 of every output in dvc.lock and of what `dvc add` has recorded in data/, or of the given stages' outputs."""
-    made = _yaml(REPOSITORY / "dvc.lock").get("stages", {})
-    outs = [out for name, stage in made.items() if not stages or name in stages for out in stage.get("outs", [])]
-    if not stages:
-        for file in sorted((REPOSITORY / "data").glob("*.dvc")):
-            outs += [{**out, "path": f"data/{out['path']}"} for out in _yaml(file).get("outs", [])]
-    return {out["path"]: out["md5"] for out in outs if "md5" in out}
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    added = () if stages else (REPOSITORY / "data").glob("*.dvc")
+    return recorded_md5s(REPOSITORY, lambda stage: not stages or stage in stages, added)

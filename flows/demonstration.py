@@ -15,11 +15,10 @@ from flows.process import REPOSITORY, CommandFailed, show
 from flows.retrain import PhaseClock, retrain
 from flows.runs import difference, read_start, run_folder
 from sgpo.config import ConfigError, RunConfig
-from sgpo.evaluation.report import folder_digest
 from sgpo.evaluation.scores import EvaluationError
 from sgpo.files import write_json
 from sgpo.params import load_params
-from sgpo.registry.models import ModelFolderError, register_model_folder
+from sgpo.registry.models import ModelFolderError, register_base_model
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
 from sgpo.report import Summary, describe
@@ -72,8 +71,7 @@ def _run_id(settings: RunConfig) -> str:
 
 def _register_base(settings: RunConfig, folder: Path) -> None:
     """The base model as champion, whatever an earlier demo promoted: every demo shows the same retraining."""
-    tags = {"sgpo.base_model": folder.name}
-    version = register_model_folder(settings.tracking, folder, tags, f"base-{folder_digest(folder)[:16]}")
+    version = register_base_model(settings.tracking, folder, folder.name)
     change = set_champion(settings.tracking, version, who="demo", why="The demo starts from the base model.")
     show(f"  {change.describe()}")
 

@@ -77,13 +77,18 @@ def s3_environment(port: int) -> dict[str, str]:
 
 
 def training_limit(tracking: TrackingConfig) -> str:
-    """The name of the concurrency limit on the registered model's trainings; Prefect's names know no / % & < >."""
-    return f"training {re.sub(r'[/%&<>]', '-', tracking.registered_model)}"
+    """The name of the concurrency limit on the registered model's trainings."""
+    return _limit_name("training", tracking)
 
 
 def champion_limit(tracking: TrackingConfig) -> str:
     """The name of the concurrency limit on changes of the registered model's champion."""
-    return f"champion of {re.sub(r'[/%&<>]', '-', tracking.registered_model)}"
+    return _limit_name("champion of", tracking)
+
+
+def _limit_name(what: str, tracking: TrackingConfig) -> str:
+    """Prefect's names know no / % & < >."""
+    return f"{what} {re.sub(r'[/%&<>]', '-', tracking.registered_model)}"
 
 
 def _prefect(common: dict[str, str], port: int) -> Service:

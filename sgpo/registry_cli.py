@@ -44,12 +44,11 @@ def registry_register(
     overrides: Overrides = None,
 ) -> None:
     """Register a model that no run of this project has trained, such as the first champion; the same one only once."""
-    from sgpo.evaluation.report import folder_digest
-    from sgpo.registry.models import register_model_folder
+    from sgpo.registry.models import register_base_model
     from sgpo.rollouts.model_folder import local_folder
 
     tracking, folder = _tracking(config, overrides), local_folder(model)
-    version = register_model_folder(tracking, folder, {"sgpo.base_model": model}, f"base-{folder_digest(folder)[:16]}")
+    version = register_base_model(tracking, folder, model)
     print(f"{tracking.registered_model} version {version}: {model}")
 
 

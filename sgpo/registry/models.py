@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from sgpo.config import TrackingConfig
+from sgpo.evaluation.report import folder_digest
 from sgpo.files import publish_folder
 from sgpo.mlflow_client import experiment_id, resolved
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
@@ -76,6 +77,11 @@ def register_model_folder(
             )
         _link_back(client, model_id, name, str(version.version))
         return str(version.version)
+
+
+def register_base_model(tracking: TrackingConfig, folder: Path, name: str) -> str:
+    """Register a model called `name` that no run has trained, such as the first champion; the same one only once."""
+    return register_model_folder(tracking, folder, {"sgpo.base_model": name}, f"base-{folder_digest(folder)[:16]}")
 
 
 def registered_version(tracking: TrackingConfig, run_id: str) -> str | None:

@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sgpo.config import ConfigError, RunConfig, config_digest, load_config
 from sgpo.files import publish_file, write_json
+from sgpo.registry.dvc_records import recorded_md5s
 from sgpo.registry.lineage import Lineage, git_state
 
 FOLDER, TRAINING = "provenance", "training.json"
@@ -175,13 +174,4 @@ def _data_root(data: Path) -> Path:
 def _noted_md5s(run_folder: Path) -> dict[str, str]:
     """path -> md5 of what the run's dvc.lock and *.dvc files had: outputs that are data."""
     noted = run_folder / FOLDER
-    stages = _yaml(noted / "dvc.lock").get("stages", {})
-    outs = [out for name, stage in stages.items() if name not in ("train", "evaluate") for out in stage.get("outs", [])]
-    for file in sorted(noted.rglob("*.dvc")):
-        folder = file.parent.relative_to(noted)
-        outs += [{**out, "path": (folder / out["path"]).as_posix()} for out in _yaml(file).get("outs", [])]
-    return {out["path"]: out["md5"] for out in outs if "md5" in out}
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    return recorded_md5s(noted, lambda stage: stage not in ("train", "evaluate"), noted.rglob("*.dvc"))

@@ -80,9 +80,6 @@ class Sampler:
 
         The seed of a rollout is derived from (run seed, step, problem, group, index) alone.
         """
-        if not problems:  # a process's share of a step with fewer problems than processes; the engine may be shared
-            self.engine.generate([], sampling, [])
-            return [], SamplingTimes(0.0, 0.0)
         prompts = [self._prompts(problem) for problem in problems]
         plan: list[tuple[int, Group, int]] = []
         for index, problem in enumerate(problems):
@@ -93,7 +90,9 @@ class Sampler:
         started = time.perf_counter()
         responses = self.engine.generate([prompts[index][group] for index, group, _ in plan], sampling, seeds)
         sampled = time.perf_counter()
-        texts = self.tokenizer.batch_decode([list(r.token_ids) for r in responses], skip_special_tokens=True)
+        # transformers decodes no responses to one empty text.
+        ids = [list(response.token_ids) for response in responses]
+        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
         rewards = self._rewards([problems[index] for index, _, _ in plan], responses, texts)
         judged = time.perf_counter()
         groups: dict[tuple[int, Group], list[Rollout]] = {}

@@ -10,19 +10,18 @@ from pathlib import Path
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import write_json
-from sgpo.rollouts.model_folder import local_folder
 from sgpo.training.checkpoint import CheckpointError
 
 FILE = "made_of.json"
 
 
-def check_origin(config: RunConfig, model_source: str | Path, run_folder: Path, restart: bool = False) -> None:
+def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> None:
     """Note what a run begins with, or compare it with what it began with.
 
     Where that differs, a run that is to `restart` begins anew without its checkpoints and warm-up; otherwise
     CheckpointError names the first difference.
     """
-    now, file = _origin(config, model_source), run_folder / FILE
+    now, file = _origin(config, model_folder), run_folder / FILE
     if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8"))) != now:
         different = next(name for name in sorted(now.keys() | before.keys()) if now.get(name) != before.get(name))
         if not restart:
@@ -43,7 +42,7 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _origin(config: RunConfig, model_source: str | Path) -> dict[str, str]:
+def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
     files = ["splits/train.parquet", "strategies.parquet"]
     files += ["splits/warmup.parquet"] if config.warmup.epochs else []
     files += ["responses.parquet"] if config.training.objective.expert != "none" else []
@@ -53,6 +52,6 @@ def _origin(config: RunConfig, model_source: str | Path) -> dict[str, str]:
             digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "settings": digest_of_what_is_computed(config),
-        "model": folder_digest(local_folder(model_source)),
+        "model": folder_digest(model_folder),
         **digests,
     }

@@ -47,16 +47,17 @@ def train(
     """
     problems = read_problems(config.data / "splits" / "train.parquet")
     strategies = load_strategies(config.data / "strategies.parquet", problems=None)
+    folder = local_folder(model_source)  # a download takes as long as it takes: no other process waits at a barrier
     with open_world() as world, ExitStack() as stack:
         if world.is_main:
-            check_origin(config, model_source, run_folder, restart)
+            check_origin(config, folder, run_folder, restart)
         _keep_configuration(config, run_folder, world)
         _fetch_checkpoint(config, stored, world)
         torch.manual_seed(config.seed)
         if config.warmup.epochs:
             for_warmup = read_problems(config.data / "splits" / "warmup.parquet")
-            model_source = warm_up(config, for_warmup, model_source, run_folder / "warmup", world)
-        model, tokenizer = load_model(model_source)
+            model_source = folder = warm_up(config, for_warmup, folder, run_folder / "warmup", world)
+        model, tokenizer = load_model(folder)
         lora = config.training.lora
         policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None).to(world.device)
         verifier = stack.enter_context(
@@ -66,7 +67,6 @@ def train(
         # An engine of its own samples while the policy is in pieces, recomputes activations, or is being trained.
         shared = not (sharded or config.sharding.activation_checkpointing or config.training.overlap)
         texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
-        folder = local_folder(model_source)
         engine, sync = open_engine(config, policy, folder, tokenizer, world, shared, run_folder, stack)
         if not isinstance(sync, SharedWeights):
             sync.push(0)

@@ -50,33 +50,40 @@ def warm_up(
     }  # fmt: skip
     with Interruption(config.training.grace_s) as interruption:
         for step in range(state["step"], schedule.steps):
-            epoch, batch = divmod(step, per_epoch)
-            order = list(range(len(train_rows)))
-            random.Random(f"{config.seed}/{epoch}").shuffle(order)
-            chosen = [train_rows[index] for index in order[batch * settings.batch_size :][: settings.batch_size]]
+            chosen = _rows_of_step(train_rows, settings.batch_size, config.seed, step)
             supervised_gradient(policy, world.share(chosen), tokens, world, pad)
             _, taken = optimizer_step(policy, optimizer, learning_rate(schedule, step), schedule.max_grad_norm)
             state = {**state, "step": step + 1, "skipped": 0 if taken else state["skipped"] + 1}
             if state["skipped"] >= schedule.max_skipped_steps:
                 raise StoppedError(f"warm-up: {state['skipped']} steps in a row had a gradient that is not finite")
-            ends_epoch = batch + 1 == per_epoch
-            if ends_epoch:
+            epoch, left = divmod(step + 1, per_epoch)
+            if left == 0:
                 loss = supervised_loss(policy, world.share(held_out_rows), tokens, world, pad)
                 weights = whole_weights(policy)
                 if world.is_main:
-                    print(f"warm-up epoch {epoch + 1}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
+                    print(f"warm-up epoch {epoch}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
                     if loss < state["lowest"]:
                         export_model(policy.model, tokenizer, weights, best)
                 state["lowest"] = min(state["lowest"], loss)
             asked = interruption.requested_of_any(world)
-            if ends_epoch or asked:  # the best model is there before the checkpoint that counts its epoch as done
+            if left == 0 or asked:  # the best model is there before the checkpoint that counts its epoch as done
                 save_checkpoint(folder / "checkpoints", policy, (optimizer,), state, 1, world)
             if asked:
-                raise PreemptedError(f"asked to stop in warm-up epoch {epoch + 1}; the same command goes on from there")
+                raise PreemptedError(
+                    f"asked to stop in warm-up epoch {step // per_epoch + 1}; the same command goes on from there"
+                )
     if world.is_main:
         done.touch()
     world.barrier()
     return best
+
+
+def _rows_of_step(rows: list[Row], batch_size: int, seed: int, step: int) -> list[Row]:
+    """The batch of step 0, 1, …: every epoch is a new permutation, and its last batch may be smaller."""
+    epoch, batch = divmod(step, -(-len(rows) // batch_size))
+    order = list(range(len(rows)))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    return [rows[index] for index in order[batch * batch_size :][:batch_size]]
 
 
 def _schedule(config: RunConfig, steps: int) -> TrainingConfig:

@@ -143,14 +143,7 @@ def test_a_run_of_two_processes_goes_on_with_any_number(
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, model_folder, data_folder, monkeypatch, capsys):
     """The kernel refuses the third checkpoint's bytes, so that the error comes from where it really comes from."""
     expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
-    real, written = checkpoints.write, []
-
-    def full_at_the_third(*arguments):
-        written.append(1)
-        with files_of_at_most(1000 if len(written) == 3 else resource.RLIM_INFINITY):
-            real(*arguments)
-
-    monkeypatch.setattr(checkpoints, "write", full_at_the_third)
+    refuse_the_bytes_of(3, monkeypatch)
     got = run(tmp_path / "full", load_config(None, SMALL), model_folder, data_folder, Recorder())
     assert "step-000003: not written (OSError: [Errno 27] File too large); the checkpoints before it stay" in (
         capsys.readouterr().out
@@ -158,6 +151,18 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, model_folder
     assert all(torch.equal(got[name], expected[name]) for name in expected)
     kept = sorted(path.name for path in (tmp_path / "full" / "checkpoints").iterdir())
     assert {"step-000002", "step-000004"} == set(kept)  # and nothing half-written takes the room
+
+
+def refuse_the_bytes_of(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the kernel refuses the bytes of the checkpoint that is the `number`th to be written."""
+    real, written = checkpoints.write, []
+
+    def full_once(*arguments):
+        written.append(1)
+        with files_of_at_most(1000 if len(written) == number else resource.RLIM_INFINITY):
+            real(*arguments)
+
+    monkeypatch.setattr(checkpoints, "write", full_once)
 
 
 @contextmanager
@@ -183,14 +188,7 @@ class AsksToStop(Recorder):
 def test_a_checkpoint_that_failed_is_written_again_when_the_run_is_asked_to_stop(
     tmp_path, model_folder, data_folder, monkeypatch
 ):
-    real, written = checkpoints.write, []
-
-    def full_at_the_first(*arguments):
-        written.append(1)
-        with files_of_at_most(1000 if len(written) == 1 else resource.RLIM_INFINITY):
-            real(*arguments)
-
-    monkeypatch.setattr(checkpoints, "write", full_at_the_first)
+    refuse_the_bytes_of(1, monkeypatch)
     sparse = load_config(None, [*SMALL, "training.checkpoint_every=3", "training.steps=9"])
     with pytest.raises(PreemptedError, match="asked to stop after 3 steps; the same command goes on from there"):
         run(tmp_path, sparse, model_folder, data_folder, AsksToStop())
