@@ -30,16 +30,15 @@ from pathlib import Path
 import psutil
 import torch
 
+from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
-from sgpo.problems.testbed.corpus import CorpusConfig
-from sgpo.problems.testbed.stories import read
-from sgpo.problems.testbed.strategies import describe
-from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.strategies.schema import CRITERIA, Strategy
-from sgpo.training.base_model import new_model, testbed_tokenizer
-from sgpo.training.base_model_config import BaseModelConfig
-from sgpo.training.interruption import PREEMPTED
+from sgpo.testbed.base_model import new_model, testbed_tokenizer
+from sgpo.testbed.stories import read
+from sgpo.testbed.strategies import describe
+from sgpo.testbed.world import build_split
+from sgpo.training.recovery.interruption import PREEMPTED
 
 STEPS = 30
 SETTINGS = (

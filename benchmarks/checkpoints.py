@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from scipy.stats import bootstrap
 
-from sgpo.problems.testbed.corpus import CorpusConfig
-from sgpo.training.base_model import new_model, testbed_tokenizer
-from sgpo.training.base_model_config import BaseModelConfig
+from sgpo.config.testbed import BaseModelConfig, CorpusConfig
+from sgpo.testbed.base_model import new_model, testbed_tokenizer
 
 BASE, RECIPE = Path("data/base/qwen2"), Path("configs/testbed.yaml")
 SETTINGS = ("training.checkpoint_every=2", "training.problems_per_step=8", "training.learning_rate=1e-7")

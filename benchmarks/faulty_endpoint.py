@@ -20,9 +20,9 @@ from typing import TextIO
 
 from aiohttp import web
 
-from sgpo.problems.testbed.strong_model import ScriptedStrongModel
-from sgpo.problems.testbed.teacher_server import chat_completion
-from sgpo.strategies.teacher import Message
+from sgpo.strategies.teacher.teacher import Message
+from sgpo.testbed.strong_model import ScriptedStrongModel
+from sgpo.testbed.teacher_server import chat_completion
 
 FAULTS = ("429", "500", "503", "late", "dropped before", "dropped after", "not JSON", "cut short")
 

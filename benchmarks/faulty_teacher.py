@@ -28,8 +28,9 @@ from pathlib import Path
 import psutil
 import yaml
 
+from sgpo.config.testbed import WorldConfig
 from sgpo.problems import write_problems
-from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.testbed.world import build_split
 
 FILES = ("responses.parquet", "responses_refused.jsonl", "strategies.parquet", "strategies_refused.jsonl")
 STAGES = ("respond", "extract")

@@ -18,8 +18,8 @@ from scipy.stats import binomtest
 
 from sgpo.problems import Verifier
 from sgpo.problems.schema import Problem
-from sgpo.strategies.equivalents import find_equivalent
-from sgpo.strategies.leak import find_leak
+from sgpo.strategies.leaks.equivalents import find_equivalent
+from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy
 
 LABELS = Path(__file__).resolve().parents[1] / "tests" / "strategies" / "leaks.jsonl"

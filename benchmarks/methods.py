@@ -29,7 +29,7 @@ from sgpo.config import load_config
 from sgpo.evaluation.comparison import Comparison
 from sgpo.evaluation.evaluate import evaluate_model
 from sgpo.evaluation.report import compare_files
-from sgpo.report import read_metrics
+from sgpo.pipeline.report import read_metrics
 
 RECIPE = "configs/testbed.yaml"
 BASE = Path("data/base/qwen2")

@@ -19,20 +19,20 @@ from pathlib import Path
 import torch
 
 from sgpo.config import RunConfig, load_config
+from sgpo.config.pipeline import load_params
 from sgpo.evaluation import Estimate, Outcome, compare, score
 from sgpo.evaluation.measure import draw, tier_of
-from sgpo.params import load_params
+from sgpo.pipeline.teacher import recorded_teacher
 from sgpo.problems import Problem, Verifier, read_problems
-from sgpo.problems.testbed.stories import read
 from sgpo.rollouts.groups import GroupSizes, Sampler
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.extraction import extract_all
 from sgpo.strategies.responses import respond_all
-from sgpo.strategies.retrieval import StrategyIndex
 from sgpo.strategies.schema import Strategy
-from sgpo.teachers import recorded_teacher
+from sgpo.strategies.view.retrieval import StrategyIndex
+from sgpo.testbed.stories import read
 
 MODEL = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("data/base/qwen2")
 DATA, FOLDER = Path("data"), Path("runs/retrieval")

@@ -97,15 +97,15 @@ def sides(model: Qwen2ForCausalLM, servers: bool) -> Iterator[dict[str, Sample]]
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             model.save_pretrained(folder / "model")
             if servers:
-                from sgpo.rollouts.vllm_process import start_servers
-                from sgpo.rollouts.vllm_server import VllmServerEngine
+                from sgpo.rollouts.vllm.process import start_servers
+                from sgpo.rollouts.vllm.server import VllmServerEngine
 
                 settings = EngineConfig(kind="vllm-server", concurrency=512)
                 (server,) = start_servers(folder / "model", settings, "float32", POSITIONS, folder)
                 stack.callback(server.stop)
                 engine = VllmServerEngine([server.url], model.config, [END], folder / "weights", settings)
                 found["vLLM server"] = by_engine(engine)
-            from sgpo.rollouts.vllm_engine import VllmEngine
+            from sgpo.rollouts.vllm.engine import VllmEngine
 
             colocated = VllmEngine(folder / "model", model.config, [END], batch_size=512)
             stack.callback(colocated.close)

@@ -6,7 +6,7 @@ One process per line of the table, so that each has a peak of its own: extra mem
 beyond the inputs (on the CPU the peak of the resident set, on CUDA the allocator's), the gradients of hidden states and
 of the weight included. "plain" is what one would write: two matrices of logits, `log_softmax`, a sum, `backward`.
 "two pass" is the function that returns every token's value, for any use; "one pass" is what training calls, with the
-loss of a token known (sgpo/objectives/fused.py). A run takes about 2 minutes a line on two cores and needs 13 GiB for
+loss of a token known (sgpo/vocabulary/fused.py). A run takes about 2 minutes a line on two cores and needs 13 GiB for
 the plain version.
 """
 

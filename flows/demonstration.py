@@ -15,14 +15,14 @@ from flows.process import REPOSITORY, CommandFailed, show
 from flows.retrain import PhaseClock, retrain
 from flows.runs import difference, read_start, run_folder
 from sgpo.config import ConfigError, RunConfig
+from sgpo.config.pipeline import load_params
 from sgpo.evaluation.scores import EvaluationError
 from sgpo.files import write_json
-from sgpo.params import load_params
+from sgpo.pipeline.report import Summary, describe
 from sgpo.registry.models import ModelFolderError, register_base_model
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
-from sgpo.report import Summary, describe
-from sgpo.tracking import parent_of
+from sgpo.tracking.tracker import parent_of
 
 
 def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:

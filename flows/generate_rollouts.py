@@ -12,9 +12,9 @@ from flows.limits import this_checkout
 from flows.names import probe_name
 from flows.parameters import Overrides, Recipe, Version, described, settings_of
 from flows.process import REPOSITORY, show
+from sgpo.config.pipeline import load_params
 from sgpo.evaluation.intervals import Estimate
-from sgpo.params import load_params
-from sgpo.probe_summary import Worth, worth_of_problems, worth_of_tiers
+from sgpo.pipeline.probe import Worth, worth_of_problems, worth_of_tiers
 from sgpo.registry.promotion import CHAMPION
 
 PROBLEMS_SHOWN = 200

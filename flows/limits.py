@@ -14,9 +14,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows.local.stack import champion_limit, training_limit
 from flows.process import REPOSITORY
 from sgpo.config import TrackingConfig
-from sgpo.local_services import champion_limit, training_limit
 
 _POLL_S = 0.5
 _held = False

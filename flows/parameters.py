@@ -42,7 +42,7 @@ FORM_SETTINGS = (
     "training.guided_rollouts", "training.objective.distillation", "engine.kind", "evaluation.k", "gate.margin",
     "gate.tolerance",
 )  # fmt: skip
-"""Settings that have a field of their own in the form, with bounds or choices and description of sgpo/config.py."""
+"""Settings that have a field of their own in the form, with bounds or choices and description of sgpo/config/run.py."""
 
 
 def _form_field(dotted: str) -> tuple[Any, Any]:

@@ -16,11 +16,11 @@ from flows.data_versions import Md5s, data_versions
 from flows.process import REPOSITORY
 from flows.runs import run_folder
 from sgpo.config import RunConfig
+from sgpo.config.pipeline import load_params
 from sgpo.evaluation.comparison import Comparison
 from sgpo.jsonl import JsonlError
-from sgpo.params import load_params
-from sgpo.probe_summary import worth_of_tiers
-from sgpo.tracking import RunTracker, evaluation_metric, open_tracker, parent_of
+from sgpo.pipeline.probe import worth_of_tiers
+from sgpo.tracking.tracker import RunTracker, evaluation_metric, open_tracker, parent_of
 
 
 def open_retraining(config: RunConfig, run_id: str) -> RunTracker:

@@ -18,7 +18,7 @@ OUTAGE_S = [2.0, 10.0, 30.0, 60.0, 120.0]
 USER_ERROR_CODES = (1, 2)
 """Exit codes of a bad configuration or bad input: trying again cannot help."""
 GOES_ON = os.EX_TEMPFAIL
-"""Exit code of a training that the same command goes on with (sgpo.training.interruption, sgpo.storage.objects)."""
+"""Exit code of a training that the same command resumes (sgpo.training.recovery.interruption, sgpo.storage)."""
 _GOES_ON = "preempted, or its storage is away; goes on from its checkpoint"
 
 

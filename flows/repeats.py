@@ -10,8 +10,8 @@ from flows.data_versions import Md5s
 from flows.process import REPOSITORY
 from flows.runs import Start, read_start
 from sgpo.config import ConfigError, RunConfig, load_config
+from sgpo.pipeline.report import Summary, commit_of
 from sgpo.registry.lineage import git_state
-from sgpo.report import Summary, commit_of
 
 TRAINING_DATA = ("data/strategies.parquet", "data/splits")
 DECIDING = {"seed", "data", "warmup", "training", "evaluation", "gate"}

@@ -30,10 +30,10 @@ from flows.train import train
 from sgpo.config import ConfigError, RunConfig
 from sgpo.evaluation.comparison import Comparison
 from sgpo.files import write_json
+from sgpo.pipeline.report import Summary, commit_of, describe, draw_picture, read_metrics, training_means
 from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
-from sgpo.report import Summary, commit_of, describe, draw_picture, read_metrics, training_means
-from sgpo.tracking import RunTracker, open_tracker, parent_of
+from sgpo.tracking.tracker import RunTracker, open_tracker, parent_of
 
 PHASES = 6
 

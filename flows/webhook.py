@@ -123,7 +123,7 @@ def main(
         sys.exit(f"ConfigError: {error}")
     application = Receiver(secret, recipe, tracking, SeenDeliveries(seen)).application()
     if register:
-        from sgpo.mlflow_client import connect
+        from sgpo.tracking.client import connect
 
         client = connect(tracking.model_copy(update={"mlflow_uri": register}))
         register_webhook(client, f"http://{host}:{port}{PATH}", secret)

@@ -54,7 +54,7 @@ class Ended:
 @pytest.fixture
 def sgpo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run one command as `sgpo` does, in this process, in the folder `cwd`."""
-    from sgpo.cli import main
+    from sgpo.cli.main import main
 
     def run(*arguments: str, cwd: Path) -> Ended:
         monkeypatch.chdir(cwd)

@@ -9,18 +9,18 @@ Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or toke
 B rows (responses), T positions of a row.
 """
 
-from sgpo.objectives.divergence import linear_forward_kl, linear_reverse_kl
-from sgpo.objectives.fused import DivergenceLoss, LogprobLoss, linear_divergence_loss, linear_logprob_loss
 from sgpo.objectives.grpo import Normalization, group_advantages, grpo_loss, grpo_row_losses, outer_denominator
 from sgpo.objectives.importance import truncated_importance
 from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
-from sgpo.objectives.logprobs import linear_token_logprobs
 from sgpo.objectives.luffy import luffy_expert_row_losses
 from sgpo.objectives.mismatch import sampler_mismatch_kl
 from sgpo.objectives.supervised import supervised_row_losses
 from sgpo.objectives.target import select_target, target_shares
 from sgpo.objectives.total import sgpo_loss
 from sgpo.objectives.weight import adaptive_weight, group_advantage_weight
+from sgpo.vocabulary.divergence import linear_forward_kl, linear_reverse_kl
+from sgpo.vocabulary.fused import DivergenceLoss, LogprobLoss, linear_divergence_loss, linear_logprob_loss
+from sgpo.vocabulary.logprobs import linear_token_logprobs
 
 __all__ = [
     "DivergenceLoss",

@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from sgpo.config import TrackingConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import publish_folder
-from sgpo.mlflow_client import experiment_id, resolved
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
 from sgpo.registry.store import RegistryError, default_store, open_registry
+from sgpo.tracking.client import experiment_id, resolved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect, reason, resolved, short_patience, sqlite_path
+from sgpo.tracking.client import connect, reason, resolved, short_patience, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -38,14 +38,14 @@ def open_frozen(
     config, tokenizer = AutoConfig.from_pretrained(str(folder)), open_ending_tokenizer(folder, source)
     with ExitStack() as stack:  # whatever fails, what was started ends
         if settings.kind == "vllm":
-            from sgpo.rollouts.vllm_engine import VllmEngine
+            from sgpo.rollouts.vllm.engine import VllmEngine
 
             colocated = VllmEngine(folder, config, tokenizer, settings, precision, batch_size)
             stack.callback(colocated.close)
             yield colocated, tokenizer
             return
-        from sgpo.rollouts.vllm_process import start_servers
-        from sgpo.rollouts.vllm_server import VllmServerEngine
+        from sgpo.rollouts.vllm.process import start_servers
+        from sgpo.rollouts.vllm.server import VllmServerEngine
 
         started = []
         if not settings.urls:

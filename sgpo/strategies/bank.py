@@ -11,7 +11,7 @@ from typing import Literal
 
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import TableError, read_table
-from sgpo.strategies.leak import find_leak
+from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.schema import CRITERIA, Strategy
 
 HIGH, MEDIUM = 0.8, 0.5

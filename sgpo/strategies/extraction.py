@@ -10,21 +10,21 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgpo.config.strategies import StrategyConfig
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import iterate_table, publish_table
 from sgpo.progress import progress_bar
-from sgpo.strategies.concurrency import in_order
 from sgpo.strategies.duplicates import near_duplicates
-from sgpo.strategies.equivalents import Verify, find_equivalent, has_fragments
-from sgpo.strategies.journal import RecordedTeacher
-from sgpo.strategies.leak import find_leak
+from sgpo.strategies.leaks.equivalents import Verify, find_equivalent, has_fragments
+from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy, parse_candidate, parse_ranking
 from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
 from sgpo.strategies.responses import PROBLEMS_AT_ONCE
 from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
-from sgpo.strategies.settings import StrategyConfig
-from sgpo.strategies.teacher import Completion, RequestRefusedError, Teacher, request_seed
-from sgpo.strategies.templates import PROMPT_VERSION, extract_request, rank_request
+from sgpo.strategies.teacher.concurrency import in_order
+from sgpo.strategies.teacher.journal import RecordedTeacher
+from sgpo.strategies.teacher.teacher import Completion, RequestRefusedError, Teacher, request_seed
+from sgpo.strategies.teacher.templates import PROMPT_VERSION, extract_request, rank_request
 
 Check = Callable[[ParsedStrategy, Problem], Awaitable[Refusal | None]]
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgpo.config.strategies import StrategyConfig
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import publish_table
 from sgpo.progress import progress_bar
-from sgpo.strategies.concurrency import in_order
-from sgpo.strategies.journal import RecordedTeacher
 from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
 from sgpo.strategies.schema import StrongResponse
-from sgpo.strategies.settings import StrategyConfig
-from sgpo.strategies.teacher import RequestRefusedError, Teacher, request_seed
-from sgpo.strategies.templates import PROMPT_VERSION, respond_request
+from sgpo.strategies.teacher.concurrency import in_order
+from sgpo.strategies.teacher.journal import RecordedTeacher
+from sgpo.strategies.teacher.teacher import RequestRefusedError, Teacher, request_seed
+from sgpo.strategies.teacher.templates import PROMPT_VERSION, respond_request
 
 if TYPE_CHECKING:
     from sgpo.problems.verifier import Verdict

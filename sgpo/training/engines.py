@@ -35,7 +35,7 @@ def open_engine(
     """
     settings, precision = config.engine, config.sharding.precision
     if settings.kind == "vllm":
-        from sgpo.rollouts.vllm_engine import VllmEngine
+        from sgpo.rollouts.vllm.engine import VllmEngine
 
         colocated = VllmEngine(
             source, policy.model.config, tokenizer, settings, precision, config.training.sampling.batch_size
@@ -58,8 +58,8 @@ def _open_servers(
     run_folder: Path, stack: ExitStack,
 ) -> tuple[RolloutEngine, WeightSync]:  # fmt: skip
     """Servers by URL, or started by the first process, whose addresses the others read from a file."""
-    from sgpo.rollouts.vllm_process import start_servers
-    from sgpo.rollouts.vllm_server import VllmServerEngine
+    from sgpo.rollouts.vllm.process import start_servers
+    from sgpo.rollouts.vllm.server import VllmServerEngine
 
     settings, addresses = config.engine, run_folder / "servers" / "urls.json"
     urls = settings.urls

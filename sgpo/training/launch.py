@@ -12,7 +12,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
-from sgpo.training.interruption import PREEMPTED
+from sgpo.training.recovery.interruption import PREEMPTED
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,16 +15,22 @@ from sgpo.config import RunConfig
 from sgpo.files import write_json
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import ProblemSamples, Sampler
-from sgpo.training.checkpoint import ROLLOUTS, SCORE, BackgroundCheckpoints, CheckpointError, load_checkpoint
+from sgpo.training.checkpoints.checkpoint import (
+    ROLLOUTS,
+    SCORE,
+    BackgroundCheckpoints,
+    CheckpointError,
+    load_checkpoint,
+)
 from sgpo.training.clock import Clock
 from sgpo.training.distributed import World
-from sgpo.training.interruption import Interruption, PreemptedError
-from sgpo.training.memory import MicrobatchBudget
 from sgpo.training.metrics import alpha_bins, progress_line, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
-from sgpo.training.origin import digest_of_what_is_computed
 from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
+from sgpo.training.recovery.interruption import Interruption, PreemptedError
+from sgpo.training.recovery.memory import MicrobatchBudget
+from sgpo.training.recovery.origin import digest_of_what_is_computed
 from sgpo.training.sampled_batches import SampledBatches
 from sgpo.training.step import SgpoGradient, Sums
 from sgpo.training.sync import WeightSync
@@ -38,7 +44,7 @@ class StoppedError(RuntimeError):
 
 
 class MetricsSink(Protocol):
-    """Where a step's metrics go; see sgpo.tracking."""
+    """Where a step's metrics go; see sgpo.tracking.tracker."""
 
     def log(self, step: int, metrics: Mapping[str, float | Sequence[float]]) -> None:
         """Record the metrics of one step; a sequence is a histogram's counts."""

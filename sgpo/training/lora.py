@@ -19,8 +19,8 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from sgpo.config import ConfigError
+from sgpo.config.lora import LoraConfig
 from sgpo.files import publish_folder
-from sgpo.lora_config import LoraConfig
 
 ADAPTER = "default"
 _FROZEN = ".base_layer."

@@ -9,7 +9,7 @@ import torch.distributed.tensor
 from torch import nn
 
 from sgpo.config import TrainingConfig
-from sgpo.training.sharded_state import to_shards
+from sgpo.training.checkpoints.sharded_state import to_shards
 
 
 def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

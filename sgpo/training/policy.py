@@ -17,8 +17,8 @@ from sgpo.objectives import (
     linear_token_logprobs,
 )
 from sgpo.training.batches import TokenBatch
+from sgpo.training.checkpoints.sharded_state import to_shards
 from sgpo.training.lora import BaseWeights, merged_tensors
-from sgpo.training.sharded_state import to_shards
 
 
 class Policy(nn.Module):

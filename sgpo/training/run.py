@@ -20,13 +20,13 @@ from sgpo.rollouts.model_folder import end_id, export_model, load_model, local_f
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import Strategy, StrongResponse
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
+from sgpo.training.checkpoints.stored_run import StoredRun
 from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.engines import open_engine
 from sgpo.training.loop import MetricsSink, Trainer
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
-from sgpo.training.origin import check_origin
 from sgpo.training.policy import Policy
-from sgpo.training.stored_run import StoredRun
+from sgpo.training.recovery.origin import check_origin
 from sgpo.training.sync import SharedWeights
 from sgpo.training.warmup import warm_up
 

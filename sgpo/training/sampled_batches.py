@@ -9,7 +9,7 @@ from types import TracebackType
 from sgpo.config import RunConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler, SamplingTimes
-from sgpo.training.checkpoint import CheckpointError
+from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.clock import Clock
 from sgpo.training.distributed import World
 from sgpo.training.order import items_of_step

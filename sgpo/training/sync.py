@@ -10,7 +10,7 @@ from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
 
 if TYPE_CHECKING:  # its HTTP client belongs to the extra `vllm`
-    from sgpo.rollouts.vllm_server import VllmServerEngine
+    from sgpo.rollouts.vllm.server import VllmServerEngine
 
 
 class WeightSync(Protocol):

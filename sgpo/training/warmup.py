@@ -16,12 +16,12 @@ from sgpo.problems import Problem
 from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
 from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.training.batches import Row
-from sgpo.training.checkpoint import load_checkpoint, save_checkpoint
+from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.distributed import World, shard_policy, whole_weights
-from sgpo.training.interruption import Interruption, PreemptedError
 from sgpo.training.loop import StoppedError
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
+from sgpo.training.recovery.interruption import Interruption, PreemptedError
 from sgpo.training.supervised import supervised_gradient, supervised_loss
 
 

@@ -19,9 +19,9 @@ import psutil
 from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
 
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry.promotion import aliases, history
 from sgpo.registry.records import gaps
+from sgpo.tracking.client import connect
 
 PHASES = (
     "world and base model", "base model registered", "strategies", "probe", "training", "evaluation", "promotion",

@@ -27,13 +27,13 @@ from s3_server import FaultyProxy
 from site_of_services import ENDED, Site, free_ports, wait_until
 from tiny_checkout import make_tiny_checkout
 
+from flows.local.processes import FOLDER, read_started
 from sgpo.config import StorageConfig, TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry import register_model_folder
 from sgpo.registry.promotion import aliases, history, set_champion
 from sgpo.registry.records import gaps
-from sgpo.services import FOLDER, read_started
 from sgpo.storage import ObjectStore, verify_folder
+from sgpo.tracking.client import connect
 
 STEPS, KILL_AT = 120, 20
 OUTAGE_OF_MLFLOW_S, OUTAGE_OF_S3_S = 120.0, 30.0

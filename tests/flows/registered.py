@@ -9,9 +9,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry import register_model_folder
 from sgpo.registry.promotion import CHAMPION
+from sgpo.tracking.client import connect
 
 
 def register(tracking: TrackingConfig, folder: Path, value: float) -> str:

@@ -20,7 +20,7 @@ from sgpo.config import TrackingConfig
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 UP, DOWN, STATUS = (
-    f"import typer, sgpo.services_cli as cli; typer.run(cli.{name})" for name in ("up", "down", "status")
+    f"import typer, sgpo.cli.services as cli; typer.run(cli.{name})" for name in ("up", "down", "status")
 )
 
 

@@ -14,8 +14,8 @@ import pytest
 from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
 
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry.ancestry import ancestry
+from sgpo.tracking.client import connect
 
 # A model this small learns nothing; the gate is opened so that promotion is part of the test.
 PROMOTING = ("gate.margin=-1", "gate.tolerance=1")

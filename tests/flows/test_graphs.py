@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from flows.parameters import FORM_SETTINGS, FormSettings
 from flows.process import REPOSITORY
-from sgpo.cli import app
+from sgpo.cli.main import app
 from sgpo.config import load_config
 
 STAGES: dict[str, Any] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]

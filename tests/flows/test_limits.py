@@ -15,9 +15,9 @@ from prefect.client.orchestration import get_client
 
 from flows import limits
 from flows.limits import one_change_of_champion, one_training, this_checkout
+from flows.local.stack import champion_limit, training_limit
 from flows.process import REPOSITORY
 from sgpo.config import TrackingConfig
-from sgpo.local_services import champion_limit, training_limit
 
 HOLDER = (
     "import sys, time; from pathlib import Path; from flows import limits; limits.REPOSITORY = Path(sys.argv[1])\n"

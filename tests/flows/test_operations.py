@@ -29,7 +29,7 @@ from tiny_checkout import environment_of, make_tiny_checkout
 from sgpo.config import TrackingConfig
 from sgpo.registry import register_model_folder
 from sgpo.registry.promotion import aliases, history, set_champion
-from sgpo.training.checkpoint import verify_checkpoint
+from sgpo.training.checkpoints.checkpoint import verify_checkpoint
 
 pytestmark = pytest.mark.timeout(900)  # of each test; all else here has limits of its own
 SECRET = "the-owners-secret-5d1f0c"

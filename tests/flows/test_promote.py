@@ -14,8 +14,8 @@ from sgpo.config import TrackingConfig
 from sgpo.evaluation import Outcome
 from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.files import write_json
-from sgpo.mlflow_client import connect
 from sgpo.registry.promotion import UNREGISTERED, aliases, history, set_champion
+from sgpo.tracking.client import connect
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 RUN = "measured"

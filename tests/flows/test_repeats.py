@@ -12,8 +12,8 @@ from flows.runs import Start
 from sgpo.config import RunConfig, dump_config, load_config
 from sgpo.evaluation import Outcome, compare
 from sgpo.files import write_json
+from sgpo.pipeline.report import Summary
 from sgpo.registry import ChampionChange
-from sgpo.report import Summary
 
 VERSIONS = {"data/strategies.parquet": "a", "data/splits": "b.dir", "data/probe.parquet": "c"}
 START = Start(champion="3", settings={"seed": 0}, params="world: {seed: 0}")

@@ -12,10 +12,10 @@ from flows.champion import put_back_recorded_champion
 from flows.roll_back import roll_back, roll_back_from
 from flows.set_champion import set_champion
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry.promotion import aliases, history
 from sgpo.registry.promotion import set_champion as set_champion_version
 from sgpo.registry.store import RegistryError
+from sgpo.tracking.client import connect
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 

@@ -18,9 +18,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL
 
+from flows.local.processes import Service, ServicesError, answers, read_started, start_all, stop_all
+from flows.local.stack import Ports, deploy, local_services, webhook_key
 from sgpo.config import load_config
-from sgpo.local_services import Ports, deploy, local_services, webhook_key
-from sgpo.services import Service, ServicesError, answers, read_started, start_all, stop_all
 
 
 @pytest.fixture

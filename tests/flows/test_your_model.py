@@ -13,10 +13,9 @@ import pytest
 import yaml
 from tiny_checkout import REPOSITORY, TINY_OVERRIDES, TINY_PARAMS, environment_of, make_tiny_checkout
 
-from sgpo.problems.testbed.corpus import CorpusConfig
-from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
+from sgpo.testbed.world import build_split
 from sgpo.training import base_model
-from sgpo.training.base_model_config import BaseModelConfig
 
 RETRAIN = """
 import os

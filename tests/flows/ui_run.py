@@ -27,7 +27,7 @@ from real_servers import answers, postgres, radosgw, running, wait_until
 from site_of_services import free_ports
 from tiny_checkout import environment_of, make_tiny_checkout
 
-from sgpo.training.checkpoint import newest_checkpoint, verify_checkpoint
+from sgpo.training.checkpoints.checkpoint import newest_checkpoint, verify_checkpoint
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (

@@ -1,7 +1,7 @@
 """Record `losses.json` anew: `python tests/golden/record.py --yes-the-method-changed`.
 
-A redesign never runs this: its numbers are those that are there. Who changes a number on purpose records it, and says in
-docs/decisions.md why, with a curve.
+A redesign never runs this: its numbers are those that are there. Who changes a number on purpose records it, and says
+in docs/decisions.md why, with a curve.
 """
 
 from __future__ import annotations

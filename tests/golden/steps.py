@@ -1,7 +1,7 @@
 """Four optimiser steps of every method and ablation on fixed inputs, as `tests/golden/losses.json` records them.
 
-Nothing is sampled and no tensor is drawn by torch: rollouts come from Python's generator and weights from numpy's, which
-are the same on every machine. As a program under torchrun the steps are sharded over the processes:
+Nothing is sampled and no tensor is drawn by torch: rollouts come from Python's generator and weights from numpy's,
+which are the same on every machine. As a program under torchrun the steps are sharded over the processes:
 
     torchrun --standalone --nproc-per-node 2 tests/golden/steps.py OUTPUT.json [CASE ...]
 """
@@ -34,9 +34,9 @@ from sgpo.training.clock import Clock
 from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.loop import Trainer
 from sgpo.training.lora import add_adapters
-from sgpo.training.memory import MicrobatchBudget
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
+from sgpo.training.recovery.memory import MicrobatchBudget
 from sgpo.training.step import SgpoGradient
 from sgpo.training.supervised import supervised_gradient
 
@@ -96,7 +96,7 @@ def policy_of(case: str) -> Policy:
     )  # fmt: skip
     model, draw = LlamaForCausalLM(shape), numpy.random.default_rng(0)
     with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
+        for _, parameter in sorted(model.named_parameters()):
             values = 0.16 * draw.standard_normal(parameter.shape)
             parameter.copy_(torch.from_numpy(values if parameter.ndim > 1 else 1.0 + values))
     if case != "LoRA":

@@ -38,7 +38,7 @@ def read_torchrun(arguments: Sequence[str]) -> Namespace:
 
 def read_sgpo(arguments: Sequence[str]) -> None:
     """Parse as `sgpo` would, running nothing; UnreadableCommand when it would not."""
-    from sgpo.cli import app
+    from sgpo.cli.main import app
 
     command, rest = typer.main.get_command(app), list(arguments)
     while isinstance(command, TyperGroup):

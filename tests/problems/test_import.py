@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from sgpo.config.testbed import WorldConfig
 from sgpo.problems import Problem, ProblemFileError, read_problems, write_problems
 from sgpo.problems.imports import ProblemImportError, import_problems
 from sgpo.problems.table import read_table
-from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.strategies.schema import StrongResponse
+from sgpo.testbed.world import build_split
 
 OWN = [Problem(question=f"How many legs have {count} spiders?", answer=str(8 * count)) for count in range(2, 8)]
 

@@ -9,7 +9,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry import (
     Lineage,
     ModelFolderError,
@@ -21,7 +20,8 @@ from sgpo.registry import (
     set_champion,
 )
 from sgpo.registry.models import read_attachments
-from sgpo.tracking import RunTracker
+from sgpo.tracking.client import connect
+from sgpo.tracking.tracker import RunTracker
 
 LINEAGE = Lineage(
     data_md5s={"data/train.parquet": "0" * 32},

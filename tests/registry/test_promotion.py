@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry import (
     UNREGISTERED,
     ChampionChange,
@@ -27,6 +26,7 @@ from sgpo.registry import (
     set_champion,
 )
 from sgpo.registry.store import lock_file
+from sgpo.tracking.client import connect
 
 YES = Decision(promote=True, reasons=("It is better.",))
 NO = Decision(promote=False, reasons=("It is not better.",))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sgpo.cli.registry import registry_app
 from sgpo.config import TrackingConfig
-from sgpo.mlflow_client import connect
 from sgpo.registry import register_model_folder
-from sgpo.registry_cli import registry_app
+from sgpo.tracking.client import connect
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from sgpo.cli.registry import registry_app
 from sgpo.config import TrackingConfig, load_config
 from sgpo.registry import download_version, register_model_folder, set_champion
 from sgpo.registry.ancestry import ancestry, describe_ancestry
@@ -26,16 +27,16 @@ from sgpo.registry.provenance import (
     read_provenance,
 )
 from sgpo.registry.reproduction import ReproductionError, prepare, what_is_missing
-from sgpo.registry_cli import registry_app
 
 MAKE_DATA = """
 import random, sys
 from pathlib import Path
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
-from sgpo.problems.testbed.stories import read
-from sgpo.problems.testbed.strategies import describe
-from sgpo.problems.testbed.world import WorldConfig, build_split
+from sgpo.testbed.stories import read
+from sgpo.testbed.strategies import describe
+from sgpo.config.testbed import WorldConfig
+from sgpo.testbed.world import build_split
 from sgpo.strategies.schema import CRITERIA, Strategy
 
 problems = build_split(WorldConfig(seed=int(sys.argv[1]), train=6, held_out=4, tuning=4), "train")
@@ -78,9 +79,8 @@ def parent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of two small layers."""
     import torch
 
-    from sgpo.problems.testbed.corpus import CorpusConfig
-    from sgpo.training.base_model import new_model, testbed_tokenizer
-    from sgpo.training.base_model_config import BaseModelConfig
+    from sgpo.config.testbed import BaseModelConfig, CorpusConfig
+    from sgpo.testbed.base_model import new_model, testbed_tokenizer
 
     torch.manual_seed(0)
     tokenizer, folder = testbed_tokenizer(CorpusConfig()), tmp_path_factory.mktemp("parent")
@@ -185,7 +185,7 @@ def test_a_version_without_its_records_says_which_are_missing(
 
 
 def test_a_parent_that_was_deleted_is_named(tracking: TrackingConfig, model_folder: Path) -> None:
-    from sgpo.mlflow_client import connect
+    from sgpo.tracking.client import connect
 
     register_model_folder(tracking, model_folder, {}, "base")
     register_model_folder(tracking, model_folder, Lineage(parent_version="1").tags(), "run")

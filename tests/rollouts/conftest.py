@@ -33,7 +33,7 @@ def servers(old_folder: Path, new_folder: Path, tmp_path_factory: pytest.TempPat
     """Two vLLM servers: one started with the old model, one with the new one."""
     import torch
 
-    from sgpo.rollouts.vllm_process import ServerProcess, free_port, server_command
+    from sgpo.rollouts.vllm.process import ServerProcess, free_port, server_command
 
     logs, started, settings = tmp_path_factory.mktemp("logs"), [], EngineConfig(kind="vllm-server")
     try:
@@ -53,7 +53,7 @@ def servers(old_folder: Path, new_folder: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def in_process(old_folder: Path) -> Iterator:
     """vLLM in this process, started with the old model."""
-    from sgpo.rollouts.vllm_engine import VllmEngine
+    from sgpo.rollouts.vllm.engine import VllmEngine
 
     model, tokenizer = load_model(old_folder)
     engine = VllmEngine(old_folder, model.config, tokenizer)
@@ -73,7 +73,7 @@ def engine(request: pytest.FixtureRequest, old_folder: Path, tmp_path_factory: p
     elif request.param == "vllm":
         yield request.getfixturevalue("in_process")
     else:
-        from sgpo.rollouts.vllm_server import VllmServerEngine
+        from sgpo.rollouts.vllm.server import VllmServerEngine
 
         first, _ = request.getfixturevalue("servers")
         weights = tmp_path_factory.mktemp("weights")

@@ -13,14 +13,15 @@ import pytest
 from testbed_models import greedy_by_forward, make_prompts, needs_vllm
 
 from sgpo.config import EngineConfig, SamplingConfig
+from sgpo.config.testbed import WorldConfig
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
-from sgpo.problems.testbed.stories import read
-from sgpo.problems.testbed.strategies import describe
-from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.model_folder import load_model
 from sgpo.strategies.schema import CRITERIA, Strategy
+from sgpo.testbed.stories import read
+from sgpo.testbed.strategies import describe
+from sgpo.testbed.world import build_split
 
 pytestmark = [needs_vllm, pytest.mark.timeout(600)]
 SMALL = (

@@ -17,7 +17,7 @@ from tiny_models import tiny_model
 
 from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.rollouts.engine import EngineError
-from sgpo.rollouts.vllm_server import VllmServerEngine
+from sgpo.rollouts.vllm.server import VllmServerEngine
 
 SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9, max_new_tokens=8)
 GREEDY = SAMPLING.model_copy(update={"temperature": 0.0})

@@ -14,7 +14,7 @@ import pytest
 
 from sgpo.config import EngineConfig
 from sgpo.rollouts.engine import EngineError
-from sgpo.rollouts.vllm_process import ServerProcess, devices_of, free_port, server_command
+from sgpo.rollouts.vllm.process import ServerProcess, devices_of, free_port, server_command
 
 SERVER = """
 import subprocess, sys, time
@@ -25,7 +25,7 @@ time.sleep(600)
 ASKER = f"""
 import sys, time
 from pathlib import Path
-from sgpo.rollouts.vllm_process import ServerProcess
+from sgpo.rollouts.vllm.process import ServerProcess
 server = ServerProcess([sys.executable, "-c", {SERVER!r}], "http://127.0.0.1:9", Path(sys.argv[1]), False)
 print(server.process.pid, flush=True)
 time.sleep(600)

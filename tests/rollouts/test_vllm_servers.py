@@ -32,7 +32,7 @@ def kill_when_busy(server) -> None:
 def test_a_server_that_is_killed_in_the_middle_of_a_step_costs_nothing_but_time(
     servers, old_folder: Path, tmp_path: Path, capsys
 ) -> None:
-    from sgpo.rollouts.vllm_server import VllmServerEngine
+    from sgpo.rollouts.vllm.server import VllmServerEngine
 
     model, tokenizer = load_model(old_folder)
     settings = EngineConfig(kind="vllm-server", attempts=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sgpo.config import ConfigError, SamplingConfig, load_config
-from sgpo.rollouts.vllm_engine import VllmEngine
+from sgpo.rollouts.vllm.engine import VllmEngine
 
 
 class Rules:

@@ -12,10 +12,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sgpo.problems.testbed.corpus import CorpusConfig
+from sgpo.config.testbed import BaseModelConfig, CorpusConfig
 from sgpo.rollouts.schema import Response
-from sgpo.training.base_model import new_model, testbed_tokenizer
-from sgpo.training.base_model_config import BaseModelConfig
+from sgpo.testbed.base_model import new_model, testbed_tokenizer
 
 needs_vllm = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here; `make test-vllm` runs this"

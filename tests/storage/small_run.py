@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sgpo.config import RunConfig, StorageConfig, load_config
 from sgpo.jsonl import JsonlFile
+from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.run import train
-from sgpo.training.stored_run import open_stored_run
 
 
 def _training_fixtures():

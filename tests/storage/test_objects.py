@@ -177,7 +177,7 @@ import sys
 sys.modules.update({"boto3": None, "tenacity": None})
 from sgpo.config import ConfigError, StorageConfig
 from sgpo.storage import ObjectStore
-from sgpo.storage_cli import storage_app
+from sgpo.cli.storage import storage_app
 try:
     ObjectStore(StorageConfig(bucket="some-bucket"))
 except ConfigError as error:

@@ -9,8 +9,8 @@ import yaml
 from s3_server import contents
 from typer.testing import CliRunner, Result
 
+from sgpo.cli.storage import storage_app
 from sgpo.storage import StorageError
-from sgpo.storage_cli import storage_app
 
 
 @pytest.fixture

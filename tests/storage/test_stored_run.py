@@ -16,9 +16,9 @@ from sgpo.config import RunConfig, StorageConfig
 from sgpo.registry.provenance import dvc_md5, read_provenance
 from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
 from sgpo.storage.manifest import sha256_of
-from sgpo.training.checkpoint import CheckpointError
-from sgpo.training.interruption import PreemptedError
-from sgpo.training.stored_run import open_stored_run
+from sgpo.training.checkpoints.checkpoint import CheckpointError
+from sgpo.training.checkpoints.stored_run import open_stored_run
+from sgpo.training.recovery.interruption import PreemptedError
 
 tokenizer, model_folder, data_folder = fixtures.tokenizer, fixtures.model_folder, fixtures.data_folder
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from sgpo.config import TrackingConfig
 from sgpo.registry.models import download_version, register_model_folder
-from sgpo.tracking import RunTracker, replay
+from sgpo.tracking.tracker import RunTracker, replay
 
 
 def dvc(folder: Path, *arguments: str) -> str:

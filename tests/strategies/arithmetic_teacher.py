@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict
-from sgpo.strategies.teacher import Completion, Message
+from sgpo.strategies.teacher.teacher import Completion, Message
 
 _COUNTS = ((23, 18), (31, 27), (40, 19), (52, 29), (17, 16), (64, 21), (35, 38), (28, 47))
 _QUESTION = "A shelf holds {a} books and {b} more arrive. How many books are there?"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 from sgpo.problems.schema import Problem
-from sgpo.problems.testbed.ledger import PLANS
-from sgpo.problems.testbed.strategies import describe
-from sgpo.problems.testbed.world import draw_problem
 from sgpo.strategies.schema import CRITERIA, Strategy
+from sgpo.testbed.ledger import PLANS
+from sgpo.testbed.strategies import describe
+from sgpo.testbed.world import draw_problem
 
 VIETA = "Use Vieta's formulas to express the sum and product of the roots by the coefficients."
 PARITY = "Colour the board like a chessboard and compare what every piece covers."

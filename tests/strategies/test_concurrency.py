@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sgpo.strategies.concurrency import FAILED_IN_A_ROW, in_order, run
-from sgpo.strategies.teacher import RequestFailedError, TeacherError
+from sgpo.strategies.teacher.concurrency import FAILED_IN_A_ROW, in_order, run
+from sgpo.strategies.teacher.teacher import RequestFailedError, TeacherError
 
 
 def collect(work, items, at_once: int = 4) -> list[int]:

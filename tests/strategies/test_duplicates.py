@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgpo.problems.testbed.ledger import PLANS
-from sgpo.problems.testbed.strategies import describe
 from sgpo.strategies.duplicates import near_duplicates, words
 from sgpo.strategies.parsing import ParsedStrategy
+from sgpo.testbed.ledger import PLANS
+from sgpo.testbed.strategies import describe
 
 PARITY = ParsedStrategy(
     "Parity argument in a colouring problem",

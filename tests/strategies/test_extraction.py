@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from arithmetic_teacher import PROBLEMS, ArithmeticTeacher
 
+from sgpo.config.strategies import StrategyConfig
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import read_table, write_table
 from sgpo.problems.verifier import Verdict
@@ -21,13 +22,12 @@ from sgpo.strategies.extraction import (
     extract_all,
     extract_strategy,
 )
-from sgpo.strategies.journal import RecordedTeacher
-from sgpo.strategies.leak import find_leak
+from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.refusals import Refusal, RefusedText
 from sgpo.strategies.schema import Strategy, StrongResponse
-from sgpo.strategies.settings import StrategyConfig
-from sgpo.strategies.teacher import Completion, TeacherError
-from sgpo.strategies.templates import PROMPT_VERSION
+from sgpo.strategies.teacher.journal import RecordedTeacher
+from sgpo.strategies.teacher.teacher import Completion, TeacherError
+from sgpo.strategies.teacher.templates import PROMPT_VERSION
 
 SETTINGS = StrategyConfig(seed=5, max_words=100)
 RESPONSES = [

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sgpo import stages
-from sgpo.params import PipelineParams
+from sgpo.config.pipeline import PipelineParams
+from sgpo.pipeline import stages
 from sgpo.problems import read_problems, write_problems
 from sgpo.strategies.bank import load_strategies
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgpo.strategies import families
-from sgpo.strategies.families import Family, FamilyError, family_by_problem, find_families
+from sgpo.strategies.view.families import Family, FamilyError, family_by_problem, find_families
 
 
 def test_the_same_text_is_one_family_whatever_its_typography() -> None:

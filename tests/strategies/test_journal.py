@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from arithmetic_teacher import PROBLEMS, ArithmeticTeacher
 
-from sgpo.strategies.journal import JournalError, RecordedTeacher
-from sgpo.strategies.settings import TeacherConfig
-from sgpo.strategies.spending import Spending
-from sgpo.strategies.teacher import BudgetReachedError, Completion
-from sgpo.strategies.templates import respond_request
+from sgpo.config.strategies import TeacherConfig
+from sgpo.strategies.teacher.journal import JournalError, RecordedTeacher
+from sgpo.strategies.teacher.spending import Spending
+from sgpo.strategies.teacher.teacher import BudgetReachedError, Completion
+from sgpo.strategies.teacher.templates import respond_request
 
 MESSAGES = respond_request(PROBLEMS[0])
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgpo.problems.schema import Problem
-from sgpo.strategies.leak import find_leak
+from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy
 
 BAKERY = Problem(question="A bakery opened with 23 loaves, then 4, 6 and 3 came in. How many are there?", answer="36")

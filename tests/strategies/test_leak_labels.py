@@ -15,8 +15,8 @@ from leaks import judge_all, precision, recall
 
 from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict
-from sgpo.strategies.equivalents import MOST_FRAGMENTS, find_equivalent, fragments
-from sgpo.strategies.leak import find_leak
+from sgpo.strategies.leaks.equivalents import MOST_FRAGMENTS, find_equivalent, fragments
+from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy
 
 QUESTION = "A farmer sells part of the harvest and keeps the rest. What is kept?"

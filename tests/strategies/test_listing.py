@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgpo.problems.schema import Problem
-from sgpo.strategies.families import find_families
-from sgpo.strategies.listing import ListingError, find_family, list_families, list_strategies, show
 from sgpo.strategies.refusals import Refusal
 from sgpo.strategies.schema import Strategy
+from sgpo.strategies.view.families import find_families
+from sgpo.strategies.view.listing import ListingError, find_family, list_families, list_strategies, show
 
 PROBLEMS = [Problem(id=name, question=f"What is asked in {name}?", answer="17") for name in ("aa1", "aa2", "b", "c")]
 BANK = {

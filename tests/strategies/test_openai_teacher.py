@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 from tenacity import wait_none
 
+from sgpo.config.strategies import TeacherConfig
 from sgpo.strategies import openai_teacher
-from sgpo.strategies.openai_teacher import REFUSED_IN_A_ROW, OpenAITeacher
-from sgpo.strategies.settings import TeacherConfig
-from sgpo.strategies.teacher import Completion, Message, RequestFailedError, RequestRefusedError, TeacherError
+from sgpo.strategies.teacher.openai_teacher import REFUSED_IN_A_ROW, OpenAITeacher
+from sgpo.strategies.teacher.teacher import Completion, Message, RequestFailedError, RequestRefusedError, TeacherError
 
 KEY = "sk-very-secret-123"
 MESSAGES = [Message("system", "Be brief."), Message("user", "Answer the problem.")]

@@ -7,10 +7,10 @@ from banks import PARITY, VIETA, strategy, worded_bank
 from matplotlib.image import imread
 
 from sgpo.strategies.bank import QualityBands
-from sgpo.strategies.families import find_families
 from sgpo.strategies.refusals import Refusal, RefusedText
-from sgpo.strategies.report import BankReport, ReportError, render_page, summarise, write_report
 from sgpo.strategies.schema import Strategy
+from sgpo.strategies.view.families import find_families
+from sgpo.strategies.view.report import BankReport, ReportError, render_page, summarise, write_report
 
 REFUSALS = [
     Refusal("states_answer", "states the final answer '<17>'").of("a", "candidate", 2, "It is 17."),

@@ -3,16 +3,16 @@ from pathlib import Path
 
 from arithmetic_teacher import PROBLEMS, ArithmeticTeacher, verify
 
+from sgpo.config.strategies import StrategyConfig
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import read_table
 from sgpo.problems.verifier import Verdict
-from sgpo.strategies.journal import RecordedTeacher
 from sgpo.strategies.refusals import RefusedText, read_refusals
 from sgpo.strategies.responses import Verify, respond_all
 from sgpo.strategies.schema import StrongResponse
-from sgpo.strategies.settings import StrategyConfig
-from sgpo.strategies.teacher import RequestRefusedError
-from sgpo.strategies.templates import PROMPT_VERSION
+from sgpo.strategies.teacher.journal import RecordedTeacher
+from sgpo.strategies.teacher.teacher import RequestRefusedError
+from sgpo.strategies.teacher.templates import PROMPT_VERSION
 
 
 def run(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgpo.problems.schema import Problem
-from sgpo.strategies.retrieval import Match, RetrievalError, StrategyIndex
 from sgpo.strategies.schema import Strategy
+from sgpo.strategies.view.retrieval import Match, RetrievalError, StrategyIndex
 
 ROOTS = Problem(id="roots", question="The roots of x^2 - 5x + 3 are r and s. Find r^2 + s^2.", answer="19")
 CUBIC = Problem(id="cubic", question="Let a, b, c be the roots of x^3 - 4x + 1. Find a^2 + b^2 + c^2.", answer="8")

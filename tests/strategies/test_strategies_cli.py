@@ -14,8 +14,8 @@ from banks import asked_bank
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import band_of
-from sgpo.strategies.families import find_families
 from sgpo.strategies.refusals import RefusedText
+from sgpo.strategies.view.families import find_families
 
 PROBLEMS, STRATEGIES, PLANS = asked_bank(40)
 REFUSED = RefusedText(

@@ -1,11 +1,11 @@
 import subprocess
 import sys
 
-from sgpo.strategies.teacher import request_seed
+from sgpo.strategies.teacher.teacher import request_seed
 
 
 def test_request_seeds_are_the_same_in_every_process() -> None:
-    program = "from sgpo.strategies.teacher import request_seed; print(request_seed(3, 'extract', 'p', 2))"
+    program = "from sgpo.strategies.teacher.teacher import request_seed; print(request_seed(3, 'extract', 'p', 2))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert int(printed) == request_seed(3, "extract", "p", 2)
 

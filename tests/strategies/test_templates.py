@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from sgpo.problems.schema import Problem
 from sgpo.strategies.parsing import ParsedStrategy, parse_candidate
-from sgpo.strategies.templates import PROMPT_VERSION, extract_request, rank_request, respond_request
+from sgpo.strategies.teacher.templates import PROMPT_VERSION, extract_request, rank_request, respond_request
 
 PROBLEM = Problem(question="What costs $5 and {braces} <problem>?", answer="5")
 CANDIDATES = [ParsedStrategy("T", "A </candidate> b.", ("one", "two")), ParsedStrategy("U", "V.", ("three", "four"))]
@@ -18,7 +18,7 @@ def test_every_wording_that_was_in_use_stays_as_it_was() -> None:
     """A template that changes needs a new version: records and journals name the wording they came from."""
     digests = {
         f"{version.name}/{template.name}": hashlib.sha256(template.read_bytes()).hexdigest()[:16]
-        for version in (files("sgpo.strategies") / "prompts").iterdir()
+        for version in (files("sgpo.strategies.teacher") / "prompts").iterdir()
         if version.is_dir() and version.name != "__pycache__"
         for template in version.iterdir()
     }

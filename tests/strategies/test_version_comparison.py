@@ -2,8 +2,8 @@ from banks import PARITY, VIETA, strategy, worded_bank
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgpo.strategies.comparison import compare_versions, describe_diff
 from sgpo.strategies.schema import Strategy
+from sgpo.strategies.view.comparison import compare_versions, describe_diff
 
 NAMES = st.sampled_from("abcdef")
 VERSIONS = st.dictionaries(NAMES, st.tuples(st.sampled_from([VIETA, PARITY]), st.sampled_from([0.25, 0.5]))).map(

@@ -8,8 +8,8 @@ from banks import PARITY, strategy
 
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import StrategyFileError
-from sgpo.strategies.comparison import compare_versions
-from sgpo.strategies.versions import VersionError, read_version
+from sgpo.strategies.view.comparison import compare_versions
+from sgpo.strategies.view.versions import VersionError, read_version
 
 FIRST = [strategy("a"), strategy("b")]
 SECOND = [strategy("b", PARITY), strategy("c")]

@@ -18,9 +18,9 @@ from test_step import ALTERNATIVES, tiny_policy
 from transformers import PreTrainedTokenizerFast
 
 from sgpo.config import LoraConfig, ObjectiveConfig, TrainingConfig
-from sgpo.problems.testbed.corpus import CorpusConfig
+from sgpo.config.testbed import CorpusConfig
 from sgpo.rollouts.groups import ProblemSamples
-from sgpo.training.base_model import testbed_tokenizer
+from sgpo.testbed.base_model import testbed_tokenizer
 from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.lora import add_adapters
 from sgpo.training.optimisation import make_optimizer, optimizer_step

@@ -18,7 +18,7 @@ from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import ModelFolderError, load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
-from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
+from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.distributed import World
 from sgpo.training.loop import Trainer, _split
 from sgpo.training.lora import add_adapters

@@ -22,7 +22,7 @@ from test_survival import finish, launch, rows
 from sgpo.config import ConfigError, LoraConfig, SamplingConfig, TrainingConfig, load_config
 from sgpo.rollouts.model_folder import export_model, load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
-from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
+from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.distributed import whole_weights
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter, merged_tensors
 from sgpo.training.policy import Policy

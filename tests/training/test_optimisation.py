@@ -16,9 +16,9 @@ from test_step import tiny_policy
 
 from sgpo.config import ShardingConfig, TrainingConfig
 from sgpo.training.batches import Row, make_batch
+from sgpo.training.checkpoints.sharded_state import collect
 from sgpo.training.distributed import open_world, shard_policy
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
-from sgpo.training.sharded_state import collect
 from sgpo.training.step import SgpoGradient
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sgpo.config import RunConfig, load_config
-from sgpo.training.checkpoint import CheckpointError
-from sgpo.training.origin import check_origin
+from sgpo.training.checkpoints.checkpoint import CheckpointError
+from sgpo.training.recovery.origin import check_origin
 
 
 @pytest.fixture

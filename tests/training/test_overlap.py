@@ -21,11 +21,11 @@ from sgpo.problems import read_problems
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model
 from sgpo.strategies.bank import load_strategies
-from sgpo.training.checkpoint import CheckpointError, newest_checkpoint
+from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.distributed import World
-from sgpo.training.interruption import PreemptedError
 from sgpo.training.loop import Trainer
 from sgpo.training.policy import Policy
+from sgpo.training.recovery.interruption import PreemptedError
 from sgpo.training.step import SgpoGradient
 from sgpo.training.sync import GatheredWeights
 

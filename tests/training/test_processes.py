@@ -13,11 +13,12 @@ import torch
 import yaml
 
 from flows.process import training_command
+from sgpo.config.testbed import WorldConfig
 from sgpo.problems import write_problems
-from sgpo.problems.testbed.stories import read
-from sgpo.problems.testbed.traces import write_trace
-from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.rollouts.model_folder import load_model
+from sgpo.testbed.stories import read
+from sgpo.testbed.traces import write_trace
+from sgpo.testbed.world import build_split
 
 OVERRIDES = (
     "warmup.epochs=1", "warmup.batch_size=6", "warmup.learning_rate=0.01", "training.steps=2",

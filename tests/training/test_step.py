@@ -15,10 +15,10 @@ from plain_objective import plain_loss
 from samples import make_samples
 
 from sgpo.config import ObjectiveConfig, TrainingConfig
+from sgpo.config.testbed import BaseModelConfig
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.groups import ProblemSamples
-from sgpo.training.base_model import new_model
-from sgpo.training.base_model_config import BaseModelConfig
+from sgpo.testbed.base_model import new_model
 from sgpo.training.distillation import distillation_weight
 from sgpo.training.distributed import World
 from sgpo.training.policy import Policy

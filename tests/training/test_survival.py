@@ -26,10 +26,10 @@ from test_loop import SMALL, Recorder, run
 
 from sgpo.config import load_config
 from sgpo.training import checkpoint as checkpoints
-from sgpo.training.checkpoint import newest_checkpoint
-from sgpo.training.interruption import PREEMPTED, PreemptedError
+from sgpo.training.checkpoints.checkpoint import newest_checkpoint
 from sgpo.training.loop import StoppedError
-from sgpo.training.memory import OutOfMemoryError
+from sgpo.training.recovery.interruption import PREEMPTED, PreemptedError
+from sgpo.training.recovery.memory import OutOfMemoryError
 from sgpo.training.step import SgpoGradient
 
 SETTINGS = (
@@ -339,7 +339,7 @@ def test_torchrun_starts_killed_processes_again_and_the_result_is_the_same(
 def test_the_grace_ends_a_step_that_does_not(tmp_path):
     script = tmp_path / "stuck.py"
     script.write_text(
-        "import time\nfrom sgpo.training.interruption import Interruption\n"
+        "import time\nfrom sgpo.training.recovery.interruption import Interruption\n"
         "with Interruption(0.5):\n    print('ready', flush=True)\n    time.sleep(60)\n",
         encoding="utf-8",
     )

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from sgpo.config import ConfigError, RunConfig, ShardingConfig, TrainingConfig, WarmupConfig
+from sgpo.config.testbed import WorldConfig
 from sgpo.problems import Problem
-from sgpo.problems.testbed.stories import read
-from sgpo.problems.testbed.traces import write_trace
-from sgpo.problems.testbed.world import WorldConfig, build_split
 from sgpo.rollouts.model_folder import load_model
+from sgpo.testbed.stories import read
+from sgpo.testbed.traces import write_trace
+from sgpo.testbed.world import build_split
 from sgpo.training import warmup
 from sgpo.training.distributed import World
-from sgpo.training.interruption import PreemptedError
 from sgpo.training.loop import StoppedError
+from sgpo.training.recovery.interruption import PreemptedError
 
 ALONE = World(0, 1, torch.device("cpu"))
 SETTINGS = WarmupConfig(epochs=4, batch_size=8, learning_rate=0.01, held_out_fraction=0.25)

@@ -1,0 +1,234 @@
+"""`sgpo …`: every stage and every decision as one command. Errors are one line, and the exit code is not 0."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.cli.registry import registry_app
+from sgpo.cli.services import down, status, up
+from sgpo.cli.storage import storage_app
+from sgpo.cli.strategies import strategies_app
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
+problems_app = typer.Typer(no_args_is_help=True, help="Problems of your own.")
+world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems, base models and a strong model.")
+app.add_typer(problems_app, name="problems")
+app.add_typer(world_app, name="world")
+app.add_typer(strategies_app, name="strategies")
+app.add_typer(registry_app, name="registry")
+app.add_typer(storage_app, name="storage")
+app.command()(up)
+app.command()(down)
+app.command()(status)
+
+Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
+Model = Annotated[str, typer.Option(help="Model folder or hub id")]
+Run = Annotated[Path, typer.Option(help="Run directory")]
+
+
+@problems_app.command("import")
+def problems_import(
+    sources: Annotated[list[Path], typer.Argument(help="Parquet, JSONL or CSV files with question and answer")],
+    split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
+    data: Data = DATA,
+) -> None:
+    """Take problems of your own, in the place of the testbed's."""
+    from sgpo.problems.imports import import_problems
+
+    print("\n".join(import_problems(sources, data, split, force=force)))
+
+
+@world_app.command("problems")
+def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
+    """Draw the testbed's problems."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline import stages
+
+    stages.build_world(load_params(params), data)
+
+
+@world_app.command("base-model")
+def world_base_model(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
+    """Pre-train the testbed's base model."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline import stages
+
+    stages.build_base(load_params(params), data, work / "base_model")
+
+
+@world_app.command("teacher")
+def world_teacher(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free")] = 0,
+) -> None:
+    """Serve the scripted strong model until Ctrl-C, for a teacher of kind openai to talk to."""
+    import asyncio
+
+    from sgpo.strategies.teacher.concurrency import run
+    from sgpo.strategies.teacher.teacher import TeacherError
+    from sgpo.testbed.strong_model import ScriptedStrongModel
+    from sgpo.testbed.teacher_server import scripted_endpoint
+
+    async def serve() -> None:
+        async with scripted_endpoint(port) as address:
+            settings = f"kind: openai, base_url: '{address}', model: {ScriptedStrongModel.name}, api_key_env: ''"
+            print(f"{address} until Ctrl-C. In params.yaml:\nteacher: {{{settings}}}", flush=True)
+            await asyncio.Event().wait()
+
+    try:
+        run(serve())
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        raise TeacherError(f"port {port}: {error.strerror} (expected a free one; 0 takes any)") from None
+
+
+@app.command()
+def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
+    """Measure what the strategies are worth to a model."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline import stages
+
+    stages.probe(load_params(params), data, work, model)
+
+
+@app.command("split")
+def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
+    """Make the training splits."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline.splits import split
+
+    split(load_params(params), data)
+
+
+@app.command()
+def train(
+    model: Model,
+    run: Run,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where model, data or settings differ")] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train with SGPO from `model`; goes on from the newest checkpoint of the run, here or in the storage."""
+    from sgpo.config import load_config
+    from sgpo.registry.provenance import note_provenance
+    from sgpo.tracking.tracker import open_tracker, parent_of
+    from sgpo.training.checkpoints.stored_run import open_stored_run
+    from sgpo.training.distributed import is_main_process
+    from sgpo.training.run import train as train_run
+
+    settings = load_config(config, overrides or ())
+    parent = parent_of(run) if parent_of(run).is_dir() else None
+    with open_stored_run(settings, run) as stored:  # first: it may bring the record of a run that got further elsewhere
+        if is_main_process():
+            note_provenance(settings, run)
+        with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
+            train_run(settings, model, run, tracker, stored, restart)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="File for the outcomes (JSONL)")],
+    problems: Annotated[Path | None, typer.Option(help="Problems to ask; default: the held-out split")] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure a model on held-out problems."""
+    from sgpo.config import load_config
+    from sgpo.evaluation.evaluate import evaluate_model
+    from sgpo.evaluation.report import describe_scores
+
+    settings = load_config(config, overrides or ())
+    print(describe_scores(evaluate_model(settings, model, output, problems)))
+
+
+@app.command()
+def compare(
+    champion: Annotated[Path, typer.Option(help="Outcomes of the champion")],
+    challenger: Annotated[Path, typer.Option(help="Outcomes of the challenger")],
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Compare two evaluations on the same problems, and say what the gate would decide."""
+    from sgpo.config import load_config
+    from sgpo.evaluation.report import compare_files, describe_comparison
+    from sgpo.registry.gate import decide
+
+    settings = load_config(config, overrides or ())
+    comparison = compare_files(settings, champion, challenger)
+    decision = decide(comparison, settings.gate)
+    print(describe_comparison(comparison))
+    print(f"promote: {'yes' if decision.promote else 'no'}. {' '.join(decision.reasons)}")
+
+
+@app.command()
+def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None:
+    """Send a run's metrics to MLflow that could not be sent while it ran."""
+    from sgpo.config import load_config
+    from sgpo.tracking.tracker import replay as replay_run
+
+    sent = replay_run(run, load_config(config, overrides or ()).tracking)
+    print(f"{sent} values sent")
+
+
+def main() -> None:
+    """Entry point: a known error is one line on stderr and exit code 1, or the error's own `exit_code`."""
+    try:
+        app()
+    except _user_errors() as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        print(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+        sys.exit(1)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Errors that are a message to the user rather than a fault; only of modules that are loaded already."""
+    named = {
+        "sgpo.config": ("ConfigError",),
+        "sgpo.problems.rows": ("ProblemFileError", "TableError"),
+        "sgpo.problems.imports": ("ProblemImportError",),
+        "sgpo.strategies.teacher.teacher": ("TeacherError",),
+        "sgpo.strategies.extraction": ("ExtractionError",),
+        "sgpo.strategies.teacher.journal": ("JournalError",),
+        "sgpo.strategies.view.families": ("FamilyError",),
+        "sgpo.strategies.view.listing": ("ListingError",),
+        "sgpo.strategies.refusals": ("RefusalFileError",),
+        "sgpo.strategies.view.report": ("ReportError",),
+        "sgpo.strategies.view.retrieval": ("RetrievalError",),
+        "sgpo.strategies.view.versions": ("VersionError",),
+        "sgpo.rollouts.model_folder": ("ModelFolderError",),
+        "sgpo.rollouts.engine": ("EngineError", "PromptTooLongError"),
+        "sgpo.training.checkpoints.checkpoint": ("CheckpointError",),
+        "sgpo.training.recovery.interruption": ("PreemptedError",),
+        "sgpo.training.recovery.memory": ("OutOfMemoryError",),
+        "sgpo.training.loop": ("StoppedError",),
+        "sgpo.evaluation.scores": ("EvaluationError",),
+        "sgpo.registry.store": ("RegistryError",),
+        "sgpo.registry.models": ("ModelFolderError",),
+        "sgpo.registry.reproduction": ("ReproductionError",),
+        "flows.local.processes": ("ServicesError",),
+        "sgpo.storage.objects": ("StorageError",),
+        "sgpo.storage.lock": ("LockedError",),
+        "sgpo.tracking.tracker": ("TrackingError",),
+        "sgpo.jsonl": ("JsonlError",),
+    }
+    return tuple(
+        getattr(sys.modules[module], name) for module, names in named.items() if module in sys.modules for name in names
+    )
+
+
+if __name__ == "__main__":
+    main()

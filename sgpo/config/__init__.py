@@ -1,0 +1,37 @@
+"""Every setting, once: type, unit, default, bounds and one line of description.
+
+The command line (dotted overrides), the YAML files in `configs/` and the parameter forms of the Prefect deployments
+are all made from these models. An unknown key or a value out of range is an error that names it. Imports nothing of
+the other rooms: `run` is one retraining, `pipeline` the data stages (params.yaml), the others are their sections.
+"""
+
+from sgpo.config.base import ConfigError, Precision, Settings, config_digest, dump_config, parse_settings
+from sgpo.config.engine import EngineConfig
+from sgpo.config.evaluation import EvaluationConfig, GateConfig
+from sgpo.config.lora import LoraConfig
+from sgpo.config.run import RunConfig, load_config
+from sgpo.config.sampling import SamplingConfig
+from sgpo.config.services import StorageConfig, TrackingConfig
+from sgpo.config.training import ObjectiveConfig, ShardingConfig, TrainingConfig, WarmupConfig
+
+__all__ = [
+    "ConfigError",
+    "EngineConfig",
+    "EvaluationConfig",
+    "GateConfig",
+    "LoraConfig",
+    "ObjectiveConfig",
+    "Precision",
+    "RunConfig",
+    "SamplingConfig",
+    "Settings",
+    "ShardingConfig",
+    "StorageConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "WarmupConfig",
+    "config_digest",
+    "dump_config",
+    "load_config",
+    "parse_settings",
+]

@@ -1,0 +1,61 @@
+"""params.yaml: the settings of the data stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from sgpo.config.base import ConfigError, Precision, Settings, parse_settings
+from sgpo.config.engine import EngineConfig
+from sgpo.config.sampling import SamplingConfig
+from sgpo.config.strategies import StrategyConfig, TeacherConfig
+from sgpo.config.testbed import BaseModelConfig, WorldConfig
+
+
+class ProbeConfig(Settings):
+    """How the champion is probed with and without strategies, before training."""
+
+    seed: int = Field(default=0, ge=0)
+    problems: int = Field(default=120, ge=1, description="Training problems that are probed, the first ones")
+    autonomous_rollouts: int = Field(default=4, ge=1)
+    guided_rollouts: int = Field(default=4, ge=1)
+    sampling: SamplingConfig = SamplingConfig()
+    engine: EngineConfig = EngineConfig()
+    precision: Precision = "float32"
+
+
+class SplitConfig(Settings):
+    """Which problems are trained on."""
+
+    warmup_fraction: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up")
+    drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
+    min_lift: float | None = Field(
+        default=None,
+        ge=-1.0,
+        le=1.0,
+        description="Leave out problems whose strategy adds less to the champion's pass rate; all must be probed",
+    )
+
+
+class PipelineParams(Settings):
+    """params.yaml: the settings of the data stages."""
+
+    world: WorldConfig = WorldConfig()
+    base_model: BaseModelConfig = BaseModelConfig()
+    strategies: StrategyConfig = StrategyConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    probe: ProbeConfig = ProbeConfig()
+    splits: SplitConfig = SplitConfig()
+
+
+def load_params(path: Path) -> PipelineParams:
+    """params.yaml as typed settings; ConfigError names file and key."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file (expected the parameters of the data stages)") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return parse_settings(PipelineParams, tree or {}, str(path))

@@ -1,0 +1,71 @@
+"""One retraining, whole: defaults, then a YAML file, then dotted overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from sgpo.config.base import ConfigError, Settings, parse_settings, read_yaml
+from sgpo.config.engine import EngineConfig
+from sgpo.config.evaluation import EvaluationConfig, GateConfig
+from sgpo.config.services import StorageConfig, TrackingConfig
+from sgpo.config.training import ShardingConfig, TrainingConfig, WarmupConfig
+
+
+class RunConfig(Settings):
+    """One retraining, whole."""
+
+    seed: int = Field(default=0, ge=0, description="Everything random is derived from it")
+    data: Path = Field(Path("data"), description="Folder with problems, strategies and splits")
+    runs: Path = Field(Path("runs"), description="Folder of run directories")
+    processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
+    warmup: WarmupConfig = WarmupConfig()
+    training: TrainingConfig = TrainingConfig()
+    sharding: ShardingConfig = ShardingConfig()
+    engine: EngineConfig = EngineConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    storage: StorageConfig = StorageConfig()
+
+    @model_validator(mode="after")
+    def _distillation_needs_guided_rollouts(self) -> RunConfig:
+        training = self.training
+        if training.objective.distillation != "none" and training.guided_rollouts == 0:
+            raise ValueError(
+                "training.guided_rollouts is 0 but training.objective.distillation is "
+                f"'{training.objective.distillation}' (expected at least 1 guided rollout, or distillation 'none')"
+            )
+        return self
+
+
+def load_config(path: Path | str | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The settings of one run: defaults, then the YAML file, then `a.b.c=value` overrides (values are YAML).
+
+    Raises ConfigError, one line per problem, naming the file and the key.
+    """
+    where = str(path) if path else "defaults"
+    tree = read_yaml(Path(path)) if path else {}
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_settings(RunConfig, tree, where)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override '{override}': expected key=value, such as training.steps=100")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = tree[parent] = {} if tree.get(parent) is None else tree[parent]
+        if not isinstance(child, dict):
+            raise ConfigError(f"override '{override}': '{parent}' is a value, not a group of settings")
+        tree = child
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override '{override}': '{text}' is not a YAML value") from None

@@ -1,0 +1,58 @@
+"""Settings of strategy extraction: what is asked for, who is asked, and what may be spent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from sgpo.config.base import Settings, without_password
+
+
+class StrategyConfig(Settings):
+    """From problems to strategies [SGPO section 2]; the paper's five candidates by default."""
+
+    seed: int = Field(default=0, ge=0, description="Every request's seed is derived from it")
+    candidates: int = Field(default=5, ge=1, le=64, description="Strategies that the teacher writes per response")
+    tries: int = Field(default=3, ge=1, le=64, description="Requests for one accepted response or ranking")
+    max_words: int = Field(default=160, ge=20, le=2000, description="A longer strategy is refused")
+    # DeepSeek-R1's usage notes recommend 0.5-0.7, and warn of endless repetition when greedy.
+    temperature: float = Field(default=0.6, ge=0.0, le=2.0, description="The teacher's sampling temperature")
+
+
+class TeacherConfig(Settings):
+    """The strong model, and what may be spent on it. Prices and budget are in one currency of your choice."""
+
+    kind: Literal["scripted", "openai"] = Field(
+        default="scripted", description="The testbed's own teacher, or any endpoint that speaks OpenAI's protocol"
+    )
+    base_url: str = Field(default="", description="The endpoint, up to and with its /v1")
+    model: str = Field(default="scripted-strong-model", min_length=1, description="What the endpoint calls the model")
+    api_key_env: str = Field(
+        default="SGPO_TEACHER_API_KEY", description="Environment variable that holds the key; empty: no key is sent"
+    )
+    concurrency: int = Field(default=16, ge=1, le=1024, description="Requests under way at once")
+    max_tokens: int = Field(
+        default=16_384, ge=16, description="Tokens that one answer may have, its reasoning included"
+    )
+    send_seed: bool = Field(default=True, description="Some endpoints refuse the seed parameter")
+    request_timeout_s: float = Field(default=900.0, gt=0, description="Seconds for one attempt at a request")
+    total_timeout_s: float = Field(default=3600.0, gt=0, description="Seconds for a request with all its attempts")
+    attempts: int = Field(default=8, ge=1, le=100, description="Attempts at a request that fails in passing")
+    prompt_price: float | None = Field(default=None, ge=0, description="Price of a million prompt tokens")
+    completion_price: float | None = Field(default=None, ge=0, description="Price of a million completion tokens")
+    budget: float | None = Field(default=None, gt=0, description="Most that one set of problems may cost")
+    budget_tokens: int | None = Field(default=None, gt=0, description="Most tokens for one set of problems")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_holds_no_password(cls, address: str) -> str:
+        return without_password(address, "the key in the environment variable that api_key_env names")
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> TeacherConfig:
+        if self.kind == "openai" and not self.base_url.startswith(("https://", "http://")):
+            raise ValueError(f"base_url is '{self.base_url}' (expected the endpoint's http(s) address for kind openai)")
+        if self.budget is not None and (self.prompt_price is None or self.completion_price is None):
+            raise ValueError("budget needs prompt_price and completion_price (or give budget_tokens)")
+        return self

@@ -1,0 +1,12 @@
+"""The one kind of error that is a message to a person and not a fault of the program."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A message to a person: one line that names the file, row or key, and what would be right.
+
+    `sgpo` prints it without a traceback and exits with `exit_code`; everything else is a fault and keeps its traceback.
+    """
+
+    exit_code = 1

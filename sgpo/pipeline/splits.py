@@ -1,0 +1,113 @@
+"""Which problems are trained on, and why each of the others is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from sgpo.config import ConfigError, Settings
+from sgpo.config.pipeline import PipelineParams, SplitConfig
+from sgpo.files import publish_folder, write_json
+from sgpo.problems import Problem, read_problems, write_problems
+from sgpo.problems.table import read_table
+from sgpo.strategies.bank import load_strategies
+from sgpo.strategies.schema import StrongResponse
+
+_ROUNDING = 1e-9  # 3/5 - 2/5 is a little below 1/5
+
+
+class ProbedProblem(Settings):
+    """The champion's pass rate on one problem without and with its strategy; `lift` is the difference."""
+
+    problem_id: str
+    autonomous: float
+    guided: float
+    lift: float
+
+
+class LeftOutProblem(Settings):
+    """One line of left_out.jsonl: a problem with a strategy that is not trained on, and what the probe measured."""
+
+    problem_id: str
+    reason: Literal["solved", "low_lift"]
+    autonomous: float
+    guided: float
+    lift: float
+
+
+def split(params: PipelineParams, data: Path) -> None:
+    """data/splits from problems, strategies and the probe's pass rates, and the counts in data/splits.json.
+
+    The folder has {warmup,train,held_out}.parquet, and left_out.jsonl with a reason for every problem that has a
+    strategy and is not trained on. Raises ConfigError where a setting leaves nothing, or asks for more than was probed.
+    """
+    settings = params.splits
+    problems = read_problems(data / "problems" / "train.parquet")
+    strategies = load_strategies(data / "strategies.parquet", problems)
+    probed = {row.problem_id: row for row in read_table(data / "probe.parquet", ProbedProblem)}
+    candidates = [problem for problem in problems if problem.id in strategies]
+    check_probed(params, len(candidates), sum(problem.id in probed for problem in candidates))
+    left_out = _left_out([probed[problem.id] for problem in candidates if problem.id in probed], settings)
+    gone = {row.problem_id for row in left_out}
+    usable = [problem for problem in candidates if problem.id not in gone]
+    counts = dict(sorted(Counter(row.reason for row in left_out).items()))
+    if not usable:
+        why = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+        raise ConfigError(
+            f"{data / 'splits'}: no problem left to train on, all {len(candidates)} with a strategy are left out "
+            f"({why}; see splits.min_lift and splits.drop_solved)"
+        )
+    warmup = round(settings.warmup_fraction * len(usable))
+    held_out = read_problems(data / "problems" / "held_out.parquet")
+    with_response = _with_responses(usable[:warmup], data / "responses.parquet")
+    with publish_folder(data / "splits") as folder:
+        if with_response:
+            write_problems(with_response, folder / "warmup.parquet")
+        write_problems(usable[warmup:], folder / "train.parquet")
+        write_problems(held_out, folder / "held_out.parquet")
+        lines = [row.model_dump_json() + "\n" for row in left_out]
+        (folder / "left_out.jsonl").write_text("".join(lines), encoding="utf-8")
+    train = len(usable) - warmup
+    write_json(
+        data / "splits.json", {"strategies": len(candidates), "left_out": counts, "warmup": warmup, "train": train}
+    )
+    print(f"{warmup} problems for warm-up, {train} for RL{_describe_left_out(counts, settings)}")
+
+
+def check_probed(params: PipelineParams, strategies: int, probed: int) -> None:
+    """Raise ConfigError where `splits.min_lift` asks about `strategies` of which only some are probed."""
+    if params.splits.min_lift is not None and probed < strategies:
+        raise ConfigError(
+            f"splits.min_lift is {params.splits.min_lift}: {probed} of {strategies} strategies are probed "
+            f"(raise probe.problems from {params.probe.problems} to at least {strategies}, or set min_lift to null)"
+        )
+
+
+def _left_out(rows: list[ProbedProblem], settings: SplitConfig) -> list[LeftOutProblem]:
+    return [
+        LeftOutProblem(
+            problem_id=row.problem_id, reason=reason, autonomous=row.autonomous, guided=row.guided, lift=row.lift
+        )
+        for row in rows
+        if (reason := _reason(row, settings)) is not None
+    ]
+
+
+def _reason(row: ProbedProblem, settings: SplitConfig) -> Literal["solved", "low_lift"] | None:
+    if settings.drop_solved and row.autonomous == 1.0:
+        return "solved"
+    if settings.min_lift is not None and row.lift < settings.min_lift - _ROUNDING:
+        return "low_lift"
+    return None
+
+
+def _with_responses(warmup: list[Problem], responses: Path) -> list[Problem]:
+    """The problems with the strong model's response as theirs."""
+    texts = {row.problem_id: row.text for row in read_table(responses, StrongResponse)}
+    return [problem.model_copy(update={"response": texts[problem.id]}) for problem in warmup]
+
+
+def _describe_left_out(counts: dict[str, int], settings: SplitConfig) -> str:
+    words = {"solved": "solved every time without a strategy", "low_lift": f"lifted by less than {settings.min_lift}"}
+    return "; left out: " + ", ".join(f"{count} {words[reason]}" for reason, count in counts.items()) if counts else ""

@@ -1,0 +1,42 @@
+"""Which strong model answers: the configured endpoint, or the testbed's scripted one at an endpoint of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from sgpo.config.strategies import TeacherConfig
+from sgpo.problems.schema import Problem
+from sgpo.strategies.teacher.journal import RecordedTeacher
+from sgpo.strategies.teacher.openai_teacher import OpenAITeacher
+
+
+@asynccontextmanager
+async def recorded_teacher(
+    config: TeacherConfig, problems: Sequence[Problem], work: Path
+) -> AsyncIterator[RecordedTeacher]:
+    """The configured teacher with its journal `work`/teacher.jsonl; its budget is for this set of problems."""
+    async with AsyncExitStack() as stack:
+        if config.kind == "scripted":
+            from sgpo.testbed.teacher_server import scripted_endpoint
+
+            address = await stack.enter_async_context(scripted_endpoint())
+            config = config.model_copy(update={"base_url": address, "api_key_env": ""})
+        endpoint = await stack.enter_async_context(OpenAITeacher(config))
+        journal = RecordedTeacher(endpoint, work / "teacher.jsonl", config, purpose=purpose_of(problems))
+        yield await stack.enter_async_context(journal)
+
+
+def purpose_of(problems: Sequence[Problem]) -> str:
+    """The name of a set of problems: 16 hex digits of its ids, in whatever order."""
+    return hashlib.sha256("\n".join(sorted(problem.id for problem in problems)).encode()).hexdigest()[:16]
+
+
+def describe_requests(teacher: RecordedTeacher) -> str:
+    """What was requested and what it cost, in one line."""
+    return (
+        f"{teacher.name}: {teacher.asked} requests, {teacher.reused} answered from the journal; "
+        f"{teacher.spending.describe()} for these problems so far"
+    )

@@ -1,0 +1,110 @@
+"""The world's scripted strong model: a teacher that reads the question, and has a strong model's faults too.
+
+It answers at length in a style that is not the student's, now and then follows the wrong plan, and writes candidates
+of which some are vague, some leak the computation and some break the layout. It sees the request's text and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Sequence
+
+from sgpo.strategies.schema import CRITERIA
+from sgpo.strategies.teacher.teacher import Completion, Message, TeacherError
+from sgpo.testbed.ledger import PLANS, Ledger, Plan
+from sgpo.testbed.stories import QuestionError, read
+from sgpo.testbed.strategies import describe
+
+WRONG_RESPONSES = 0.06
+WRONG_STRATEGIES = 0.05
+CANDIDATE_FAULTS = ("none", "none", "none", "vague", "leak", "layout")
+
+
+class ScriptedStrongModel:
+    """Answers, writes strategies and ranks them, as a function of the messages and the seed."""
+
+    name = "scripted-strong-model"
+
+    def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+        """Complete one of the three requests of `sgpo/strategies/prompts`; TeacherError for any other text."""
+        prompt = messages[-1].content
+        choose = random.Random(f"{seed}/{prompt}")
+        question = _between("problem", prompt)
+        try:
+            ledger, plan = read(question)
+        except QuestionError as error:
+            raise TeacherError(f"{self.name}: {error}") from None
+        if prompt.startswith("Answer"):
+            text = self._respond(ledger, plan, choose)
+        elif prompt.startswith("Write"):
+            text = self._candidate(ledger, plan, choose)
+        elif prompt.startswith("Rank"):
+            text = self._ranking(ledger, plan, prompt, choose)
+        else:
+            raise TeacherError(f"{self.name}: not a request it knows: {prompt.splitlines()[0]!r}")
+        return Completion(text, prompt_tokens=len(prompt.split()), completion_tokens=len(text.split()))
+
+    def _respond(self, ledger: Ledger, right: Plan, choose: random.Random) -> str:
+        plan = choose.choice(PLANS) if choose.random() < WRONG_RESPONSES else right
+        known = "first" if plan.direction == "forward" else "last"
+        paragraphs = [
+            "<think>",
+            f"The wording gives the {known} count of the day, {ledger.known}, and a capacity of {ledger.capacity}.",
+            "So the log has to be followed as it happened." if plan.direction == "forward"
+            else "So everything in the log has to be turned around.",
+            "Nothing leaves, hence every entry has the same sign." if plan.pattern == "steady"
+            else "Things come and go in alternation, hence the signs alternate, and the first one is an arrival.",
+        ]  # fmt: skip
+        count = ledger.known
+        for sign, change, after in zip(
+            plan.signs(len(ledger.changes)), ledger.changes, ledger.counts(plan), strict=True
+        ):
+            paragraphs.append(f"{count} {'+' if sign > 0 else '-'} {change} = {after}")
+            count = after
+        if plan.finish == "room":
+            paragraphs.append(f"What is asked is the free room: {ledger.capacity} - {count} = {ledger.answer(plan)}.")
+        paragraphs += ["Checking the signs once more: they agree with the wording.", "</think>"]
+        paragraphs.append(
+            f"The method is {plan.name.lower()}. Therefore the result is \\boxed{{{ledger.answer(plan)}}}."
+        )
+        return "\n".join(paragraphs)
+
+    def _candidate(self, ledger: Ledger, right: Plan, choose: random.Random) -> str:
+        plan = choose.choice(PLANS) if choose.random() < WRONG_STRATEGIES else right
+        problem_type, approach, steps = describe(plan, choose)
+        fault = choose.choice(CANDIDATE_FAULTS)
+        if fault == "layout":
+            return f"I would say that this is a {problem_type.lower()}. {approach} Then one goes on as usual."
+        if fault == "vague":
+            problem_type, approach, steps = "Word problem", "Think about it with care.", ("Read.", "Reason.", "Answer.")
+        if fault == "leak":
+            steps = (*steps[:2], f"{steps[2]} It makes {ledger.answer(plan)}.")
+        numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+        return f"Problem type: {problem_type}\nStrategy: {approach}\nSteps:\n{numbered}"
+
+    def _ranking(self, ledger: Ledger, right: Plan, prompt: str, choose: random.Random) -> str:
+        blocks = re.findall(r'<candidate index="(\d+)">\n(.*?)\n</candidate>', prompt, flags=re.DOTALL)
+        return json.dumps(
+            [{"index": int(index), **self._scores(ledger, right, text, choose)} for index, text in blocks]
+        )
+
+    def _scores(self, ledger: Ledger, right: Plan, text: str, choose: random.Random) -> dict[str, float]:
+        named = [plan for plan in PLANS if plan.name.lower() in text.lower()]
+        fits = bool(named) and max(named, key=lambda plan: len(plan.name)) == right
+        vague = "word problem" in text.lower()
+        base = dict(
+            zip(CRITERIA, (0.2 if vague else 0.9, 0.9 if fits else 0.2, 0.3 if vague else 0.9, 0.95), strict=True)
+        )
+        stated = re.findall(r"(?<=\w )\d+", text)  # a step's number follows no word
+        if str(ledger.answer(right)) in stated:
+            base["no_leak"] = 0.1
+        return {name: round(min(1.0, max(0.0, value + choose.uniform(-0.15, 0.1))), 2) for name, value in base.items()}
+
+
+def _between(tag: str, prompt: str) -> str:
+    match = re.search(rf"<{tag}>\n(.*?)\n</{tag}>", prompt, flags=re.DOTALL)
+    if match is None:
+        raise TeacherError(f"the request has no <{tag}> … </{tag}> part")
+    return match.group(1)

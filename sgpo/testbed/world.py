@@ -1,0 +1,68 @@
+"""Drawing problems: four tiers of difficulty, splits that share no ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Literal
+
+from sgpo.config.testbed import WorldConfig
+from sgpo.problems.schema import Problem
+from sgpo.testbed.ledger import PLANS, Ledger, Plan
+from sgpo.testbed.stories import STORIES, ask
+
+Split = Literal["pretraining", "train", "tuning", "held_out"]
+
+CAPACITIES = (30, 40)
+KNOWN_RANGE = (10, 28)
+CHANGE_RANGE = (1, 5)
+TIERS = (1, 2, 3, 4)
+TRAINING_TIERS = (1, 2, 3)
+_SPLIT_SHARES: tuple[tuple[Split, int], ...] = (("pretraining", 60), ("train", 20), ("tuning", 8), ("held_out", 12))
+
+
+def entries_of(tier: int) -> int:
+    """Length of the log: the tiers differ in how many changes are to be followed."""
+    return tier + 1
+
+
+def split_of(ledger: Ledger) -> Split:
+    """The split that a ledger belongs to, by a hash of its numbers: the splits are disjoint by construction."""
+    text = f"{ledger.capacity} {ledger.known} {ledger.changes}"
+    point = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 100
+    for split, share in _SPLIT_SHARES:
+        if point < share:
+            return split
+        point -= share
+    raise AssertionError("shares sum to 100")
+
+
+def draw_ledger(split: Split, tier: int, choose: random.Random) -> Ledger:
+    """A fair ledger of this split and tier."""
+    while True:
+        ledger = Ledger(
+            capacity=choose.choice(CAPACITIES),
+            known=choose.randint(*KNOWN_RANGE),
+            changes=tuple(choose.randint(*CHANGE_RANGE) for _ in range(entries_of(tier))),
+        )
+        if split_of(ledger) == split and ledger.is_fair():
+            return ledger
+
+
+def draw_problem(split: Split, tier: int, choose: random.Random) -> tuple[Problem, Ledger, Plan]:
+    """One problem with its ledger and right plan."""
+    ledger, plan = draw_ledger(split, tier, choose), choose.choice(PLANS)
+    question = ask(ledger, plan, choose.choice(STORIES), choose)
+    problem = Problem(question=question, answer=str(ledger.answer(plan)), difficulty=tier, source=f"testbed/{split}")
+    return problem, ledger, plan
+
+
+def build_split(config: WorldConfig, split: Literal["train", "tuning", "held_out"]) -> list[Problem]:
+    """All problems of a split, tiers in turn, no question twice."""
+    tiers = TRAINING_TIERS if split == "train" else TIERS
+    choose = random.Random(f"{config.seed}/{split}")
+    problems: dict[str, Problem] = {}
+    while len(problems) < getattr(config, split):
+        problem, _, _ = draw_problem(split, tiers[len(problems) % len(tiers)], choose)
+        problems.setdefault(problem.question, problem)
+    return list(problems.values())

@@ -1,0 +1,316 @@
+"""Checkpoints: everything to go on exactly, written aside and published by one rename, with checksums.
+
+A checkpoint is a folder `step-000040` with the shards of every process (safetensors), state.json and manifest.json
+(sha256 of the others, written last). One that does not match its manifest is never loaded. Any number of processes can
+go on from it, whatever the number that wrote it. Frozen weights are not in it, only their sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
+
+from sgpo.files import write_json
+from sgpo.rollouts.groups import ProblemSamples
+from sgpo.training.checkpoints.kept_rollouts import read_rollouts, write_rollouts
+from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
+from sgpo.training.distributed import World
+from sgpo.training.policy import Policy
+
+MANIFEST = "manifest.json"
+SCORE = "score"
+"""Key of `state`: the higher, the better is the checkpoint; the best one is kept beside the newest."""
+ROLLOUTS = "rollouts"
+"""Key of what `load_checkpoint` returns: rollouts that were drawn ahead for the next step, of all processes."""
+_TIME_LIMIT = timedelta(minutes=30)
+_BASE = "base"
+
+ValueT = TypeVar("ValueT")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is damaged, cannot be written, or belongs to another configuration."""
+
+
+def save_checkpoint(
+    folder: Path, policy: Policy, optimizers: Optimizers, state: dict[str, Any], keep: int, world: World
+) -> Path:
+    """Save under `folder`/step-N where N is state["step"], and delete all but the newest `keep` and the best.
+
+    Every process calls this, and each writes its own shards. Raises CheckpointError on all when one cannot.
+    """
+    contents = collect(policy, optimizers), hyperparameters(optimizers), _with_base(state, policy)
+    return _publish(folder, *contents, keep=keep, main=world.is_main)
+
+
+class BackgroundCheckpoints:
+    """Checkpoints that are written while training goes on; a context manager that waits for the last one.
+
+    Every process makes one and calls it in the same order. A checkpoint that could not be written (a full disk) costs
+    a message and is counted in `failed`: the ones before it stay, and training goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keep: int,
+        world: World,
+        newest_step: int = 0,
+        on_published: Callable[[Path], None] | None = None,
+    ) -> None:
+        self._folder, self._keep, self._world, self._on_published = folder, keep, world, on_published
+        # A group of its own: its collectives run beside those of the training thread.
+        self._group: Any = dist.new_group(backend="gloo", timeout=_TIME_LIMIT) if world.size > 1 else None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[Path] | None = None
+        self.failed = 0
+        self.newest_step = self._published_step = newest_step
+        """The step of the newest checkpoint that is written, or under way, or was found at the start."""
+
+    def __enter__(self) -> BackgroundCheckpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wait()
+        self._thread.shutdown()
+
+    def save(
+        self,
+        policy: Policy,
+        optimizers: Optimizers,
+        state: dict[str, Any],
+        drawn: Sequence[ProblemSamples] | None = None,
+    ) -> None:
+        """Copy the state to main memory and return; one checkpoint is written at a time.
+
+        `drawn`: what this process has drawn ahead for the next step.
+        """
+        self.wait()
+        self.newest_step = state["step"]
+        tensors, settings = staged(collect(policy, optimizers)), hyperparameters(optimizers)
+        self._pending = self._thread.submit(
+            _publish, self._folder, tensors, settings, _with_base(state, policy), keep=self._keep,
+            main=self._world.is_main, group=self._group, on_published=self._on_published, drawn=drawn,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until the checkpoint under way, if any, is published or given up."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            pending.result()
+            self._published_step = self.newest_step
+        except CheckpointError as error:
+            self.failed += 1
+            self.newest_step = self._published_step
+            if self._world.is_main:
+                print(f"warning: {error}; the checkpoints before it stay", flush=True)
+
+
+def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dict[str, Any] | None:
+    """Load the newest whole checkpoint under `folder` into policy and optimisers; None when there is none.
+
+    A damaged one is passed over with a message, and the one before it is taken. Every process calls this.
+    """
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        return None
+    state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+    base = state.pop(_BASE, None)
+    if policy.base is not None and base is not None and base["sha256"] != policy.base.sha256:
+        raise CheckpointError(
+            f"{newest}: adapters of another base model ({base['source']}, sha256 {base['sha256'][:16]}; "
+            f"{policy.base.source} has {policy.base.sha256[:16]})"
+        )
+    try:
+        read(newest, policy, optimizers, state.pop("optimizer_groups"))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{newest}: not of this model ({error})") from None
+    drawn = read_rollouts(newest)
+    return state if drawn is None else {**state, ROLLOUTS: drawn}
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint under `folder` whose files match its manifest; all processes agree on it."""
+    names = _gathered([path.name for path in _steps(folder)])[0]
+    for name in reversed(names):
+        try:
+            verify_checkpoint(folder / name)
+            return folder / name
+        except CheckpointError as error:
+            if _rank() == 0:
+                print(f"passed over: {error}", flush=True)
+    return None
+
+
+def verify_checkpoint(checkpoint: Path) -> None:
+    """Raise CheckpointError naming the first file that is missing or does not match the manifest.
+
+    Processes share the work, and all raise when one finds something.
+    """
+
+    def check() -> None:
+        try:
+            manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{checkpoint}: {MANIFEST} cannot be read ({error})") from None
+        size = dist.get_world_size() if dist.is_initialized() else 1
+        for name in sorted(manifest)[_rank() :: size]:
+            file = checkpoint / name
+            if not file.is_file() or file_sha256(file) != manifest[name]:
+                raise CheckpointError(f"{file}: missing, or not the file that was saved (sha256 differs)")
+
+    _on_every_process(check)
+
+
+def file_sha256(file: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _with_base(state: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    return dict(state) if policy.base is None else {**state, _BASE: asdict(policy.base)}
+
+
+def _publish(
+    folder: Path,
+    tensors: Tensors,
+    settings: list[list[dict[str, Any]]],
+    state: dict[str, Any],
+    *,
+    keep: int,
+    main: bool,
+    group: dist.ProcessGroup | None = None,
+    on_published: Callable[[Path], None] | None = None,
+    drawn: Sequence[ProblemSamples] | None = None,
+) -> Path:
+    """Write shards aside, then their checksums, then rename; collective over `group`."""
+    target = folder / f"step-{state['step']:06d}"
+    aside = folder / f".{target.name}.aside"
+
+    def start() -> None:
+        if main:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+
+    def finish() -> None:
+        if main:
+            write_json(aside / "state.json", {**state, "optimizer_groups": settings})
+            write_json(aside / MANIFEST, {**checksums, "state.json": file_sha256(aside / "state.json")})
+            _replace(aside, target)
+            _delete_old(folder, keep, target)
+            if on_published is not None:
+                on_published(target)
+
+    what = f"{target}: not written"
+    try:
+        _on_every_process(start, group, what)
+        _on_every_process(lambda: write(tensors, aside, group), group, what)
+        if drawn is not None:
+            _on_every_process(lambda: write_rollouts(drawn, aside, _rank()), group, what)
+        number = f"{_rank() + 1:05d}"
+        files = sorted([*aside.glob(f"shard-{number}-*"), *aside.glob(f"rollouts-{number}.*")])
+        mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in files}, group, what)
+        checksums = {name: digest for part in mine for name, digest in part.items()}
+        _on_every_process(finish, group, what)
+    except CheckpointError:
+        if main:
+            shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
+        raise
+    return target
+
+
+def _on_every_process(
+    work: Callable[[], ValueT], group: dist.ProcessGroup | None = None, what: str = ""
+) -> list[ValueT]:
+    """`work()` of every process; when one fails all raise CheckpointError with what it says, so that none waits."""
+    result: ValueT | None = None
+    failure: str | None = None
+    try:
+        result = work()
+    except CheckpointError as error:
+        failure = str(error)
+    except (Exception, CheckpointException) as error:  # DCP's own is no Exception
+        failure = f"{what} ({_cause(error)})"
+    outcomes = _gathered((result, failure), group)
+    failures = [failure for _, failure in outcomes if failure is not None]
+    if failures:
+        raise CheckpointError(failures[0])
+    return [result for result, _ in outcomes]  # type: ignore[misc]
+
+
+def _cause(error: BaseException) -> str:
+    """The error's last line that says anything; DCP wraps what went wrong, with a trace, for every process."""
+    if isinstance(error, CheckpointException):
+        error = next((wrapped for wrapped, _ in error.failures.values()), error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else repr(error)
+
+
+def _gathered(value: ValueT, group: dist.ProcessGroup | None = None) -> list[ValueT]:
+    """The value of every process, in the order of their ranks."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
+    return values
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _replace(aside: Path, target: Path) -> None:
+    replaced = target.with_name(f".{target.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        os.replace(target, replaced)
+    os.replace(aside, target)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def kept(scores: Mapping[str, float], keep: int) -> set[str]:
+    """Names of the checkpoints that stay: the newest `keep`, and the one with the best score when any has one."""
+    names = sorted(scores)
+    best = max(names, key=scores.__getitem__)
+    return {*names[-keep:], *([best] if scores[best] > float("-inf") else [])}
+
+
+def score_of(checkpoint: Path) -> float:
+    """The mean reward that a checkpoint was saved with; minus infinity when it says none."""
+    try:
+        return float(json.loads((checkpoint / "state.json").read_text(encoding="utf-8")).get(SCORE, "-inf"))
+    except (OSError, ValueError):
+        return float("-inf")
+
+
+def _delete_old(folder: Path, keep: int, published: Path) -> None:
+    """Later steps than the one published were passed over when the run began: they are damaged."""
+    for step in _steps(folder):
+        if step.name > published.name:
+            shutil.rmtree(step)
+    steps = _steps(folder)
+    stay = kept({step.name: score_of(step) for step in steps}, keep)
+    for step in steps:
+        if step.name not in stay:
+            shutil.rmtree(step)
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-[0-9]*"))

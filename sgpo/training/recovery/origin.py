@@ -1,0 +1,57 @@
+"""What a run is made of: going on with another model, data or settings would mix two runs without a word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from sgpo.config import RunConfig
+from sgpo.evaluation.report import folder_digest
+from sgpo.files import write_json
+from sgpo.training.checkpoints.checkpoint import CheckpointError
+
+FILE = "made_of.json"
+
+
+def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> None:
+    """Note what a run begins with, or compare it with what it began with.
+
+    Where that differs, a run that is to `restart` begins anew without its checkpoints and warm-up; otherwise
+    CheckpointError names the first difference.
+    """
+    now, file = _origin(config, model_folder), run_folder / FILE
+    if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8"))) != now:
+        different = next(name for name in sorted(now.keys() | before.keys()) if now.get(name) != before.get(name))
+        if not restart:
+            raise CheckpointError(
+                f"{run_folder}: this run began with other {different} (expected the same, another run directory, or "
+                "--restart to begin anew)"
+            )
+        print(f"{run_folder}: begun anew, with other {different}", flush=True)
+        for part in ("checkpoints", "warmup", "model"):
+            shutil.rmtree(run_folder / part, ignore_errors=True)
+    write_json(file, now)
+
+
+def digest_of_what_is_computed(config: RunConfig) -> str:
+    """Hash of the settings that weights depend on; where results go and how they are measured may change in a run."""
+    wanted = {"seed": True, "warmup": True, "training": True, "sharding": {"precision": True}}
+    text = json.dumps(config.model_dump(mode="json", include=wanted), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
+    files = ["splits/train.parquet", "strategies.parquet"]
+    files += ["splits/warmup.parquet"] if config.warmup.epochs else []
+    files += ["responses.parquet"] if config.training.objective.expert != "none" else []
+    digests = {}
+    for name in files:
+        with (config.data / name).open("rb") as stream:
+            digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "settings": digest_of_what_is_computed(config),
+        "model": folder_digest(model_folder),
+        **digests,
+    }

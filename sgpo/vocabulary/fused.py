@@ -1,0 +1,166 @@
+"""Losses of tokens over the whole vocabulary in one pass: the gradient is found in forward, chunk by chunk.
+
+`linear_token_logprobs` and the divergences compute a chunk's logits twice, because in forward nobody knows yet what the
+values will be used for. Where the loss is known, once is enough: each chunk's values go to `token_loss`, whose slope
+gives the gradient of the chunk's logits at once. That costs what plain autograd costs in products, in the memory of
+a chunk and of the gradients themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from sgpo.vocabulary.divergence import check_contexts
+from sgpo.vocabulary.logprobs import check_targets
+from sgpo.vocabulary.projection import Gradient, accumulation_dtype, checked, chunks, log_softmax
+
+DivergenceLoss = Callable[[torch.Tensor, slice], torch.Tensor]
+"""(kl_C, span) -> loss_C, elementwise and differentiable; `span` says which of the N tokens these are."""
+LogprobLoss = Callable[[torch.Tensor, torch.Tensor, slice], torch.Tensor]
+"""(logprobs_C, entropy_C, span) -> loss_C, likewise."""
+
+
+def linear_divergence_loss(
+    student_hidden_ND: torch.Tensor,
+    teacher_hidden_ND: torch.Tensor,
+    weight_VD: torch.Tensor,
+    token_loss: DivergenceLoss,
+    temperature: float = 1.0,
+    chunk_size: int | None = None,
+    reverse: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum_n token_loss(d_n), d_N) with d_n as in `linear_forward_kl`, or `linear_reverse_kl` [SGPO Eqs. 3, 5].
+
+    The gradient of the loss is that of the two-pass functions: to the student's hidden states and, through the student
+    side only, to the weight. d_N is for clipping, logging and viewing, and carries none. Raises ValueError likewise.
+    """
+    checked(weight_VD, temperature, chunk_size, student_hidden=student_hidden_ND, teacher_hidden=teacher_hidden_ND)
+    check_contexts(student_hidden_ND, teacher_hidden_ND)
+    kl_N = student_hidden_ND.new_empty(student_hidden_ND.shape[0], dtype=accumulation_dtype(student_hidden_ND.dtype))
+    collected = _Collected(student_hidden_ND, weight_VD, temperature)
+
+    def one_chunk(span: slice) -> None:
+        logq_CV = log_softmax(student_hidden_ND[span], weight_VD, temperature)
+        logp_CV = log_softmax(teacher_hidden_ND[span], weight_VD, temperature)
+        first_CV = (logq_CV if reverse else logp_CV).exp()
+        difference_CV = logp_CV.sub_(logq_CV)
+        if reverse:
+            difference_CV.neg_()
+        kl_N[span] = torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0)
+        (slope_C,) = collected.slopes(token_loss, span, kl_N[span])
+        if slope_C is None:
+            return
+        # d KL(q || p) / d z_v = q_v (log q_v - log p_v - KL)  and  d KL(p || q) / d z_v = q_v - p_v
+        reverse_CV = difference_CV.sub_(kl_N[span, None]).mul_(first_CV) if reverse else None
+        dlogits_CV = logq_CV.exp_().sub_(first_CV) if reverse_CV is None else reverse_CV
+        collected.gradient.add(span, dlogits_CV.mul_(slope_C[:, None]))
+
+    with torch.no_grad():
+        for span in chunks(student_hidden_ND, weight_VD.shape[0], chunk_size):
+            one_chunk(span)  # a call, so that no [C, V] matrix outlives its chunk
+    return collected.attach(), kl_N
+
+
+def linear_logprob_loss(
+    hidden_ND: torch.Tensor,
+    weight_VD: torch.Tensor,
+    targets_N: torch.Tensor,
+    token_loss: LogprobLoss,
+    temperature: float = 1.0,
+    chunk_size: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(sum_n token_loss(log p_n, H_n), logprobs_N, entropy_N), the values as in `linear_token_logprobs`.
+
+    The gradient is that of the two-pass function. logprobs_N and entropy_N carry none. Raises ValueError likewise.
+    """
+    checked(weight_VD, temperature, chunk_size, hidden=hidden_ND)
+    check_targets(targets_N, hidden_ND)
+    logprobs_N = hidden_ND.new_empty(hidden_ND.shape[0], dtype=accumulation_dtype(hidden_ND.dtype))
+    entropy_N = torch.empty_like(logprobs_N)
+    collected = _Collected(hidden_ND, weight_VD, temperature)
+
+    def one_chunk(span: slice) -> None:
+        logprobs_CV = log_softmax(hidden_ND[span], weight_VD, temperature)
+        logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
+        probs_CV = logprobs_CV.exp()
+        entropy_N[span] = -torch.linalg.vecdot(probs_CV, logprobs_CV)
+        slope_C, entropy_slope_C = collected.slopes(token_loss, span, logprobs_N[span], entropy_N[span])
+        if slope_C is None and entropy_slope_C is None:
+            return
+        # d log p_y / d z_v = 1[v = y] - p_v  and  d H / d z_v = -p_v (log p_v + H)
+        if entropy_slope_C is None:
+            dlogits_CV = probs_CV.mul_(-slope_C[:, None])  # type: ignore[index]
+        else:
+            weights_CV = logprobs_CV.add_(entropy_N[span, None]).mul_(entropy_slope_C[:, None])
+            if slope_C is not None:
+                weights_CV.add_(slope_C[:, None])
+            dlogits_CV = weights_CV.mul_(probs_CV).neg_()
+        if slope_C is not None:
+            dlogits_CV.scatter_add_(1, targets_N[span, None], slope_C[:, None])
+        collected.gradient.add(span, dlogits_CV)
+
+    with torch.no_grad():
+        for span in chunks(hidden_ND, weight_VD.shape[0], chunk_size):
+            one_chunk(span)
+    return collected.attach(), logprobs_N, entropy_N
+
+
+class _Collected:
+    """The sum of the token losses and its gradients, over the chunks."""
+
+    def __init__(self, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> None:
+        self.hidden_ND, self.weight_VD = hidden_ND, weight_VD
+        wanted = torch.is_grad_enabled()
+        needs = wanted and hidden_ND.requires_grad, wanted and weight_VD.requires_grad
+        self.gradient = Gradient(hidden_ND, weight_VD, temperature, needs)
+        self.needs_any = any(needs)
+        self.loss = hidden_ND.new_zeros((), dtype=accumulation_dtype(hidden_ND.dtype))
+
+    def slopes(
+        self, token_loss: Callable[..., torch.Tensor], span: slice, *values_C: torch.Tensor
+    ) -> list[torch.Tensor | None]:
+        """d loss / d value of one chunk; None where the loss does not depend on it, or all of it is zero."""
+        with torch.enable_grad():
+            leaves = [value_C.detach().requires_grad_() for value_C in values_C]
+            loss_C = token_loss(*leaves, span)
+            total = loss_C.sum()
+        if loss_C.shape != leaves[0].shape:
+            raise ValueError(f"token_loss gave {tuple(loss_C.shape)} for tokens {tuple(leaves[0].shape)}")
+        self.loss += total.detach()
+        if not (self.needs_any and total.requires_grad):
+            return [None] * len(leaves)
+        slopes = torch.autograd.grad(total, leaves, allow_unused=True)
+        return [None if slope_C is None or not bool(slope_C.any()) else slope_C for slope_C in slopes]
+
+    def attach(self) -> torch.Tensor:
+        """The loss as a scalar that hands the gradients out."""
+        return _Attached.apply(self.loss, self.hidden_ND, self.weight_VD, *self.gradient.result())  # type: ignore[return-value]
+
+
+class _Attached(torch.autograd.Function):
+    """A scalar whose gradients are known already; backward multiplies them by the upstream gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        loss: torch.Tensor,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        dhidden_ND: torch.Tensor | None,
+        dweight_VD: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(dhidden_ND, dweight_VD)
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dloss: torch.Tensor) -> Any:  # type: ignore[override]
+        dhidden_ND, dweight_VD = ctx.saved_tensors
+        if float(dloss) != 1.0:
+            dhidden_ND = None if dhidden_ND is None else dhidden_ND * dloss.to(dhidden_ND.dtype)
+            dweight_VD = None if dweight_VD is None else dweight_VD * dloss.to(dweight_VD.dtype)
+        return None, dhidden_ND, dweight_VD, None, None
