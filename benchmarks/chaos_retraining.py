@@ -1,4 +1,4 @@
-"""`python tests/flows/chaos_run.py [SCENARIO ...]`: what a retraining survives, on real services; prints a table.
+"""`python benchmarks/chaos_retraining.py [SCENARIO ...]`: what a retraining survives, on real services; prints a table.
 
 Each time a tiny `retrain` is started on the services of `sgpo up`, with its runs stored on S3 behind a proxy, and when
 training is under way something is killed or taken away. A run that does not complete by itself is started again with
@@ -8,6 +8,7 @@ pytest: it takes about twenty minutes.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -21,7 +22,8 @@ from pathlib import Path
 import psutil
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "storage"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "storage"))
 
 from s3_server import FaultyProxy
 from site_of_services import ENDED, Site, free_ports, wait_until
@@ -39,6 +41,7 @@ STEPS, KILL_AT = 120, 20
 OUTAGE_OF_MLFLOW_S, OUTAGE_OF_S3_S = 120.0, 30.0
 LONGEST_S = 900.0
 BUCKET = "chaos"
+SCENARIOS = ("none", "worker", "flow-run", "server", "mlflow", "s3", "schedule")
 
 
 class Chaos:
@@ -173,6 +176,11 @@ class Chaos:
 
 def main() -> None:
     """Run the scenarios named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
+    wanted: list[str] = parser.parse_args().scenarios
+    if unknown := sorted(set(wanted) - set(SCENARIOS)):
+        parser.error(f"no such scenario: {', '.join(unknown)} (expected {', '.join(SCENARIOS)})")
     with tempfile.TemporaryDirectory() as work:
         checkout = make_tiny_checkout(Path(work) / "checkout")
         ports: dict[str, int] = dict(zip(("prefect", "mlflow", "webhook", "s3"), free_ports(4), strict=True))
@@ -183,9 +191,9 @@ def main() -> None:
         with FaultyProxy(f"http://127.0.0.1:{ports['s3']}") as proxy:
             site = prepared(checkout, ports, proxy)
             try:
-                print_table(Chaos(site, proxy), sys.argv[1:])
+                print_table(Chaos(site, proxy), wanted)
             finally:
-                shutil.copy(checkout / FOLDER / "worker.log", Path(tempfile.gettempdir()) / "chaos_run_worker.log")
+                shutil.copy(checkout / FOLDER / "worker.log", Path(tempfile.gettempdir()) / "chaos_worker.log")
                 site.down()
 
 

@@ -1,4 +1,6 @@
-"""The services of infra/compose.yml without containers: unshare --net --mount .venv/bin/python tests/infra/rehearsal.py
+"""The services of infra/compose.yml without containers.
+
+    unshare --net --mount .venv/bin/python tools/rehearse_compose.py
 
 By hand, as root, on a machine with Debian's packages postgresql, bubblewrap and iproute2; three minutes. Every service
 runs with its own command and environment from compose.yml, as an unprivileged user, on a read-only root file system
@@ -10,6 +12,7 @@ a stage.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -28,6 +31,9 @@ from typing import Any
 
 import yaml
 from cryptography.fernet import Fernet
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "infra"))
+
 from validation import INFRA, REPOSITORY, environment_names
 
 SERVICES: dict[str, Any] = yaml.safe_load((INFRA / "compose.yml").read_text(encoding="utf-8"))["services"]
@@ -41,6 +47,7 @@ Environment = dict[str, str]
 
 def main() -> None:
     """Raises at the first thing that is not as it should be."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     values = {name: secrets.token_hex(12) for name in environment_names(INFRA / "env.example")}
     # Characters that a URL or a shell would misread.
     values |= {"PREFECT_DATABASE_PASSWORD": "p@ss/wo'rd:#1", "PREFECT_AUTH_STRING": "admin:p@ss$w:rd"}

@@ -1,4 +1,4 @@
-"""`python tests/flows/overhead_run.py CHECKOUT`: what orchestration adds to a retraining, in seconds and per cent.
+"""`python benchmarks/orchestration.py CHECKOUT`: what orchestration adds to a retraining, in seconds and per cent.
 
 CHECKOUT is a clone in which `make demo` has run, so that data and champion are there. The same work is done by plain
 commands (`dvc repro`, `sgpo registry download`, `sgpo train`, `sgpo evaluate` twice, `sgpo compare`, `dvc push`) and by
@@ -9,11 +9,14 @@ quiet machine and ten minutes.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 
 from site_of_services import ENDED, Site, free_ports, wait_until
 
@@ -57,7 +60,9 @@ def orchestrated(site: Site, run: str) -> tuple[float, float]:
 
 def main() -> None:
     """Measure in turns, and print one line."""
-    checkout = Path(sys.argv[1]).absolute()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path)
+    checkout: Path = parser.parse_args().checkout.absolute()
     ports: dict[str, int] = dict(zip(("prefect", "mlflow", "webhook", "s3"), free_ports(4), strict=True))
     site = Site(checkout, ports, TrackingConfig())
     stamp = f"{datetime.now():%H%M%S}"

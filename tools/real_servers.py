@@ -51,7 +51,7 @@ def postgres(folder: Path, port: int, *databases: str) -> Iterator[str]:
 @contextmanager
 def radosgw(folder: Path, *buckets: str) -> Iterator[dict[str, str]]:
     """Ceph's object gateway with these buckets; yields the environment that makes boto3, DVC and MLflow use it."""
-    script = str(Path(__file__).resolve().parents[1] / "storage" / "radosgw.sh")
+    script = str(Path(__file__).resolve().parents[1] / "tests" / "storage" / "radosgw.sh")
     done = subprocess.run([script, "start", str(folder / "ceph")], capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"radosgw does not start:\n{done.stderr}")

@@ -1,4 +1,4 @@
-"""`python tests/flows/chaos_demo_run.py`: the demo killed in every phase, and run again each time; prints a table.
+"""`python benchmarks/chaos_demo.py`: the demo killed in every phase, and run again each time; prints a table.
 
 In a checkout with a world and a model that take seconds, `flows.demo` is started, killed with SIGKILL some moments
 after a phase has begun, and started again, once for each phase; then it runs to its end. What is there at the end is
@@ -7,6 +7,7 @@ counted. Not a test of pytest: it takes about five minutes.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import subprocess
@@ -16,6 +17,9 @@ import time
 from pathlib import Path
 
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
+
 from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
 
 from sgpo.config import TrackingConfig
@@ -60,6 +64,7 @@ def until_killed(checkout: Path, phase: str, after: float) -> list[str]:
 
 def main() -> None:
     """Kill in each phase, then count."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     choose, rows = random.Random(0), []
     with tempfile.TemporaryDirectory() as work:
         checkout = make_tiny_checkout(Path(work) / "checkout")

@@ -1,4 +1,4 @@
-"""`python tests/flows/ui_run.py FOLDER`: a person's way through Prefect's and MLflow's pages, in headless Chromium.
+"""`python tools/ui_walk.py FOLDER`: a person's way through Prefect's and MLflow's pages, in headless Chromium.
 
 On real servers: Prefect and MLflow on Postgres; MLflow's artifacts, DVC's remote and the run's checkpoints on Ceph's
 radosgw; a process worker. Fills in the form of `retrain`, waits for the run to complete, looks at the version and its
@@ -9,6 +9,7 @@ ceph-osd and ceph-mgr.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -24,6 +25,9 @@ import psutil
 import yaml
 from playwright.sync_api import Page, sync_playwright
 from real_servers import answers, postgres, radosgw, running, wait_until
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
+
 from site_of_services import free_ports
 from tiny_checkout import environment_of, make_tiny_checkout
 
@@ -81,9 +85,11 @@ class Servers:
 
 def main() -> None:
     """Exits with 1 and a line that says why when something is not as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where screenshots are left")
+    screenshots: Path = parser.parse_args().folder.absolute()
     if not CHROMIUM.is_file():
         sys.exit(f"{CHROMIUM}: no such program (expected Debian's package chromium)")
-    screenshots = Path(sys.argv[1]).absolute()
     screenshots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
         servers = start_servers(Path(work), stack)
