@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM = false
 # Threads that spin while they wait make torch many times slower on a shared machine.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: setup demo test test-vllm lint bench clean
+.PHONY: setup demo test test-fast test-vllm lint bench clean
 
 setup: .venv/installed
 
@@ -27,7 +27,12 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/python -m flows.demo
 
-# Most tests wait for servers and processes: several at once. One thread each, so that they do not fight over the cores.
+# Before every commit, under 90 s on 2 cores: mathematics, schemas, parsers, settings. It is every test but those marked `slow`
+# (`pytestmark = pytest.mark.slow` at the head of a file): what starts servers or processes, or takes over two seconds.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+# Everything. Most tests wait for servers and processes: several at once. One thread each, so that they do not fight over the cores.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
