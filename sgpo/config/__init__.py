@@ -5,6 +5,7 @@ are all made from these models. An unknown key or a value out of range is an err
 the other rooms: `run` is one retraining, `pipeline` the data stages (params.yaml), the others are their sections.
 """
 
+from sgpo.config.algorithm import AlgorithmSettings
 from sgpo.config.base import ConfigError, Precision, Settings, config_digest, dump_config, parse_settings
 from sgpo.config.engine import EngineConfig
 from sgpo.config.evaluation import EvaluationConfig, GateConfig
@@ -12,15 +13,15 @@ from sgpo.config.lora import LoraConfig
 from sgpo.config.run import RunConfig, load_config
 from sgpo.config.sampling import SamplingConfig
 from sgpo.config.services import StorageConfig, TrackingConfig
-from sgpo.config.training import ObjectiveConfig, ShardingConfig, TrainingConfig, WarmupConfig
+from sgpo.config.training import ShardingConfig, TrainingConfig, WarmupConfig
 
 __all__ = [
+    "AlgorithmSettings",
     "ConfigError",
     "EngineConfig",
     "EvaluationConfig",
     "GateConfig",
     "LoraConfig",
-    "ObjectiveConfig",
     "Precision",
     "RunConfig",
     "SamplingConfig",

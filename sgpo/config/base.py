@@ -75,6 +75,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _describe(model: type[BaseModel], where: str, item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "(whole)"
+    if item["type"] == "whole_line":
+        return f"{where}: {item['msg']}"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}' (expected one of: {', '.join(_siblings(model, item['loc']))})"
     shown = _PASSWORD.sub("//***@", repr(item["input"]))

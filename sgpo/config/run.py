@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from sgpo.config.algorithm import DEFAULT, PREFIX, moved_keys
 from sgpo.config.base import ConfigError, Settings, parse_settings, read_yaml
 from sgpo.config.engine import EngineConfig
 from sgpo.config.evaluation import EvaluationConfig, GateConfig
@@ -24,7 +25,7 @@ class RunConfig(Settings):
     runs: Path = Field(Path("runs"), description="Folder of run directories")
     processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
     warmup: WarmupConfig = WarmupConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     sharding: ShardingConfig = ShardingConfig()
     engine: EngineConfig = EngineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -32,27 +33,34 @@ class RunConfig(Settings):
     tracking: TrackingConfig = TrackingConfig()
     storage: StorageConfig = StorageConfig()
 
-    @model_validator(mode="after")
-    def _distillation_needs_guided_rollouts(self) -> RunConfig:
-        training = self.training
-        if training.objective.distillation != "none" and training.guided_rollouts == 0:
-            raise ValueError(
-                "training.guided_rollouts is 0 but training.objective.distillation is "
-                f"'{training.objective.distillation}' (expected at least 1 guided rollout, or distillation 'none')"
-            )
-        return self
-
 
 def load_config(path: Path | str | None = None, overrides: Sequence[str] = ()) -> RunConfig:
-    """The settings of one run: defaults, then the YAML file, then `a.b.c=value` overrides (values are YAML).
+    """Return the settings of one run: defaults, then the YAML file, then `a.b.c=value` overrides (values are YAML).
 
-    Raises ConfigError, one line per problem, naming the file and the key.
+    An override of `training.algorithm.type` to another method leaves the file's settings of its own method behind:
+    each method begins from its own defaults. Raises ConfigError, one line per problem, naming the file and the key.
     """
     where = str(path) if path else "defaults"
     tree = read_yaml(Path(path)) if path else {}
+    if moved := moved_keys(tree):
+        raise ConfigError(f"{where}: {'; '.join(moved)}")
+    _forget_other_method(tree, overrides)
     for override in overrides:
         _apply_override(tree, override)
+    if moved := moved_keys(tree):
+        raise ConfigError(f"overrides: {'; '.join(moved)}")
     return parse_settings(RunConfig, tree, where)
+
+
+def _forget_other_method(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    training = tree.get("training")
+    algorithm = training.get("algorithm") if isinstance(training, dict) else None
+    chosen = [override for override in overrides if override.startswith(f"{PREFIX}.type=")]
+    if isinstance(training, dict) and isinstance(algorithm, dict) and chosen:
+        fresh: dict[str, Any] = {}
+        _apply_override(fresh, chosen[-1])
+        if fresh["training"]["algorithm"]["type"] != algorithm.get("type", DEFAULT):
+            training["algorithm"] = {}
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

@@ -108,27 +108,3 @@ def outer_denominator(
     if constant_length is None or not constant_length > 0:
         raise ValueError(f"constant_length is {constant_length} (expected a positive number of tokens for 'constant')")
     return max(1.0, responses) * constant_length
-
-
-def grpo_loss(
-    logprobs_BT: torch.Tensor,
-    old_logprobs_BT: torch.Tensor,
-    advantages_B: torch.Tensor,
-    mask_BT: torch.Tensor,
-    clip_low: float | None = 0.2,
-    clip_high: float | None = 0.28,
-    normalization: Normalization = "sequence",
-    constant_length: float | None = None,
-    importance_BT: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """(loss, metrics): `grpo_row_losses` of a whole batch over its `outer_denominator` [SGPO Eq. 1].
-
-    Its rows are groups of equal size. B = 0 gives exactly 0. Not for micro-batches: their denominators would differ.
-    Metrics gain `clip_fraction` = clipped / grpo_tokens.
-    """
-    loss_B, metrics = grpo_row_losses(
-        logprobs_BT, old_logprobs_BT, advantages_B, mask_BT, clip_low, clip_high, normalization, importance_BT
-    )
-    tokens = metrics["grpo_tokens"].clamp_min(1.0)
-    loss = loss_B.sum() / outer_denominator(normalization, loss_B.shape[0], float(tokens), constant_length)
-    return loss, {**metrics, "clip_fraction": metrics["clipped"] / tokens}

@@ -51,7 +51,7 @@ def clipped_kd_loss(
 
 
 def annealed_delta(delta: float | None, delta_end: float | None, step: int, steps: int) -> float | None:
-    """delta at `step` (from 0) of `steps`: linear from `delta` to `delta_end`; `delta` where there is no end.
+    """Delta at `step` (from 0) of `steps`: linear from `delta` to `delta_end`; `delta` where there is no end.
 
     An option beside the paper's constant. Raises ValueError when there is an end but no start.
     """

@@ -45,13 +45,13 @@ def select_target(
     return max(range(len(scores)), key=scores.__getitem__)
 
 
-def target_shares(
+def target_weights(
     logprob_sums_C: torch.Tensor,
     lengths_C: torch.Tensor,
     how: Literal["sum", "mean", "random", "all"] = "sum",
     generator: torch.Generator | None = None,
 ) -> list[float]:
-    """Each candidate's share of the distillation loss, [C], summing to 1.
+    """Return each candidate's weight in the distillation loss, [C], summing to 1.
 
     1 for the target that `select_target` chooses; for "all" 1/|C| each: no selection, the mean over C (an ablation).
     """

@@ -14,7 +14,7 @@ Rate = TypeVar("Rate", float, torch.Tensor)
 def adaptive_weight(
     pass_autonomous: Rate, pass_guided: Rate, alpha0: float = 0.5, gamma: float = 0.1, alpha_max: float = 0.8
 ) -> Rate:
-    """alpha = clip(alpha0 (p_guide - p_auto + gamma) / (p_auto + gamma), 0, alpha_max) [SGPO Eq. 6], else 0.
+    """Alpha = clip(alpha0 (p_guide - p_auto + gamma) / (p_auto + gamma), 0, alpha_max) [SGPO Eq. 6], else 0.
 
     p_auto and p_guide are the pass rates of the two groups in this step, floats or tensors of one shape; the result is
     of the same kind and carries no gradient. Where p_guide = 0 no guided trajectory is correct, there is nothing to

@@ -44,7 +44,7 @@ def build_world(params: PipelineParams, data: Path) -> None:
 def build_base(params: PipelineParams, data: Path, work: Path) -> None:
     """The testbed's base model: data/base/<family>; `work` keeps checkpoints until it is done."""
     from sgpo.testbed.base_model import build_base_model
-    from sgpo.training.distributed import open_world
+    from sgpo.training.world import open_world
 
     family = params.base_model.family
     with open_world() as world:

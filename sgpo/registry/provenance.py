@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sgpo.algorithms.registry import method
 from sgpo.config import ConfigError, RunConfig, config_digest, load_config
 from sgpo.files import publish_file, write_json
 from sgpo.pipeline.dvc_records import recorded_md5s
@@ -124,7 +125,7 @@ def attachments_of_run(run_folder: Path, more: Mapping[str, str] | None = None) 
 def training_data_md5s(config: RunConfig) -> dict[str, str]:
     """The md5 of what training reads, in DVC's notation, by its path beside dvc.lock; what is not there is left out."""
     names = ["splits", "strategies.parquet"]
-    if config.training.objective.expert != "none":
+    if "responses" in method(config.training.algorithm.type).needs:
         names.append("responses.parquet")
     root = _data_root(config.data)
     paths = [config.data.absolute() / name for name in names]

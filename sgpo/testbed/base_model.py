@@ -27,9 +27,9 @@ from sgpo.rollouts.prompts import GUIDED_TEMPLATE, SYSTEM_PROMPT, PromptBuilder
 from sgpo.testbed.corpus import Example, draw_example
 from sgpo.testbed.tokenizer import build_tokenizer
 from sgpo.testbed.world import TIERS
-from sgpo.training.batches import Row
+from sgpo.algorithms.rows import Row
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from sgpo.training.distributed import World
+from sgpo.training.world import World
 from sgpo.training.policy import Policy
 from sgpo.training.supervised import supervised_gradient
 
@@ -117,7 +117,7 @@ def pretrain(
     progress = tqdm(range(state["step"], config.steps), initial=state["step"], total=config.steps,
                     desc=f"pre-training {config.family}", mininterval=5.0, disable=not world.is_main)  # fmt: skip
     for step in progress:
-        examples = world.share(_examples(config, step))
+        examples = world.shard(_examples(config, step))
         rows = [_row(key, example, tokenizer, prompts) for key, example in enumerate(examples)]
         loss = supervised_gradient(policy, rows, TOKENS_PER_MICROBATCH, world, pad_id(tokenizer), weights_V)
         world.sum_gradients(policy.parameters())

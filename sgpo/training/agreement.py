@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from sgpo.algorithms.rows import Row
 from sgpo.config import SamplingConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.engine import EngineError, RolloutEngine
 from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.rollouts.schema import Response
 from sgpo.rollouts.seeds import derive_seed
-from sgpo.training.batches import Row, make_batch
-from sgpo.training.distributed import World
+from sgpo.training.batches import make_batch
 from sgpo.training.policy import Policy
+from sgpo.training.world import World
 
 PROBLEMS, NEW_TOKENS = 4, 32
 """How many problems are asked, with and without strategy, and how long their answers may become."""

@@ -5,36 +5,27 @@ Letters: B rows, T padded length of a row, R longest response in the batch, N re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
-PADDING_SHARE = 0.08
-"""Largest share of a micro-batch's tokens that is padding."""
+from sgpo.algorithms.rows import Row
+from sgpo.training.world import World
+
+PADDING_FRACTION = 0.08
+"""Largest fraction of a micro-batch's tokens that is padding."""
+
+
+RowT = TypeVar("RowT", bound=Row)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One response in one context; `key` says what it is (for the caller)."""
-
-    prompt: tuple[int, ...]
-    response: tuple[int, ...]
-    key: int
-
-    def __post_init__(self) -> None:
-        if not self.prompt or not self.response:
-            raise ValueError(f"row {self.key}: prompt has {len(self.prompt)} and response {len(self.response)} tokens")
-
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.response)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenBatch:
+class TokenBatch(Generic[RowT]):
     """Rows as tensors. The token at response position t is predicted at column len(prompt) + t - 1."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[RowT, ...]
     input_ids_BT: torch.Tensor
     attention_mask_BT: torch.Tensor
     row_index_N: torch.Tensor
@@ -43,15 +34,23 @@ class TokenBatch:
     mask_BR: torch.Tensor
 
     def unflatten(self, values_N: torch.Tensor) -> torch.Tensor:
-        """[N] values of the response tokens as [B, R], zero where there is no token."""
+        """Return [N] values of the response tokens as [B, R], zero where there is no token."""
         return values_N.new_zeros(self.mask_BR.shape).masked_scatter(self.mask_BR, values_N)
 
     def per_token(self, values: Sequence[float]) -> torch.Tensor:
-        """[N] numbers of the response tokens, row after row, as a float64 tensor on the batch's device."""
+        """Return [N] numbers of the response tokens, row after row, as a float64 tensor on the batch's device."""
         return torch.tensor(values, dtype=torch.float64, device=self.targets_N.device)
 
+    def repeat(self, values: Sequence[float], divisors: Sequence[float] | None = None) -> torch.Tensor:
+        """Return a number per row, over its divisor, as one per token: [N] in float64 on the batch's device."""
+        lengths_B = torch.tensor([len(row.response) for row in self.rows])
+        values_B = torch.tensor(values, dtype=torch.float64)
+        if divisors is not None:
+            values_B = values_B / torch.tensor(divisors, dtype=torch.float64)
+        return values_B.repeat_interleave(lengths_B).to(self.targets_N.device)
 
-def make_batch(rows: Sequence[Row], pad_id: int, device: torch.device) -> TokenBatch:
+
+def make_batch(rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:
     """Pad `rows` to the longest one."""
     lengths = [len(row) for row in rows]
     longest_response = max(len(row.response) for row in rows)
@@ -70,18 +69,33 @@ def make_batch(rows: Sequence[Row], pad_id: int, device: torch.device) -> TokenB
     )
 
 
-def split_rows(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
-    """Rows in micro-batches of at most `tokens` padded tokens, longest first, and at most 8 % of them padding.
+def split_rows(rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
+    """Return rows in micro-batches of at most `tokens` padded tokens, longest first, and at most 8 % of them padding.
 
     A row longer than the budget is a micro-batch of its own.
     """
-    groups: list[list[Row]] = []
+    groups: list[list[RowT]] = []
     held = 0
-    for row in sorted(rows, key=lambda row: (-len(row), row.key)):
+    for row in sorted(rows, key=len, reverse=True):
         padded = (len(groups[-1]) + 1) * len(groups[-1][0]) if groups else 0
-        if not groups or padded > tokens or padded - held - len(row) > PADDING_SHARE * padded:
+        if not groups or padded > tokens or padded - held - len(row) > PADDING_FRACTION * padded:
             groups.append([])
             held = 0
         groups[-1].append(row)
         held += len(row)
     return groups
+
+
+def in_lockstep(batches: Sequence[list[RowT]], world: World) -> Iterator[list[RowT]]:
+    """Yield this process's micro-batches, then empty ones until every process has had as many.
+
+    Forward and backward of a sharded model are collective: a process with nothing to do still takes part.
+    """
+    most = int(world.maximum({"batches": float(len(batches))})["batches"])
+    yield from batches
+    yield from ([] for _ in range(most - len(batches)))
+
+
+def idle_batch(pad_id: int, device: torch.device) -> TokenBatch[Row]:
+    """Return a batch of one padding token for a process without rows; its loss is `Policy.no_loss`."""
+    return make_batch([Row((pad_id,), (pad_id,), -1)], pad_id, device)

@@ -14,9 +14,9 @@ from sgpo.files import write_json
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
-from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
 from sgpo.training.sync import GatheredWeights, PublishedWeights, SharedWeights, WeightSync
+from sgpo.training.world import World
 
 
 def open_engine(

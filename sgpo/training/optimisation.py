@@ -13,7 +13,7 @@ from sgpo.training.checkpoints.sharded_state import to_shards
 
 
 def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters that are trained; weight decay spares vectors (norms and biases)."""
+    """Return AdamW over all parameters that are trained; weight decay spares vectors (norms and biases)."""
     to_shards(module)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
@@ -24,7 +24,7 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Ada
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The learning rate of step 0, 1, …: a function of the step alone, so that resuming needs no state."""
+    """Return the learning rate of step 0, 1, …: a function of the step alone, so that resuming needs no state."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)

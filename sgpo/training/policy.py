@@ -37,41 +37,47 @@ class Policy(nn.Module):
         return {"hidden": self._hidden, "logprobs": self._logprobs, "loss": self._loss}[want](batch, **settings)
 
     def hidden(self, batch: TokenBatch) -> torch.Tensor:
-        """Hidden states that predict the response tokens, [N, D]."""
+        """Return the hidden states that predict the response tokens, [N, D]."""
         return self(batch, "hidden")[0]
 
     def logprobs(self, batch: TokenBatch, temperature: float = 1.0) -> torch.Tensor:
-        """Log-probabilities of the response tokens under the full softmax at `temperature`, [B, R]."""
+        """Return log-probabilities of the response tokens under the full softmax at `temperature`, [B, R]."""
         return self(batch, "logprobs", temperature=temperature)[0]
 
-    def logprob_loss(
-        self, batch: TokenBatch, token_loss: LogprobLoss, temperature: float = 1.0
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(loss, logprobs_BR, entropy_BR): the sum of `token_loss` over the response tokens."""
-        loss, logprobs_N, entropy_N = self(batch, "loss", token_loss=token_loss, temperature=temperature)
-        return loss, batch.unflatten(logprobs_N), batch.unflatten(entropy_N)
+    def logprob_loss(self, batch: TokenBatch, token_loss: LogprobLoss, temperature: float = 1.0) -> torch.Tensor:
+        """Return the sum of `token_loss` over the response tokens, a scalar with gradient."""
+        return self(batch, "loss", token_loss=token_loss, temperature=temperature)[0]
 
     def divergence_loss(
         self,
         batch: TokenBatch,
-        guided_hidden_ND: torch.Tensor,
+        guide_hidden_ND: torch.Tensor,
         token_loss: DivergenceLoss,
         temperature: float = 1.0,
         reverse: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(loss, kl_BR) of Eq. 3 from the guided side, given by its hidden states, to this batch's context."""
-        loss, kl_N = self(
-            batch, "loss", token_loss=token_loss, temperature=temperature, guided_hidden_ND=guided_hidden_ND,
-            reverse=reverse,
-        )  # fmt: skip
-        return loss, batch.unflatten(kl_N)
+        guide_weight_VD: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the sum of `token_loss` over the divergences d_t from the guide to this batch's context [SGPO Eq. 3].
+
+        The guide is given by its hidden states and, when it is not this policy, by its output projection.
+        """
+        return self(
+            batch, "loss", token_loss=token_loss, temperature=temperature, guide_hidden_ND=guide_hidden_ND,
+            reverse=reverse, guide_weight_VD=guide_weight_VD,
+        )[0]  # fmt: skip
 
     def no_loss(self, batch: TokenBatch) -> torch.Tensor:
-        """Exactly zero, with a gradient of exactly zero: a process without rows takes part in the collectives."""
-        return self.logprob_loss(batch, lambda logprobs_C, entropy_C, span: 0.0 * logprobs_C)[0]
+        """Return exactly zero, with a gradient of exactly zero: a process without rows joins the collectives."""
+        return self.logprob_loss(batch, lambda logprobs_C, entropy_C, span: 0.0 * logprobs_C)
+
+    def projection(self) -> torch.Tensor:
+        """Return the output projection's weight, [V, D]; whole under FSDP2 only inside `forward`."""
+        projection = self.model.get_output_embeddings()
+        assert projection is not None
+        return projection.get_parameter("weight")
 
     def merged_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """(name, whole tensor) of the model's parameters as they are now, one at a time; see `lora.merged_tensors`.
+        """Yield (name, whole tensor) of the model's parameters as they are now; see `lora.merged_tensors`.
 
         Collective. What a forward without backward has left gathered is let go first: it may be older than the shards.
         """
@@ -86,7 +92,7 @@ class Policy(nn.Module):
 
     def _logprobs(self, batch: TokenBatch, temperature: float) -> tuple[torch.Tensor]:
         (hidden_ND,) = self._hidden(batch)
-        logprobs_N, _ = linear_token_logprobs(hidden_ND, self._projection(), batch.targets_N, temperature)
+        logprobs_N, _ = linear_token_logprobs(hidden_ND, self.projection(), batch.targets_N, temperature)
         return (batch.unflatten(logprobs_N),)
 
     def _loss(
@@ -94,17 +100,14 @@ class Policy(nn.Module):
         batch: TokenBatch,
         token_loss,
         temperature: float,
-        guided_hidden_ND: torch.Tensor | None = None,
+        guide_hidden_ND: torch.Tensor | None = None,
         reverse: bool = False,
+        guide_weight_VD: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         (hidden_ND,) = self._hidden(batch)
-        if guided_hidden_ND is None:
-            return linear_logprob_loss(hidden_ND, self._projection(), batch.targets_N, token_loss, temperature)
+        if guide_hidden_ND is None:
+            return linear_logprob_loss(hidden_ND, self.projection(), batch.targets_N, token_loss, temperature)
         return linear_divergence_loss(
-            hidden_ND, guided_hidden_ND, self._projection(), token_loss, temperature, reverse=reverse
-        )
-
-    def _projection(self) -> torch.Tensor:
-        projection = self.model.get_output_embeddings()
-        assert projection is not None
-        return projection.get_parameter("weight")
+            hidden_ND, guide_hidden_ND, self.projection(), token_loss, temperature, reverse=reverse,
+            teacher_weight_VD=guide_weight_VD,
+        )  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedTokenizerBase
 
+from sgpo.algorithms.registry import method
 from sgpo.config import ConfigError, EngineConfig, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
 from sgpo.problems import Problem, Verifier, read_problems
@@ -21,14 +22,16 @@ from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import Strategy, StrongResponse
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
 from sgpo.training.checkpoints.stored_run import StoredRun
-from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.engines import open_engine
-from sgpo.training.loop import MetricsSink, Trainer
+from sgpo.training.loop import Trainer
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
 from sgpo.training.policy import Policy
 from sgpo.training.recovery.origin import check_origin
+from sgpo.training.recovery.session import MetricsSink
+from sgpo.training.sharding import shard_policy, whole_weights
 from sgpo.training.sync import SharedWeights
 from sgpo.training.warmup import warm_up
+from sgpo.training.world import World, open_world
 
 
 def train(
@@ -41,8 +44,8 @@ def train(
 ) -> Path:
     """Train on `config.data`/splits/train.parquet; returns the folder of the trained model.
 
-    A run that was made of another model, other data or settings is refused, or with `restart` begun anew. Otherwise it
-    goes on from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes of
+    A run that was made of another model, other data or settings is refused, or with `restart` started again. Otherwise it
+    resumes from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes of
     it there. Under torchrun every process calls this, and the first one may have `stored`.
     """
     problems = read_problems(config.data / "splits" / "train.parquet")
@@ -108,8 +111,8 @@ def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World)
 
 
 def _experts(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, ...]]:
-    """The strong model's verified responses as token ids, by problem, where LUFFY or HPT learns from them."""
-    if config.training.objective.expert == "none":
+    """Return the strong model's verified responses as token ids, by problem, where the method learns from them."""
+    if "responses" not in method(config.training.algorithm.type).needs:
         return {}
     end = end_id(tokenizer)
     return {
@@ -124,25 +127,24 @@ def _usable(
     experts: dict[str, tuple[int, ...]],
     config: RunConfig,
 ) -> list[Problem]:
-    """Problems to train on; with distillation a problem without strategy has no guided group but still has GRPO.
+    """Return the problems to train on: those with a strong model's response where the method needs one.
 
-    A problem without a strong model's response is left out where the objective learns from one.
+    A problem without a strategy has no guided group, and stays. Raises ConfigError, with the method's reason, when what
+    it needs is there for no problem at all.
     """
-    objective = config.training.objective
-    if objective.distillation != "none" and not any(problem.id in strategies for problem in problems):
-        raise ConfigError(
-            f"{config.data / 'strategies.parquet'}: no strategy for any of the {len(problems)} training problems "
-            "(expected strategies of the same data version, or training.objective.distillation=none)"
-        )
-    if objective.expert == "none":
-        return problems
-    answered = [problem for problem in problems if problem.id in experts]
-    if not answered:
-        raise ConfigError(
-            f"{config.data / 'responses.parquet'}: no response for any of the {len(problems)} training problems "
-            "(expected responses of the same data version, or training.objective.expert=none)"
-        )
-    return answered
+    name = config.training.algorithm.type
+    needs = method(name).needs
+    there = {
+        "strategies": [problem for problem in problems if problem.id in strategies],
+        "responses": [problem for problem in problems if problem.id in experts],
+    }
+    for what, why in needs.items():
+        if not there[what]:
+            raise ConfigError(
+                f"{config.data / what}.parquet: no {what} for any of the {len(problems)} training problems, but {why} "
+                f"(expected {what} of the same data version, or another training.algorithm.type than {name})"
+            )
+    return there["responses"] if "responses" in needs else problems
 
 
 def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> None:

@@ -11,9 +11,9 @@ from sgpo.problems import Problem
 from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler, SamplingTimes
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.clock import Clock
-from sgpo.training.distributed import World
 from sgpo.training.order import items_of_step
 from sgpo.training.sync import WeightSync
+from sgpo.training.world import World
 
 
 class SampledBatches:
@@ -28,15 +28,17 @@ class SampledBatches:
         sampler: Sampler,
         sync: WeightSync,
         config: RunConfig,
+        sizes: GroupSizes,
         problems: Sequence[Problem],
         world: World,
-        drawn: Sequence[ProblemSamples] | None = None,
+        prefetched: Sequence[ProblemSamples] | None = None,
     ) -> None:
-        """`drawn` has the batches of all processes that a checkpoint kept for the first step asked for."""
-        self._sampler, self._sync, self._config, self._problems, self._world = sampler, sync, config, problems, world
+        """Take `prefetched`, the batches of all processes that a checkpoint has for the first step asked for."""
+        self._sampler, self._sync, self._config, self._sizes = sampler, sync, config, sizes
+        self._problems, self._world = problems, world
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampling")
         self._ahead: Future[tuple[list[ProblemSamples], SamplingTimes]] | None = None
-        self._drawn = None if drawn is None else {samples.problem_id: samples for samples in drawn}
+        self._prefetched = None if prefetched is None else {samples.problem_id: samples for samples in prefetched}
 
     def __enter__(self) -> SampledBatches:
         return self
@@ -47,11 +49,11 @@ class SampledBatches:
         self._thread.shutdown()
 
     def problems_of(self, step: int) -> list[Problem]:
-        """The problems of a step, those of all processes."""
+        """Return the problems of a step, those of all processes."""
         return items_of_step(self._problems, self._config.training.problems_per_step, self._config.seed, step)
 
     def of(self, step: int, clock: Clock) -> list[ProblemSamples]:
-        """This process's samples for `step`; collective, because weights may have to be brought to the engine."""
+        """Return this process's samples for `step`; collective, because weights may have to be brought to the engine."""
         if not self._config.training.overlap:
             self._sync.push(step)
             clock.lap("time/weight_sync")
@@ -60,12 +62,12 @@ class SampledBatches:
             clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
             clock.restart()
             return samples
-        samples = self._kept(step) if self._ahead is None else self.waiting()
-        if samples is None:  # an empty list is a process's share of a step with few problems
+        samples = self._from_checkpoint(step) if self._ahead is None else self.waiting()
+        if samples is None:  # an empty list is a process's shard of a step with few problems
             self._sync.push(step)
             samples, _ = self._draw(step)
         clock.lap("time/rollout")  # what the step has waited; verdicts are in it
-        self._ahead = self._drawn = None
+        self._ahead = self._prefetched = None
         self._sync.push(step)
         clock.lap("time/weight_sync")
         if step + 1 < self._config.training.steps:
@@ -73,22 +75,20 @@ class SampledBatches:
         return samples
 
     def waiting(self) -> list[ProblemSamples] | None:
-        """What was drawn ahead for the next step, when it is there; None when nothing is drawn ahead."""
+        """Return what was drawn ahead for the next step once it is there; None when nothing is drawn ahead."""
         return None if self._ahead is None else self._ahead.result()[0]
 
-    def _kept(self, step: int) -> list[ProblemSamples] | None:
-        if self._drawn is None:
+    def _from_checkpoint(self, step: int) -> list[ProblemSamples] | None:
+        if self._prefetched is None:
             return None
         chosen = self.problems_of(step)
-        if {problem.id for problem in chosen} != self._drawn.keys():
+        if {problem.id for problem in chosen} != self._prefetched.keys():
             raise CheckpointError(
                 f"the newest checkpoint has rollouts of other problems than the data now give for step {step + 1} "
                 "(expected the data that the run began with, or another run id)"
             )
-        return [self._drawn[problem.id] for problem in self._world.share(chosen)]
+        return [self._prefetched[problem.id] for problem in self._world.shard(chosen)]
 
     def _draw(self, step: int) -> tuple[list[ProblemSamples], SamplingTimes]:
-        training = self._config.training
-        guided = training.guided_rollouts if training.objective.distillation != "none" else 0
-        sizes = GroupSizes(training.autonomous_rollouts, guided)
-        return self._sampler.sample(self._world.share(self.problems_of(step)), sizes, training.sampling, step)
+        sampling = self._config.training.sampling
+        return self._sampler.sample(self._world.shard(self.problems_of(step)), self._sizes, sampling, step)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from sgpo.training.batches import Row, make_batch, split_rows
-from sgpo.training.distributed import World, in_step
+from sgpo.algorithms.rows import Row
+from sgpo.algorithms.sft import cross_entropy
+from sgpo.training.batches import idle_batch, in_lockstep, make_batch, split_rows
 from sgpo.training.policy import Policy
-from sgpo.training.token_losses import supervised_tokens
+from sgpo.training.world import World
 
 
 def supervised_gradient(
@@ -25,19 +26,22 @@ def supervised_gradient(
 ) -> float:
     """Accumulate the gradient of the mean loss over all response tokens of all processes; returns the loss.
 
-    `token_weights_V` weighs a position by the token it should predict. Rows are this process's share.
+    `token_weights_V` weighs a position by the token it should predict. `rows` are this process's shard.
     """
     total = world.sum({"weight": sum(_weight(row, token_weights_V) for row in rows)})["weight"]
     loss_sum = 0.0
-    for micro_rows in in_step(split_rows(rows, tokens_per_microbatch), world):
-        batch = make_batch(micro_rows or [Row((pad_id,), (pad_id,), -1)], pad_id, world.device)
+    for micro_rows in in_lockstep(split_rows(rows, tokens_per_microbatch), world):
         if not micro_rows:
-            policy.no_loss(batch).backward()
+            policy.no_loss(idle_batch(pad_id, world.device)).backward()
             continue
+        batch = make_batch(micro_rows, pad_id, world.device)
         weights_N = torch.ones_like(batch.targets_N, dtype=torch.float64)
         if token_weights_V is not None:
             weights_N = token_weights_V.to(batch.targets_N.device)[batch.targets_N]
-        loss, _, _ = policy.logprob_loss(batch, supervised_tokens(weights_N / total))
+        weights_N = weights_N / total
+        loss = policy.logprob_loss(
+            batch, lambda logp_C, _, span, w_N=weights_N: cross_entropy(logp_C, w_N[span].to(logp_C.dtype))
+        )
         loss.backward()
         loss_sum += float(loss.detach())
     return world.sum({"loss": loss_sum})["loss"]
@@ -47,10 +51,10 @@ def supervised_gradient(
 def supervised_loss(
     policy: Policy, rows: Sequence[Row], tokens_per_microbatch: int, world: World, pad_id: int
 ) -> float:
-    """Mean cross-entropy per response token over this and all other processes' rows."""
+    """Return the mean cross-entropy per response token over the rows of all processes."""
     loss_sum, tokens = 0.0, 0.0
-    for micro_rows in in_step(split_rows(rows, tokens_per_microbatch), world):
-        batch = make_batch(micro_rows or [Row((pad_id,), (pad_id,), -1)], pad_id, world.device)
+    for micro_rows in in_lockstep(split_rows(rows, tokens_per_microbatch), world):
+        batch = make_batch(micro_rows, pad_id, world.device) if micro_rows else idle_batch(pad_id, world.device)
         logprobs_BR = policy.logprobs(batch)
         if micro_rows:
             loss_sum -= float(logprobs_BR.double().sum())
@@ -62,7 +66,7 @@ def supervised_loss(
 def response_rows(
     pairs: Sequence[tuple[Sequence[int], str]], encode: Callable[[str], list[int]], end_id: int
 ) -> list[Row]:
-    """Rows from (prompt ids, response text) pairs; every response ends with the end token."""
+    """Return rows of (prompt ids, response text) pairs; every response ends with the end token."""
     return [Row(tuple(prompt), (*encode(response), end_id), key) for key, (prompt, response) in enumerate(pairs)]
 
 

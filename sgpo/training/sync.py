@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.transformers_engine import TransformersEngine
-from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
+from sgpo.training.world import World
 
 if TYPE_CHECKING:  # its HTTP client belongs to the extra `vllm`
     from sgpo.rollouts.vllm.server import VllmServerEngine

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from sgpo.algorithms.rows import Row
 from sgpo.config import ConfigError, RunConfig, TrainingConfig, WarmupConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
 from sgpo.rollouts.prompts import PromptBuilder
-from sgpo.training.batches import Row
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from sgpo.training.distributed import World, shard_policy, whole_weights
-from sgpo.training.loop import StoppedError
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
 from sgpo.training.recovery.interruption import Interruption, PreemptedError
+from sgpo.training.recovery.session import StoppedError
+from sgpo.training.sharding import shard_policy, whole_weights
 from sgpo.training.supervised import supervised_gradient, supervised_loss
+from sgpo.training.world import World
 
 
 def warm_up(
@@ -30,7 +31,7 @@ def warm_up(
 ) -> Path:
     """Train from `model_source` and return the folder of the best epoch's model, `folder`/model.
 
-    Goes on from the last epoch that is done, or from where a signal ended it; a warm-up that is done is not repeated.
+    Resumes from the last epoch that is done, or from where a signal ended it; a warm-up that is done is not repeated.
     Raises ConfigError when a problem has no response to learn from, or there are too few problems to hold some out,
     PreemptedError after a signal, and StoppedError when steps in a row had a gradient that is not finite.
     """
@@ -51,14 +52,14 @@ def warm_up(
     with Interruption(config.training.grace_s) as interruption:
         for step in range(state["step"], schedule.steps):
             chosen = _rows_of_step(train_rows, settings.batch_size, config.seed, step)
-            supervised_gradient(policy, world.share(chosen), tokens, world, pad)
+            supervised_gradient(policy, world.shard(chosen), tokens, world, pad)
             _, taken = optimizer_step(policy, optimizer, learning_rate(schedule, step), schedule.max_grad_norm)
             state = {**state, "step": step + 1, "skipped": 0 if taken else state["skipped"] + 1}
             if state["skipped"] >= schedule.max_skipped_steps:
                 raise StoppedError(f"warm-up: {state['skipped']} steps in a row had a gradient that is not finite")
             epoch, left = divmod(step + 1, per_epoch)
             if left == 0:
-                loss = supervised_loss(policy, world.share(held_out_rows), tokens, world, pad)
+                loss = supervised_loss(policy, world.shard(held_out_rows), tokens, world, pad)
                 weights = whole_weights(policy)
                 if world.is_main:
                     print(f"warm-up epoch {epoch}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
@@ -70,7 +71,7 @@ def warm_up(
                 save_checkpoint(folder / "checkpoints", policy, (optimizer,), state, 1, world)
             if asked:
                 raise PreemptedError(
-                    f"asked to stop in warm-up epoch {step // per_epoch + 1}; the same command goes on from there"
+                    f"preempted in warm-up epoch {step // per_epoch + 1}; the same command resumes from there"
                 )
     if world.is_main:
         done.touch()
@@ -79,7 +80,7 @@ def warm_up(
 
 
 def _rows_of_step(rows: list[Row], batch_size: int, seed: int, step: int) -> list[Row]:
-    """The batch of step 0, 1, …: every epoch is a new permutation, and its last batch may be smaller."""
+    """Return the batch of step 0, 1, …: every epoch is a new permutation, and its last batch may be smaller."""
     epoch, batch = divmod(step, -(-len(rows) // batch_size))
     order = list(range(len(rows)))
     random.Random(f"{seed}/{epoch}").shuffle(order)

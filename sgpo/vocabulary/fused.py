@@ -32,6 +32,7 @@ def linear_divergence_loss(
     temperature: float = 1.0,
     chunk_size: int | None = None,
     reverse: bool = False,
+    teacher_weight_VD: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum_n token_loss(d_n), d_N) with d_n as in `linear_forward_kl`, or `linear_reverse_kl` [SGPO Eqs. 3, 5].
 
@@ -40,12 +41,14 @@ def linear_divergence_loss(
     """
     checked(weight_VD, temperature, chunk_size, student_hidden=student_hidden_ND, teacher_hidden=teacher_hidden_ND)
     check_contexts(student_hidden_ND, teacher_hidden_ND)
+    teacher_VD = weight_VD if teacher_weight_VD is None else teacher_weight_VD
+    checked(teacher_VD, temperature, chunk_size, teacher_hidden=teacher_hidden_ND)
     kl_N = student_hidden_ND.new_empty(student_hidden_ND.shape[0], dtype=accumulation_dtype(student_hidden_ND.dtype))
     collected = _Collected(student_hidden_ND, weight_VD, temperature)
 
     def one_chunk(span: slice) -> None:
         logq_CV = log_softmax(student_hidden_ND[span], weight_VD, temperature)
-        logp_CV = log_softmax(teacher_hidden_ND[span], weight_VD, temperature)
+        logp_CV = log_softmax(teacher_hidden_ND[span], teacher_VD, temperature)
         first_CV = (logq_CV if reverse else logp_CV).exp()
         difference_CV = logp_CV.sub_(logq_CV)
         if reverse:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,57 +25,60 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from samples import make_samples
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sgpo.algorithms import registry
+from sgpo.algorithms.rows import Row
 from sgpo.config import LoraConfig, RunConfig, load_config
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.rollouts.schema import Rollout
-from sgpo.training.batches import Row
-from sgpo.training.clock import Clock
-from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
-from sgpo.training.loop import Trainer
 from sgpo.training.lora import add_adapters
+from sgpo.training.metrics import MetricSums, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
-from sgpo.training.recovery.memory import MicrobatchBudget
-from sgpo.training.step import SgpoGradient
+from sgpo.training.sharding import shard_policy, whole_weights
+from sgpo.training.step import Gradient
 from sgpo.training.supervised import supervised_gradient
+from sgpo.training.world import World, open_world
 
 STEPS, PROBLEMS, VOCABULARY, PAD = 4, 9, 200, 0
 NOT_A_NUMBER_OF_THE_METHOD = ("time/", "throughput/tokens_per_second")
 """Metrics that differ from run to run."""
 
-_LUFFY = "normalization: constant, normalize_std: false, clip_low: null, clip_high: null"
 CASES: dict[str, list[str]] = {
     # The rows and ablations of docs/objectives.md.
     "SGPO": [],
     "SFT": [],
-    "GRPO": ["training.objective.distillation=none"],
-    "LUFFY": [f"training.objective={{distillation: none, expert: luffy, {_LUFFY}, entropy_coefficient: 0.001}}"],
-    "HPT": [f"training.objective={{distillation: none, expert: hpt, {_LUFFY}}}"],
-    "no autonomous GRPO": ["training.objective.grpo=false"],
-    "no proximal constraints": ["training.objective={delta: null, target: all, weight: fixed, alpha_max: 1.0}"],
-    "no KL clipping": ["training.objective.delta=null"],
-    "no target selection": ["training.objective.target=all"],
-    "no adaptive weight": ["training.objective={weight: fixed, alpha_max: 1.0}"],
-    "reverse KL": ["training.objective.distillation=reverse_kl"],
-    "direct SFT": ["training.objective.distillation=sft"],
-    "group-advantage weight": ["training.objective.weight=group_advantage"],
+    "GRPO": ["training.algorithm.type=grpo"],
+    "LUFFY": ["training.algorithm.type=luffy"],
+    "HPT": ["training.algorithm.type=hpt"],
+    "no autonomous GRPO": ["training.algorithm.grpo=false"],
+    "no proximal constraints": ["training.algorithm={delta: null, target: all, weight: fixed, alpha_max: 1.0}"],
+    "no KL clipping": ["training.algorithm.delta=null"],
+    "no target selection": ["training.algorithm.target=all"],
+    "no adaptive weight": ["training.algorithm={weight: fixed, alpha_max: 1.0}"],
+    "reverse KL": ["training.algorithm.distillation=reverse_kl"],
+    "direct SFT": ["training.algorithm.distillation=sft"],
+    "group-advantage weight": ["training.algorithm.weight=group_advantage"],
     # The options beside the paper.
-    "truncated KL": ["training.objective={clipping: truncate, delta: 0.5}"],
-    "annealed delta": ["training.objective={delta: 1.0, delta_end: 0.1}"],
-    "token mean": ["training.objective.normalization=token"],
-    "constant length": ["training.objective.normalization=constant"],
-    "no division by the deviation": ["training.objective.normalize_std=false"],
-    "importance cap": ["training.objective.importance_cap=1.5"],
-    "entropy bonus": ["training.objective.entropy_coefficient=0.01"],
-    "target by mean": ["training.objective.target=mean"],
-    "random target": ["training.objective.target=random"],
-    "truncated responses masked": ["training.mask_truncated=true"],
+    "truncated KL": ["training.algorithm={clipping: truncate, delta: 0.5}"],
+    "annealed delta": ["training.algorithm={delta: 1.0, delta_end: 0.1}"],
+    "token mean": ["training.algorithm.normalization=token"],
+    "constant length": ["training.algorithm.normalization=constant"],
+    "no division by the deviation": ["training.algorithm.normalize_std=false"],
+    "importance cap": ["training.algorithm.importance_cap=1.5"],
+    "entropy bonus": ["training.algorithm.entropy_coefficient=0.01"],
+    "target by mean": ["training.algorithm.target=mean"],
+    "random target": ["training.algorithm.target=random"],
+    "truncated responses masked": ["training.algorithm.mask_truncated=true"],
     "mini-batches": ["training.minibatches=3"],
-    "mini-batches, importance cap": ["training.minibatches=2", "training.objective.importance_cap=1.2"],
+    "mini-batches, importance cap": ["training.minibatches=2", "training.algorithm.importance_cap=1.2"],
     "sampled ahead": ["training.overlap=true"],
-    "sampled ahead, importance cap": ["training.overlap=true", "training.objective.importance_cap=1.2"],
-    "LUFFY by sequence": ["training.objective={distillation: none, expert: luffy}"],
-    "HPT, gate 1": ["training.objective={distillation: none, expert: hpt, expert_gate: 1, expert_coefficient: 0.3}"],
+    "sampled ahead, importance cap": ["training.overlap=true", "training.algorithm.importance_cap=1.2"],
+    "LUFFY by sequence": [
+        "training.algorithm={type: luffy, normalization: sequence, normalize_std: true, clip_low: 0.2, clip_high: 0.28, entropy_coefficient: 0}"
+    ],
+    "HPT, gate 1": [
+        "training.algorithm={type: hpt, normalization: sequence, normalize_std: true, clip_low: 0.2, clip_high: 0.28, gate: 1, imitation_coefficient: 0.3}"
+    ],
     "temperature": ["training.sampling.temperature=0.7"],
     "LoRA": [],
 }
@@ -154,7 +156,7 @@ def _supervised_steps(
 ) -> Iterator[tuple[float, float, dict[str, float]]]:
     for step in range(STEPS):
         rows = [Row(one.autonomous_prompt, one.expert, key) for key, one in enumerate(samples_of(step))]
-        loss = supervised_gradient(policy, world.share(rows), config.training.tokens_per_microbatch, world, PAD)
+        loss = supervised_gradient(policy, world.shard(rows), config.training.tokens_per_microbatch, world, PAD)
         norm, _ = optimizer_step(policy, optimizer, learning_rate(config.training, step), 1.0)
         yield loss, norm, {}
 
@@ -162,16 +164,18 @@ def _supervised_steps(
 def _policy_steps(
     config: RunConfig, policy: Policy, optimizer: torch.optim.Optimizer, world: World
 ) -> Iterator[tuple[float, float, dict[str, float]]]:
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, policy, None, None, world, None, Path(folder), PAD)  # type: ignore[arg-type]
-        gradient = SgpoGradient(policy, config.training, world, PAD)
-        budget = MicrobatchBudget(gradient, Path(folder), world)
-        for step in range(STEPS):
-            samples = world.share(samples_of(step))
-            metrics, histograms = trainer._update(gradient, budget, optimizer, samples, PROBLEMS, step, Clock())
-            counts = {f"{name}/{place}": n for name, bins in histograms.items() for place, n in enumerate(bins)}
-            same = {k: v for k, v in metrics.items() if not k.startswith(NOT_A_NUMBER_OF_THE_METHOD)} | counts
-            yield metrics["loss/total"], metrics["optim/grad_norm"], same
+    algorithm = registry.build(config.training, config.seed)
+    gradient = Gradient(policy, algorithm, config.training, world, PAD)
+    for step in range(STEPS):
+        samples, rate, sums = world.shard(samples_of(step)), learning_rate(config.training, step), MetricSums()
+        for minibatch in gradient.minibatches(samples, step, PROBLEMS):
+            sums.add(gradient.accumulate(minibatch))
+            norm, taken = optimizer_step(policy, optimizer, rate, config.training.max_grad_norm)
+            sums.add_update(norm, taken, world)
+        metrics, histograms = step_metrics(samples, sums, world, PROBLEMS, step, rate, {})
+        counts = {f"{name}/{place}": n for name, bins in histograms.items() for place, n in enumerate(bins)}
+        same = {k: v for k, v in metrics.items() if not k.startswith(NOT_A_NUMBER_OF_THE_METHOD)} | counts
+        yield metrics["loss/total"], metrics["optim/grad_norm"], same
 
 
 def main() -> None:

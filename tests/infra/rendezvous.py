@@ -1,6 +1,6 @@
 """Started by torchrun on every node: joins the process group as training does, and says what it finds there."""
 
-from sgpo.training.distributed import open_world
+from sgpo.training.world import open_world
 
 with open_world(timeout_minutes=2.0) as world:
     total = world.sum({"rank": float(world.rank + 1)})["rank"]

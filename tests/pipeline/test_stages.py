@@ -19,7 +19,7 @@ from sgpo.problems.table import read_table
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.schema import Rollout
 from sgpo.strategies.bank import load_strategies
-from sgpo.training.distributed import World
+from sgpo.training.world import World
 
 SMALL = {
     "world": {"train": 9, "tuning": 4, "held_out": 8},

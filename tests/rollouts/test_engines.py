@@ -20,7 +20,7 @@ from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.training.agreement import EngineMismatchError, check_agreement, probes_of
-from sgpo.training.distributed import World
+from sgpo.training.world import World
 from sgpo.training.policy import Policy
 
 ALONE = World(0, 1, torch.device("cpu"))

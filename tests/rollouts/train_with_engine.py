@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sgpo.config import load_config
-from sgpo.training.distributed import is_main_process
+from sgpo.training.world import is_main_process
 from sgpo.training.run import train
 
 

@@ -26,8 +26,8 @@ from sgpo.files import write_json
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.training.checkpoints.kept_rollouts import read_rollouts, write_rollouts
 from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
-from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
+from sgpo.training.world import World
 
 MANIFEST = "manifest.json"
 SCORE = "score"

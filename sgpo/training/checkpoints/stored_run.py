@@ -20,7 +20,7 @@ from sgpo.storage.manifest import Manifest, StoredFile, sha256_of
 from sgpo.storage.objects import ObjectStore, StorageError, UnreachableError
 from sgpo.storage.runs import pull_record, push_record, run_name
 from sgpo.training.checkpoints.checkpoint import MANIFEST, SCORE, kept, newest_checkpoint, score_of
-from sgpo.training.distributed import is_main_process
+from sgpo.training.world import is_main_process
 
 
 @contextmanager

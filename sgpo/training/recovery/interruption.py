@@ -7,7 +7,7 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-from sgpo.training.distributed import World
+from sgpo.training.world import World
 
 PREEMPTED = os.EX_TEMPFAIL
 """Exit code of a run that was asked to stop: nothing is wrong, and the same command goes on."""

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import nn
 
+from sgpo.errors import UserError
 from sgpo.files import write_json
-from sgpo.training.distributed import World
-from sgpo.training.step import SgpoGradient
+from sgpo.training.world import World
 
 RESTART = os.EX_UNAVAILABLE
-"""Exit code of a process that ran out of memory among others: the run goes on when all are started again."""
+"""Exit code of a process that ran out of memory among others: the run resumes when all are started again."""
 SMALLEST_BUDGET = 256
 
 ResultT = TypeVar("ResultT")
 
 
-class OutOfMemoryError(RuntimeError):
+class OutOfMemoryError(UserError, RuntimeError):
     """Not even the smallest micro-batch fits, or (with several processes) the run must be started again."""
 
     def __init__(self, message: str, restart: bool) -> None:
@@ -36,14 +37,15 @@ class MicrobatchBudget:
     retry) all begin with it.
     """
 
-    def __init__(self, gradient: SgpoGradient, folder: Path, world: World) -> None:
-        self._gradient, self._world = gradient, world
-        self._file = folder / "tokens_per_microbatch"
-        if self._file.is_file():
-            gradient.tokens_per_microbatch = int(self._file.read_text(encoding="utf-8"))
+    def __init__(self, tokens: int, folder: Path | None, world: World) -> None:
+        """Take the configured number, or what an earlier start of the run has written into `folder`."""
+        self.tokens, self._world = tokens, world
+        self._file = None if folder is None else folder / "tokens_per_microbatch"
+        if self._file is not None and self._file.is_file():
+            self.tokens = int(self._file.read_text(encoding="utf-8"))
 
-    def run(self, work: Callable[[], ResultT]) -> ResultT:
-        """`work()`, from its beginning with an empty gradient each time that memory runs out."""
+    def run(self, module: nn.Module, work: Callable[[], ResultT]) -> ResultT:
+        """Return `work()`, from its beginning with an empty gradient of `module` each time that memory runs out."""
         while True:
             try:
                 return work()
@@ -51,22 +53,23 @@ class MicrobatchBudget:
                 if not is_out_of_memory(error):
                     raise
                 message = str(error).splitlines()[0]
-            self._halve(message)
+            self._halve(module, message)
 
-    def _halve(self, message: str) -> None:
-        budget = self._gradient.tokens_per_microbatch // 2
+    def _halve(self, module: nn.Module, message: str) -> None:
+        budget = self.tokens // 2
         if budget < SMALLEST_BUDGET:
             raise OutOfMemoryError(f"micro-batches of {2 * budget} tokens do not fit ({message})", restart=False)
-        self._gradient.tokens_per_microbatch = budget
-        self._gradient.policy.zero_grad(set_to_none=True)
+        self.tokens = budget
+        module.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        write_json(self._file, budget)
+        if self._file is not None:
+            write_json(self._file, budget)
         if self._world.size > 1:
             raise OutOfMemoryError(f"out of memory; start again with {budget} tokens ({message})", restart=True)
-        print(f"out of memory: going on with micro-batches of {budget} tokens", flush=True)
+        print(f"out of memory: resuming with micro-batches of {budget} tokens", flush=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; on the CPU torch says so in a RuntimeError's text."""
+    """Return whether an allocation failed; on the CPU torch says so in a RuntimeError's text."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

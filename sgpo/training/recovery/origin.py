@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from sgpo.algorithms.registry import method
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import write_json
@@ -45,7 +46,7 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
 def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
     files = ["splits/train.parquet", "strategies.parquet"]
     files += ["splits/warmup.parquet"] if config.warmup.epochs else []
-    files += ["responses.parquet"] if config.training.objective.expert != "none" else []
+    files += ["responses.parquet"] if "responses" in method(config.training.algorithm.type).needs else []
     digests = {}
     for name in files:
         with (config.data / name).open("rb") as stream:

@@ -1,0 +1,109 @@
+"""Group Relative Policy Optimization: the loss on the student's own rollouts [SGPO Eq. 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import torch
+from pydantic import Field
+
+from sgpo.algorithms.base import Algorithm, Metrics, Score
+from sgpo.algorithms.rows import Tokens, TrainRow
+from sgpo.config.algorithm import AlgorithmSettings
+from sgpo.objectives import (
+    Normalization,
+    group_advantages,
+    grpo_row_losses,
+    sampler_mismatch_kl,
+    truncated_importance,
+)
+from sgpo.rollouts.groups import GroupSizes, ProblemSamples
+
+
+class GRPOSettings(AlgorithmSettings):
+    """Eq. 1 and its options; the paper's SFT+GRPO baseline by default."""
+
+    type: str = "grpo"
+    autonomous_rollouts: int = Field(default=12, ge=1, le=256, description="Responses without strategy per problem, G1")
+    clip_low: float | None = Field(default=0.2, ge=0.0, le=1.0, description="eps_low of Eq. 1; null does not clip")
+    clip_high: float | None = Field(default=0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher); null: no clip")
+    normalize_std: bool = Field(default=True, description="Divide advantages by the group's standard deviation")
+    normalization: Normalization = Field(
+        default="sequence", description="Mean per response, per token, or by the constant sampling.max_new_tokens"
+    )
+    importance_cap: float | None = Field(
+        default=None, gt=0.0, description="Cap of the truncated importance sampling against the sampler; null: off"
+    )
+    entropy_coefficient: float = Field(default=0.0, ge=0.0, description="Entropy bonus on autonomous rollouts")
+    mask_truncated: bool = Field(default=False, description="Leave responses that hit the length limit out of the loss")
+
+
+GRPOSettingsT = TypeVar("GRPOSettingsT", bound=GRPOSettings)
+
+
+class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
+    """GRPO, step by step:
+
+    1. Sample G1 responses o_i to the problem alone; reward R_i in {0, 1} by the verifier.
+    2. A_i = (R_i - mean(R)) / (std(R) + 1e-6) within the group; equal rewards give 0 and cost nothing.
+    3. rho_it = pi_theta(o_it) / pi_old(o_it) per token.
+    4. L = -(1/G1) sum_i (1/|o_i|) sum_t min(rho_it A_i, clip(rho_it, 1 - eps_low, 1 + eps_high) A_i).
+    5. Mean over the problems of the mini-batch; no KL to a reference model.
+    """
+
+    settings_class = GRPOSettings
+
+    @property
+    def corrects_sampler(self) -> bool:
+        """Return whether truncated importance sampling corrects the sampler's probabilities."""
+        return self.settings.importance_cap is not None
+
+    def groups(self) -> GroupSizes:
+        """Return G1 autonomous responses."""
+        return GroupSizes(self.settings.autonomous_rollouts, 0)
+
+    def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
+        """Return the autonomous rollouts with their advantages."""
+        rows: list[TrainRow] = []
+        for place, problem in enumerate(samples):
+            self.add_group(rows, place, problem)
+        return rows
+
+    def add_group(
+        self, rows: list[TrainRow], place: int, problem: ProblemSamples, other_rewards: Sequence[float] = ()
+    ) -> list[float]:
+        """Append the rows of a problem's rollouts; returns the advantages of the `other_rewards` of their group."""
+        rewards = torch.tensor([*(one.reward for one in problem.autonomous), *other_rewards], dtype=torch.float64)
+        advantages = group_advantages(rewards, self.settings.normalize_std).tolist()
+        for rollout, advantage in zip(problem.autonomous, advantages, strict=False):
+            if self.settings.mask_truncated and rollout.finish_reason == "length":
+                continue
+            rows.append(
+                TrainRow(
+                    problem.autonomous_prompt, rollout.token_ids, len(rows), "policy", place, 1.0 / len(rewards),
+                    self.settings.normalization, advantage, sampler_logprobs=rollout.logprobs,
+                    idle=advantage == 0.0 and not self.settings.entropy_coefficient,
+                )
+            )  # fmt: skip
+        return advantages[len(problem.autonomous) :]
+
+    def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
+        """Return Eq. 1's term of each token, and its ratio, clipping, entropy and distance to the sampler."""
+        settings, mask_C1 = self.settings, tokens.mask_C1()
+        logprobs_C1, old_C1 = tokens.logprobs_C[:, None], tokens.old_logprobs_C[:, None]
+        sampler_C1 = tokens.sampler_logprobs_C[:, None]
+        importance_C1, capped = None, {}
+        if settings.importance_cap is not None:
+            importance_C1, capped = truncated_importance(old_C1, sampler_C1, mask_C1, settings.importance_cap)
+        loss_C, clipping = grpo_row_losses(
+            logprobs_C1, old_C1, tokens.advantages_C, mask_C1, settings.clip_low, settings.clip_high, "token",
+            importance_C1,
+        )  # fmt: skip
+        loss_C = loss_C * tokens.weights_C
+        if settings.entropy_coefficient:
+            loss_C = loss_C - settings.entropy_coefficient / max(1.0, tokens.batch_tokens) * tokens.entropy_C
+        with torch.no_grad():
+            mismatch = sampler_mismatch_kl(logprobs_C1, sampler_C1, mask_C1)
+            mismatch["sampler_ratio_max"] = (logprobs_C1 - sampler_C1).max().exp()
+        return loss_C, {"entropy_sum": tokens.entropy_C.sum(), **clipping, **mismatch, **capped}

@@ -1,0 +1,52 @@
+"""Supervised fine-tuning on a strong model's responses: the paper's SFT baseline, and the loss of the warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sgpo.algorithms.base import Algorithm, Metrics, Score, expert_response
+from sgpo.algorithms.rows import Tokens, TrainRow
+from sgpo.config.algorithm import AlgorithmSettings
+from sgpo.rollouts.groups import GroupSizes, ProblemSamples
+
+
+class SFTSettings(AlgorithmSettings):
+    """SFT has no settings of its own: rate, steps and batch are those of the loop."""
+
+    type: str = "sft"
+
+
+class SFT(Algorithm[SFTSettings]):
+    """SFT, step by step:
+
+    1. Sample nothing; take a strong model's verified response y to each problem.
+    2. L = -(1/N) sum_t log pi_theta(y_t | q, y_<t) over the N response tokens of the whole batch.
+    """
+
+    settings_class = SFTSettings
+    needs = {"responses": "SFT imitates a strong model's responses"}
+
+    def groups(self) -> GroupSizes:
+        """Return no responses at all."""
+        return GroupSizes(0, 0)
+
+    def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
+        """Return the strong model's response to each problem."""
+        return [
+            TrainRow(
+                problem.autonomous_prompt, expert_response(problem, self.settings.type), place, "expert", place, 1.0,
+                "token",
+            )
+            for place, problem in enumerate(samples)
+        ]  # fmt: skip
+
+    def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
+        """Return the cross-entropy of each token."""
+        return cross_entropy(tokens.logprobs_C, tokens.weights_C), {}
+
+
+def cross_entropy(logprobs_C: torch.Tensor, weights_C: torch.Tensor) -> torch.Tensor:
+    """Return the weighted cross-entropy of each token, [C]."""
+    return -logprobs_C * weights_C

@@ -1,0 +1,152 @@
+"""Strategy-Guided Policy Optimization [SGPO Algorithm 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from sgpo.algorithms.base import Metrics, Score
+from sgpo.algorithms.grpo import GRPO, GRPOSettings
+from sgpo.algorithms.rows import Tokens, TrainRow
+from sgpo.algorithms.sft import cross_entropy
+from sgpo.objectives import (
+    adaptive_weight,
+    annealed_delta,
+    clipped_kd_loss,
+    group_advantage_weight,
+    target_weights,
+)
+from sgpo.rollouts.groups import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.seeds import derive_seed
+
+
+class SGPOSettings(GRPOSettings):
+    """Eqs. 1-7 with the paper's constants, and the ablations of its table."""
+
+    type: str = "sgpo"
+    autonomous_rollouts: int = Field(default=8, ge=1, le=256, description="Responses without strategy per problem, G1")
+    guided_rollouts: int = Field(default=4, ge=1, le=256, description="Responses with strategy per problem, G2")
+    grpo: bool = Field(default=True, description="Eq. 1 on the autonomous rollouts; without it distillation alone")
+    distillation: Literal["forward_kl", "reverse_kl", "sft"] = Field(
+        default="forward_kl", description="forward_kl is Eq. 3; sft is cross-entropy on the guided target"
+    )
+    target: Literal["sum", "mean", "random", "all"] = Field(
+        default="sum", description="Reachable target choice, Eq. 4; all is the mean over every correct guided rollout"
+    )
+    delta: float | None = Field(default=1.0, gt=0.0, description="KL in nats above which a token is clipped, Eq. 5")
+    delta_end: float | None = Field(default=None, gt=0.0, description="Delta of the last step, reached linearly")
+    clipping: Literal["mask", "truncate"] = Field(default="mask", description="Mask a token above delta, or cap it")
+    weight: Literal["adaptive", "fixed", "group_advantage"] = Field(
+        default="adaptive", description="alpha by Eq. 6, alpha_max always, or the target's advantage in the group"
+    )
+    alpha0: float = Field(default=0.5, ge=0.0, description="Scale of Eq. 6")
+    gamma: float = Field(default=0.1, gt=0.0, description="Smoothing of Eq. 6")
+    alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
+
+    @model_validator(mode="after")
+    def _delta_has_a_start(self) -> SGPOSettings:
+        if self.delta_end is not None and self.delta is None:
+            raise ValueError(f"delta_end is {self.delta_end} but delta is null (expected a delta to start from)")
+        return self
+
+
+class SGPO(GRPO[SGPOSettings]):
+    """SGPO, step by step:
+
+    1. Sample G1 responses to the problem q alone, and G2 with the strategy s in the prompt; verify both groups.
+    2. L_GRPO of Eq. 1 on the autonomous group.
+    3. o+ = argmax over the correct guided responses of sum_t log pi_theta(g_t | q, g_<t)                       [Eq. 4]
+       alpha(q) = clip(alpha0 (p_guide - p_auto + gamma) / (p_auto + gamma), 0, alpha_max); 0 without an o+     [Eq. 6]
+    4. d_t = KL(sg[pi_theta(. | q, s, o+_<t)] || pi_theta(. | q, o+_<t));
+       L_KD = (1/|o+|) sum_t 1[d_t <= delta] d_t                                                            [Eqs. 3, 5]
+    5. L(q) = L_GRPO + alpha(q) L_KD, mean over the problems of the mini-batch                                  [Eq. 7]
+    """
+
+    settings_class = SGPOSettings
+    needs = {"strategies": "what a strategy changes in the student is what SGPO distils"}
+
+    @property
+    def reverse_divergence(self) -> bool:
+        """Return whether the ablation with the reverse KL is asked for."""
+        return self.settings.distillation == "reverse_kl"
+
+    @property
+    def largest_alpha(self) -> float:
+        """Return alpha_max of Eq. 6."""
+        return self.settings.alpha_max
+
+    def groups(self) -> GroupSizes:
+        """Return G1 autonomous and G2 guided responses."""
+        return GroupSizes(self.settings.autonomous_rollouts, self.settings.guided_rollouts)
+
+    def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
+        """Return the autonomous group [Eq. 1] and each problem's target with its weight [Eqs. 4, 6, 7]."""
+        rows = super().rows(samples, score, step) if self.settings.grpo else []
+        for place, rollout, alpha, weight in self.targets(samples, score, step):
+            problem = samples[place]
+            guide = None if self.settings.distillation == "sft" else problem.guided_prompt
+            row = TrainRow(
+                problem.autonomous_prompt, rollout.token_ids, len(rows), "distillation", place, alpha * weight,
+                alpha=alpha, guide=guide,
+            )  # fmt: skip
+            rows.append(row)
+        return rows
+
+    def targets(
+        self, samples: Sequence[ProblemSamples], score: Score, step: int
+    ) -> list[tuple[int, Rollout, float, float]]:
+        """Return (problem, o+, alpha, weight) of each problem with alpha > 0 [Eqs. 4, 6].
+
+        The weight is 1 but for "all", where every correct guided rollout is a target and has 1/|C|. Only problems with
+        something to choose are scored.
+        """
+        how = self.settings.target
+        alphas = [self.alpha(problem) for problem in samples]
+        candidates = {
+            place: [rollout for rollout in problem.guided if rollout.reward == 1.0]
+            for place, problem in enumerate(samples)
+            if alphas[place] > 0.0
+        }
+        scored = [place for place, correct in candidates.items() if len(correct) > 1 and how in ("sum", "mean")]
+        sums = iter(score([(samples[place], rollout) for place in scored for rollout in candidates[place]]))
+        targets = []
+        for place, correct in candidates.items():
+            logprob_sums_C = [next(sums) if place in scored else 0.0 for _ in correct]
+            seed = derive_seed(self.seed, step, samples[place].problem_id, "target", 0)
+            weights = target_weights(
+                torch.tensor(logprob_sums_C, dtype=torch.float64),
+                torch.tensor([len(rollout.token_ids) for rollout in correct]),
+                how,
+                generator=torch.Generator().manual_seed(seed),
+            )
+            targets += [(place, o, alphas[place], w) for o, w in zip(correct, weights, strict=True) if w > 0.0]
+        return targets
+
+    def alpha(self, problem: ProblemSamples) -> float:
+        """Return the weight of a problem's distillation [Eq. 6] or its ablations; 0 without a correct guided rollout."""
+        settings, guided = self.settings, problem.pass_rate("guided")
+        if guided == 0.0:
+            return 0.0
+        if settings.weight == "fixed":
+            return settings.alpha_max
+        if settings.weight == "group_advantage":
+            rewards_G = torch.tensor([rollout.reward for rollout in problem.autonomous], dtype=torch.float64)
+            return group_advantage_weight(rewards_G, 1.0, settings.alpha_max)
+        autonomous = problem.pass_rate("autonomous")
+        return float(adaptive_weight(autonomous, guided, settings.alpha0, settings.gamma, settings.alpha_max))
+
+    def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
+        """Return Eq. 5's term of each token of a target, Eq. 1's of each autonomous one."""
+        settings = self.settings
+        if tokens.kind != "distillation":
+            return super().token_loss(tokens)
+        if settings.distillation == "sft":
+            return cross_entropy(tokens.logprobs_C, tokens.weights_C), {}
+        delta = annealed_delta(settings.delta, settings.delta_end, tokens.step, self.training.steps)
+        kl_C1 = tokens.divergence_C[:, None]
+        loss_C, metrics = clipped_kd_loss(kl_C1, tokens.mask_C1(), delta, settings.clipping)
+        return loss_C * tokens.weights_C, metrics

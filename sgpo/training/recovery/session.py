@@ -1,0 +1,191 @@
+"""One start of a run: where it resumes, what it records, when it saves, and why it stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+
+from sgpo.config import RunConfig
+from sgpo.errors import UserError
+from sgpo.files import write_json
+from sgpo.rollouts.groups import ProblemSamples
+from sgpo.training.checkpoints.checkpoint import (
+    ROLLOUTS,
+    SCORE,
+    BackgroundCheckpoints,
+    CheckpointError,
+    load_checkpoint,
+)
+from sgpo.training.clock import Clock
+from sgpo.training.metrics import MetricSums, step_metrics
+from sgpo.training.policy import Policy
+from sgpo.training.recorder import record_rollouts
+from sgpo.training.recovery.interruption import Interruption, PreemptedError
+from sgpo.training.recovery.origin import digest_of_what_is_computed
+from sgpo.training.report import StepReport
+from sgpo.training.sampled_batches import SampledBatches
+from sgpo.training.world import World
+
+
+class StoppedError(UserError, RuntimeError):
+    """Steps that failed in a row, or a disk that takes nothing more: another step would waste the machine."""
+
+
+class MetricsSink(Protocol):
+    """Where a step's metrics go; see sgpo.tracking."""
+
+    def log(self, step: int, metrics: Mapping[str, float | Sequence[float]]) -> None:
+        """Record the metrics of one step; a sequence is a histogram's counts."""
+        ...
+
+    def resume_at(self, step: int) -> None:
+        """Forget rows of `step` and later: they will be made again."""
+        ...
+
+
+class TrainingSession:
+    """Resumes a run from its newest checkpoint and carries it from step to step; a context manager."""
+
+    def __init__(
+        self, config: RunConfig, policy: Policy, optimizer: torch.optim.Optimizer, world: World, folder: Path,
+        metrics: MetricsSink | None, on_published: Callable[[Path], None] | None = None,
+        metric_names: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Load the newest checkpoint into policy and optimiser.
+
+        Raises CheckpointError when it was made with other settings.
+        """
+        self._config, self._policy, self._optimizer, self._world = config, policy, optimizer, world
+        self._folder, self._metrics, self._metric_names = folder, metrics, metric_names
+        saved = load_checkpoint(folder / "checkpoints", policy, (optimizer,))
+        self.prefetched: list[ProblemSamples] | None = saved.pop(ROLLOUTS, None) if saved else None
+        self._state = self._initial_state(saved)
+        if metrics is not None:
+            metrics.resume_at(self._state["step"])
+        training = config.training
+        self._report = StepReport(world, training.steps, self._state["step"])
+        self._checkpoints = BackgroundCheckpoints(
+            folder / "checkpoints", training.keep_checkpoints, world, self._state["step"], on_published
+        )
+        self._interruption = Interruption(training.grace_s)
+        self._stack, self.clock, self._seconds_saving = ExitStack(), Clock(), 0.0
+
+    def __enter__(self) -> TrainingSession:
+        self._stack.enter_context(self._checkpoints)
+        self._stack.enter_context(self._interruption)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def steps(self) -> Iterator[int]:
+        """Yield the steps that are left, each with a fresh `clock`."""
+        for step in range(self._state["step"], self._config.training.steps):
+            self.clock = Clock()
+            self.clock.laps["time/checkpoint"] = self._seconds_saving
+            yield step
+
+    def finish(
+        self, step: int, samples: list[ProblemSamples], batches: SampledBatches, sums: MetricSums, rate: float
+    ) -> None:
+        """Record a step that was trained, save where the settings say so, and end the run where it must end.
+
+        Raises StoppedError when steps fail in a row or nothing can be written, and PreemptedError after a signal.
+        """
+        training, clock = self._config.training, self.clock
+        clock.lap("time/forward_backward")
+        if self._world.is_main and step % training.log_rollouts_every == 0:
+            with self._recording():
+                record_rollouts(self._folder / "rollouts", samples, step)
+        problems = [problem.id for problem in batches.problems_of(step)]
+        metrics, histograms = step_metrics(
+            samples, sums, self._world, len(problems), step, rate, clock.laps, self._metric_names
+        )
+        self._state = self._state_after(step, metrics, problems)
+        # Before the checkpoint that counts the step as done: no step is without its metrics.
+        if self._metrics is not None:
+            with self._recording():
+                self._metrics.log(step, {**metrics, **histograms})
+        self._report.show(step, metrics)
+        clock.restart()
+        if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
+            score = self._state["reward_sum"] / max(1, self._state["reward_steps"])
+            self._state = {**self._state, SCORE: score, "reward_sum": 0.0, "reward_steps": 0}
+            self._checkpoints.save(self._policy, (self._optimizer,), self._state, self._prefetched_of(batches))
+        clock.lap("time/checkpoint")
+        self._seconds_saving = clock.laps["time/checkpoint"]
+        self.end_if_preempted()
+
+    def end_if_preempted(self) -> None:
+        """Save what is not saved and raise PreemptedError on all processes, after a signal to any; collective."""
+        if not self._interruption.requested_of_any(self._world):
+            return
+        self._checkpoints.wait()  # one that failed is tried once more
+        if self._state["step"] > self._checkpoints.newest_step:
+            self._checkpoints.save(self._policy, (self._optimizer,), self._state)
+        self._checkpoints.wait()
+        saved = self._checkpoints.newest_step
+        raise PreemptedError(
+            f"preempted after {self._state['step']} steps; the same command resumes from "
+            + ("there" if saved == self._state["step"] else f"the newest checkpoint, that of step {saved}")
+        )
+
+    def _initial_state(self, saved: dict[str, Any] | None) -> dict[str, Any]:
+        digest = digest_of_what_is_computed(self._config)
+        if saved is None:
+            return {"step": 0, "config": digest, "skipped": [], "reward_sum": 0.0, "reward_steps": 0}
+        if saved["config"] != digest:
+            raise CheckpointError(
+                f"{self._folder / 'checkpoints'}: made with another configuration ({saved['config']}, now {digest}); "
+                "use another run id, or the configuration in config.yaml"
+            )
+        return saved
+
+    def _state_after(self, step: int, metrics: dict[str, float], problems: list[str]) -> dict[str, Any]:
+        """Return the counts after a step; StoppedError, with a report in the folder, when too many failed in a row."""
+        state, skipped = self._state, list(self._state["skipped"]) if metrics["optim/steps_skipped"] else []
+        if metrics["optim/steps_skipped"]:
+            norm = metrics["optim/grad_norm"]
+            known = norm if math.isfinite(norm) else "not finite"
+            skipped.append({"step": step, "grad_norm": known, "problems": problems})
+        if len(skipped) >= self._config.training.max_skipped_steps:
+            if self._world.is_main:
+                write_json(self._folder / "stopped.json", {"skipped": skipped, "last_metrics": metrics})
+            raise StoppedError(
+                f"{len(skipped)} steps in a row had a gradient that is not finite, or above training.skip_grad_norm; "
+                f"{self._folder / 'stopped.json'} has their problems and norms"
+            )
+        reward = metrics.get("reward/autonomous")
+        return {
+            **state,
+            "step": step + 1,
+            "skipped": skipped,
+            "reward_sum": state["reward_sum"] + (reward or 0.0),
+            "reward_steps": state["reward_steps"] + (reward is not None),
+        }
+
+    def _prefetched_of(self, batches: SampledBatches) -> list[ProblemSamples] | None:
+        """Return what a checkpoint keeps of the next step. A signal may have ended the verifier: then nothing."""
+        if not self._config.training.overlap or self._interruption.requested_of_any(self._world):
+            return None
+        prefetched = batches.waiting()
+        return None if self._interruption.requested_of_any(self._world) else prefetched
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """End the run where a step cannot be recorded, before a checkpoint counts it as done: its row would be lost."""
+        try:
+            yield
+        except OSError as error:
+            raise StoppedError(
+                f"{self._folder}: cannot be written ({error.strerror or error}); mend that, and the same command "
+                "resumes from the newest checkpoint"
+            ) from None

@@ -1,0 +1,51 @@
+"""What the person watching sees: a line for each step, and a warning when rewards tell nothing."""
+
+from __future__ import annotations
+
+import time
+
+from sgpo.training.world import World
+
+DEAD_REWARD_STEPS = 5
+"""Steps in a row in which every reward was 0, or every one 1, after which a warning is printed."""
+
+
+class StepReport:
+    """Prints the progress of a run on the first process."""
+
+    def __init__(self, world: World, steps: int, start: int) -> None:
+        """Begin at step `start` of `steps`."""
+        self._world, self._steps, self._start = world, steps, start
+        self._started, self._dead_steps = time.perf_counter(), 0
+
+    def show(self, step: int, metrics: dict[str, float]) -> None:
+        """Print the step's line, and a warning when rewards have been all equal for a while."""
+        if not self._world.is_main:
+            return
+        seconds_left = (time.perf_counter() - self._started) / (step + 1 - self._start) * (self._steps - step - 1)
+        print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
+        rewards = {metrics[name] for name in ("reward/autonomous", "reward/guided") if name in metrics}
+        self._dead_steps = self._dead_steps + 1 if rewards in ({0.0}, {1.0}) else 0
+        if self._dead_steps == DEAD_REWARD_STEPS:
+            every = f"every reward was {rewards.pop():.0f} for {self._dead_steps} steps"
+            print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
+
+
+def progress_line(step: int, steps: int, metrics: dict[str, float], seconds_left: float) -> str:
+    """Return one line for the person watching."""
+
+    def show(name: str, form: str) -> str:
+        return form.format(metrics[name]) if name in metrics else "-"
+
+    return (
+        f"step {step:>4}/{steps}"
+        f"  reward {show('reward/autonomous', '{:.2f}')}"
+        f"  guided {show('reward/guided', '{:.2f}')}"
+        f"  alpha {show('distill/alpha_mean', '{:.2f}')}"
+        f"  kl {show('distill/kl_mean', '{:.3f}')}"
+        f"  masked {show('distill/tokens_masked_fraction', '{:.1%}')} of tokens"
+        f" {show('distill/kl_mass_masked_fraction', '{:.0%}')} of kl"
+        f"  entropy {show('policy/entropy', '{:.2f}')}"
+        f"  {show('throughput/tokens_per_second', '{:.0f}')} tok/s"
+        f"  {int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
+    )
