@@ -16,6 +16,7 @@ from flows.data_versions import push_data, reproduce
 from flows.process import CommandFailed
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("prefect_api"),
     pytest.mark.filterwarnings(
         "ignore:Logger 'prefect.task_runs' attempted to send logs to the API without a flow run"

@@ -17,6 +17,8 @@ from sgpo.config import TrackingConfig
 from sgpo.registry.ancestry import ancestry
 from sgpo.tracking.client import connect
 
+pytestmark = pytest.mark.slow
+
 # A model this small learns nothing; the gate is opened so that promotion is part of the test.
 PROMOTING = ("gate.margin=-1", "gate.tolerance=1")
 

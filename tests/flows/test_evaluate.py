@@ -20,7 +20,7 @@ from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 CONFIG = load_config(None, ["evaluation.resamples=200"])
 
 

@@ -23,6 +23,8 @@ from flows.process import REPOSITORY
 from sgpo.cli.main import app
 from sgpo.config import load_config
 
+pytestmark = pytest.mark.slow
+
 STAGES: dict[str, Any] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 DEPLOYMENTS: dict[str, Any] = {
     deployment["name"]: deployment

@@ -21,6 +21,8 @@ from flows.retrain import retrain
 from flows.roll_back import roll_back
 from flows.runs import new_run_id, run_id_of
 
+pytestmark = pytest.mark.slow
+
 
 def a_run(**settings: object) -> FlowRun:
     due = datetime(2026, 11, 23, 3, 0, tzinfo=timezone(timedelta(hours=1)))

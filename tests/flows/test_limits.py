@@ -19,6 +19,8 @@ from flows.local.stack import champion_limit, training_limit
 from flows.process import REPOSITORY
 from sgpo.config import TrackingConfig
 
+pytestmark = pytest.mark.slow
+
 HOLDER = (
     "import sys, time; from pathlib import Path; from flows import limits; limits.REPOSITORY = Path(sys.argv[1])\n"
     "with limits.this_checkout():\n    print('holds', flush=True)\n    sys.stdin.readline()\n"

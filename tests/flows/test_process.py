@@ -17,7 +17,7 @@ from prefect import flow, task
 from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, training_command
 from sgpo.registry.store import RegistryError
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
 def python(program: str, *arguments: str) -> list[str]:

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from flows import progress
 from flows.progress import Progress
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
 def drawn(key: str) -> list[float]:

@@ -17,7 +17,7 @@ from sgpo.files import write_json
 from sgpo.registry.promotion import UNREGISTERED, aliases, history, set_champion
 from sgpo.tracking.client import connect
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 RUN = "measured"
 
 

@@ -17,7 +17,7 @@ from sgpo.registry.promotion import set_champion as set_champion_version
 from sgpo.registry.store import RegistryError
 from sgpo.tracking.client import connect
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
 class Model(NamedTuple):

@@ -22,6 +22,8 @@ from flows.local.processes import Service, ServicesError, answers, read_started,
 from flows.local.stack import Ports, deploy, local_services, webhook_key
 from sgpo.config import load_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:

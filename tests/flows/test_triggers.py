@@ -19,6 +19,8 @@ from flows import events
 from flows.process import REPOSITORY
 from flows.serve import deployments
 
+pytestmark = pytest.mark.slow
+
 DEFINITIONS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
 TRIGGERS = {
     trigger["expect"][0]: (definition, trigger)

@@ -26,6 +26,8 @@ from flows.webhook import Receiver
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import roll_back, set_challenger, set_champion
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the secret of these tests"
 RECIPE = "configs/testbed.yaml"
 

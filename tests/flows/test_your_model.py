@@ -17,6 +17,8 @@ from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
 from sgpo.testbed.world import build_split
 from sgpo.training import base_model
 
+pytestmark = pytest.mark.slow
+
 RETRAIN = """
 import os
 from pathlib import Path

@@ -153,6 +153,7 @@ def test_mlflow_knows_its_variables_and_accepts_its_clients_and_no_other_host() 
     assert not is_allowed_host_header(hosts, "attacker.example:5000")
 
 
+@pytest.mark.slow
 def test_the_buckets_are_made_once_and_are_those_that_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -15,6 +15,8 @@ import pytest
 from commands import UnreadableCommand, read_sgpo, read_torchrun
 from validation import INFRA, REPOSITORY, documents, tool
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = INFRA / "slurm" / "train.sbatch"
 SERVICE, JOB = documents(INFRA / "kubernetes" / "training-job.yaml")
 POD: dict[str, Any] = JOB["spec"]["template"]["spec"]

@@ -21,6 +21,8 @@ from sgpo.rollouts.schema import Rollout
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.world import World
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "world": {"train": 9, "tuning": 4, "held_out": 8},
     "base_model": {"steps": 4, "hidden_size": 32, "layers": 1, "batch_size": 4},

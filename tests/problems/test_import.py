@@ -106,6 +106,7 @@ def test_the_command_names_what_is_wrong_in_one_line(sgpo, tmp_path: Path) -> No
     assert line.startswith("ProblemImportError: data/problems/held_out.parquet: is there already")
 
 
+@pytest.mark.slow
 def test_with_dvc_the_stage_goes_and_the_problems_stay(
     tmp_path: Path, make_checkout: Callable[[Path, dict[str, Any]], Any]
 ) -> None:

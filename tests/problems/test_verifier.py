@@ -187,6 +187,7 @@ def test_what_is_no_answer_says_why(response, reason, verifier):
     assert (verdict.correct, verdict.reason) == (False, reason)
 
 
+@pytest.mark.slow
 def test_a_hanging_answer_costs_one_timeout_and_the_others_get_their_verdicts():
     asked = problem("y+x")
     before = set(multiprocessing.active_children())
@@ -200,6 +201,7 @@ def test_a_hanging_answer_costs_one_timeout_and_the_others_get_their_verdicts():
     assert set(multiprocessing.active_children()) <= before
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced():
     asked = problem("y+x")
     before = set(multiprocessing.active_children())
@@ -224,10 +226,12 @@ def judge_alone(text: str, memory_bytes: int, cpu_seconds: float) -> subprocess.
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_an_answer_that_needs_more_memory_than_a_worker_has_is_said_to_have_crashed():
     assert judge_alone("2^{10^{10}}", memory_bytes=150 << 20, cpu_seconds=60.0).stdout == "crashed\n"
 
 
+@pytest.mark.slow
 def test_a_hanging_worker_ends_even_when_nobody_is_left_to_kill_it():
     assert judge_alone("9^{9^{9^{9^{9}}}}", memory_bytes=1 << 30, cpu_seconds=0.5).returncode == -signal.SIGXCPU
 
@@ -259,6 +263,7 @@ def run(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 SCORE = 'with Verifier(30, 1) as v: print(v.score("\\\\boxed{x+y}", Problem(question="q", answer="y+x")).reason)'
 
 
+@pytest.mark.slow
 def test_it_works_beside_torch_threads_and_keeps_torch_and_sympy_out_of_the_importing_process(tmp_path):
     result = run(
         "import sys\n"
@@ -275,6 +280,7 @@ def test_it_works_beside_torch_threads_and_keeps_torch_and_sympy_out_of_the_impo
     assert set(result.stdout.split("\n")) == {"[]", "correct", ""}, result.stderr
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_told_what_it_needs(tmp_path):
     result = run(f"from sgpo.problems import Problem, Verifier\n{SCORE}\n", tmp_path)
     assert result.returncode != 0

@@ -23,6 +23,8 @@ from sgpo.registry.models import read_attachments
 from sgpo.tracking.client import connect
 from sgpo.tracking.tracker import RunTracker
 
+pytestmark = pytest.mark.slow
+
 LINEAGE = Lineage(
     data_md5s={"data/train.parquet": "0" * 32},
     strategies_digest="s" * 16,

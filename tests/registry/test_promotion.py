@@ -28,6 +28,8 @@ from sgpo.registry import (
 from sgpo.registry.store import lock_file
 from sgpo.tracking.client import connect
 
+pytestmark = pytest.mark.slow
+
 YES = Decision(promote=True, reasons=("It is better.",))
 NO = Decision(promote=False, reasons=("It is not better.",))
 

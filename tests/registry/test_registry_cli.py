@@ -13,6 +13,8 @@ from sgpo.config import TrackingConfig
 from sgpo.registry import register_model_folder
 from sgpo.tracking.client import connect
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tracking: TrackingConfig, model_folder: Path) -> list[str]:

@@ -20,8 +20,10 @@ from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.training.agreement import EngineMismatchError, check_agreement, probes_of
-from sgpo.training.world import World
 from sgpo.training.policy import Policy
+from sgpo.training.world import World
+
+pytestmark = pytest.mark.slow
 
 ALONE = World(0, 1, torch.device("cpu"))
 SAMPLED = SamplingConfig(temperature=1.0, top_p=0.95, max_new_tokens=24)

@@ -19,6 +19,8 @@ from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.rollouts.engine import EngineError
 from sgpo.rollouts.vllm.server import VllmServerEngine
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9, max_new_tokens=8)
 GREEDY = SAMPLING.model_copy(update={"temperature": 0.0})
 GENERATE = "/inference/v1/generate"

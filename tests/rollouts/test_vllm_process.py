@@ -16,6 +16,8 @@ from sgpo.config import EngineConfig
 from sgpo.rollouts.engine import EngineError
 from sgpo.rollouts.vllm.process import ServerProcess, devices_of, free_port, server_command
 
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import subprocess, sys, time
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

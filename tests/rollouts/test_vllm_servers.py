@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 from testbed_models import make_prompts, needs_vllm, worst_logprob_error
 
 from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.rollouts.model_folder import load_model
 
-pytestmark = needs_vllm
+pytestmark = [pytest.mark.slow, needs_vllm]
 
 
 def kill_when_busy(server) -> None:

@@ -7,6 +7,8 @@ import pytest
 from sgpo.config import ConfigError, SamplingConfig, load_config
 from sgpo.rollouts.vllm.engine import VllmEngine
 
+pytestmark = pytest.mark.slow
+
 
 class Rules:
     """vLLM's: nothing is used while it sleeps, nothing that is awake is woken."""

@@ -27,6 +27,8 @@ from sgpo.storage import (
 )
 from sgpo.storage.manifest import folder_files, sha256_of
 
+pytestmark = pytest.mark.slow
+
 NAME = "runs/weekly/model"
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from sgpo.storage import Lock, LockedError, ObjectStore, StorageError, UnreachableError
 
+pytestmark = pytest.mark.slow
+
 KEY = "locks/runs/weekly.json"
 
 

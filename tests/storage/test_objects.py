@@ -14,6 +14,8 @@ from s3_server import SECRET
 from sgpo.config import ConfigError, StorageConfig, load_config
 from sgpo.storage import ObjectStore, PreconditionError, StorageError, UnreachableError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("checksum", ["sha256", "crc32", "none"])
 def test_a_file_in_parts_comes_back_the_same(settings, proxy, tmp_path, checksum):

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from sgpo.cli.storage import storage_app
 from sgpo.storage import StorageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def storage(settings, tmp_path):

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from s3_server import contents
 from safetensors.numpy import save_file
 
 from sgpo.config import TrackingConfig
 from sgpo.registry.models import download_version, register_model_folder
 from sgpo.tracking.tracker import RunTracker, replay
+
+pytestmark = pytest.mark.slow
 
 
 def dvc(folder: Path, *arguments: str) -> str:

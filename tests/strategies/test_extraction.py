@@ -211,6 +211,7 @@ def _run_and_die_at_the_eighth_request(folder: Path) -> None:
     run(folder, ArithmeticTeacher(die))
 
 
+@pytest.mark.slow
 def test_a_run_killed_many_times_writes_the_same_bytes_and_asks_for_nothing_twice(tmp_path: Path, undisturbed) -> None:
     folder, teacher, _ = undisturbed
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the threads and hooks of every test before

@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import faulty_teacher
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(240)
 def test_faults_and_kills_lose_nothing_and_bill_nothing_twice(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from sgpo.strategies.bank import StrategyFileError
 from sgpo.strategies.view.comparison import compare_versions
 from sgpo.strategies.view.versions import VersionError, read_version
 
+pytestmark = pytest.mark.slow
+
 FIRST = [strategy("a"), strategy("b")]
 SECOND = [strategy("b", PARITY), strategy("c")]
 
