@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/python -m flows.demo
 
 # Before every commit, under 90 s on 2 cores: mathematics, schemas, parsers, settings. It is every test but those marked `slow`
-# (`pytestmark = pytest.mark.slow` at the head of a file): what starts servers or processes, or takes over two seconds.
+# (`pytestmark = pytest.mark.slow` at the head of a file): what starts servers or processes, or takes more than three seconds.
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 

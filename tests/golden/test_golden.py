@@ -20,9 +20,11 @@ RECORDED = json.loads(LOSSES.read_text(encoding="utf-8"))
 SAME_MACHINE = RECORDED["machine"] == machine()
 ELSEWHERE = {"rel": 2e-3, "abs": 1e-5}
 """AdamW divides by the root of the second moment: rounding of a gradient near zero moves a weight by the whole rate."""
+SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in PROCESSES[1:]]
+"""`make test-fast` has the golden losses on one process."""
 
 
-@pytest.fixture(scope="module", params=PROCESSES)
+@pytest.fixture(scope="module", params=[PROCESSES[0], *SLOW])
 def both(request) -> tuple[dict, dict]:
     """(recorded, computed) records of one and of two processes."""
     return RECORDED[f"processes {request.param}"], compute(request.param)
