@@ -42,9 +42,9 @@ from sgpo.training.recovery.interruption import PREEMPTED
 
 STEPS = 30
 SETTINGS = (
-    f"training.steps={STEPS}", "training.problems_per_step=6", "training.autonomous_rollouts=3",
-    "training.guided_rollouts=2", "training.sampling.max_new_tokens=24", "training.checkpoint_every=1",
-    "training.log_rollouts_every=1", "training.learning_rate=0.01", "training.objective.entropy_coefficient=0.1",
+    f"training.steps={STEPS}", "training.problems_per_step=6", "training.algorithm.autonomous_rollouts=3",
+    "training.algorithm.guided_rollouts=2", "training.sampling.max_new_tokens=24", "training.checkpoint_every=1",
+    "training.log_rollouts_every=1", "training.learning_rate=0.01", "training.algorithm.entropy_coefficient=0.1",
 )  # fmt: skip
 HITS = ("kill", "kill in a checkpoint", "terminate", "kill and cut a shard", "full disk")
 DISK_KIB = 3000

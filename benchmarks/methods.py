@@ -36,9 +36,9 @@ BASE = Path("data/base/qwen2")
 FOLDER = Path("runs/methods")
 METHODS: dict[str, tuple[list[str], range]] = {
     "SGPO": ([], range(5)),
-    "SGPO without KL clipping": (["training.objective.delta=null"], range(3)),
+    "SGPO without KL clipping": (["training.algorithm.delta=null"], range(3)),
     "GRPO, 12 rollouts": (
-        ["training.objective.distillation=none", "training.autonomous_rollouts=12", "training.guided_rollouts=0"],
+        ["training.algorithm.type=grpo"],
         range(3),
     ),
 }

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from sgpo.algorithms.registry import build
 from sgpo.config import TrainingConfig, load_config
 from sgpo.objectives import group_advantages
 from sgpo.problems import Verifier, read_problems
@@ -32,10 +33,10 @@ from sgpo.rollouts.model_folder import load_model, pad_id
 from sgpo.rollouts.schema import Rollout
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
-from sgpo.training.distributed import World
 from sgpo.training.optimisation import make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
-from sgpo.training.step import SgpoGradient
+from sgpo.training.step import Gradient
+from sgpo.training.world import World
 
 BASE, DATA, PROBLEMS = Path("data/base/qwen2"), Path("data"), 16
 TRL_BATCHES = (192, 48, 12)
@@ -61,14 +62,15 @@ def sgpo_step(samples: list[ProblemSamples]) -> Callable[[], object]:
     """Ours, on the first 8 autonomous and the 4 guided rollouts."""
     model, tokenizer = load_model(BASE)
     policy, config = Policy(model), recipe()
-    mine = [
+    groups = [
         ProblemSamples(s.problem_id, s.autonomous_prompt, s.guided_prompt, s.autonomous[:8], s.guided) for s in samples
     ]
-    gradient = SgpoGradient(policy, config, World(0, 1, torch.device("cpu")), pad_id(tokenizer))
+    gradient = Gradient(policy, build(config, 0), config, World(0, 1, torch.device("cpu")), pad_id(tokenizer))
     optimizer = make_optimizer(policy, config)
 
     def step() -> dict[str, float]:
-        sums = gradient.accumulate(gradient.prepare(mine, run_seed=0, step=0), len(mine))
+        (minibatch,) = gradient.minibatches(groups, 0, len(groups))
+        sums = gradient.accumulate(minibatch)
         optimizer_step(policy, optimizer, 1e-9, config.max_grad_norm)
         return sums
 

@@ -214,7 +214,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         "sgpo.training.checkpoints.checkpoint": ("CheckpointError",),
         "sgpo.training.recovery.interruption": ("PreemptedError",),
         "sgpo.training.recovery.memory": ("OutOfMemoryError",),
-        "sgpo.training.loop": ("StoppedError",),
+        "sgpo.training.recovery.session": ("StoppedError",),
         "sgpo.evaluation.scores": ("EvaluationError",),
         "sgpo.registry.store": ("RegistryError",),
         "sgpo.registry.models": ("ModelFolderError",),

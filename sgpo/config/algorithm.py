@@ -1,7 +1,7 @@
 """`training.algorithm`: the settings of one method, told apart by `type`; and the keys that old recipes have.
 
-The settings of a method stand in the method's own file (sgpo/algorithms), which may be a module of one's own: it is found
-by name when settings are read, and never imported from here.
+The settings of a method stand in the method's own file (sgpo/algorithms), which may be a module of one's own: it is
+found by name when settings are read, and never imported from here.
 """
 
 from __future__ import annotations
@@ -58,16 +58,17 @@ def _refusal(message: str) -> PydanticCustomError:
 
 
 MOVED = {
-    "training.autonomous_rollouts": f"{PREFIX}.autonomous_rollouts",
-    "training.guided_rollouts": f"{PREFIX}.guided_rollouts",
-    "training.mask_truncated": f"{PREFIX}.mask_truncated",
-    "training.objective.expert": f"{PREFIX}.type, luffy or hpt",
-    "training.objective.expert_shaping": f"{PREFIX}.shaping of type luffy",
-    "training.objective.expert_coefficient": f"{PREFIX}.imitation_coefficient of type hpt",
-    "training.objective.expert_gate": f"{PREFIX}.gate of type hpt",
-    "training.objective.distillation": f"{PREFIX}.distillation of type sgpo, or type grpo for 'none'",
+    "training.autonomous_rollouts": f"'{PREFIX}.autonomous_rollouts'",
+    "training.guided_rollouts": f"'{PREFIX}.guided_rollouts'",
+    "training.mask_truncated": f"'{PREFIX}.mask_truncated'",
+    "training.objective": f"'{PREFIX}'",
+    "training.objective.expert": f"'{PREFIX}.type', luffy or hpt",
+    "training.objective.expert_shaping": f"'{PREFIX}.shaping' of type luffy",
+    "training.objective.expert_coefficient": f"'{PREFIX}.imitation_coefficient' of type hpt",
+    "training.objective.expert_gate": f"'{PREFIX}.gate' of type hpt",
+    "training.objective.distillation": f"'{PREFIX}.distillation' of type sgpo, and 'none' is type grpo",
 }
-"""Keys of recipes before methods had files of their own; those of training.objective that are not here kept their names."""
+"""Keys of recipes before methods had files of their own; other keys of training.objective have their old names."""
 
 
 def moved_keys(tree: dict[str, Any]) -> list[str]:
@@ -76,9 +77,8 @@ def moved_keys(tree: dict[str, Any]) -> list[str]:
     if not isinstance(training, dict):
         return []
     old = [f"training.{key}" for key in training if f"training.{key}" in MOVED]
-    objective = training.get("objective", {})
+    objective = training.get("objective")
     if isinstance(objective, dict) and objective:
+        old.remove("training.objective")
         old += [f"training.objective.{key}" for key in objective]
-    elif "objective" in training:
-        old.append("training.objective")
-    return [f"'{key}' is now '{MOVED.get(key, key.replace('objective', 'algorithm', 1))}'" for key in old]
+    return [f"'{key}' is now {MOVED.get(key, repr(key.replace('objective', 'algorithm', 1)))}" for key in old]

@@ -76,7 +76,7 @@ def split_rows(rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
     """
     groups: list[list[RowT]] = []
     held = 0
-    for row in sorted(rows, key=len, reverse=True):
+    for row in sorted(rows, key=lambda row: (-len(row), row.index)):
         padded = (len(groups[-1]) + 1) * len(groups[-1][0]) if groups else 0
         if not groups or padded > tokens or padded - held - len(row) > PADDING_FRACTION * padded:
             groups.append([])

@@ -43,6 +43,7 @@ STEPS, PROBLEMS, VOCABULARY, PAD = 4, 9, 200, 0
 NOT_A_NUMBER_OF_THE_METHOD = ("time/", "throughput/tokens_per_second")
 """Metrics that differ from run to run."""
 
+_AS_THE_PAPERS = "normalization: sequence, normalize_std: true, clip_low: 0.2, clip_high: 0.28"
 CASES: dict[str, list[str]] = {
     # The rows and ablations of docs/objectives.md.
     "SGPO": [],
@@ -73,12 +74,8 @@ CASES: dict[str, list[str]] = {
     "mini-batches, importance cap": ["training.minibatches=2", "training.algorithm.importance_cap=1.2"],
     "sampled ahead": ["training.overlap=true"],
     "sampled ahead, importance cap": ["training.overlap=true", "training.algorithm.importance_cap=1.2"],
-    "LUFFY by sequence": [
-        "training.algorithm={type: luffy, normalization: sequence, normalize_std: true, clip_low: 0.2, clip_high: 0.28, entropy_coefficient: 0}"
-    ],
-    "HPT, gate 1": [
-        "training.algorithm={type: hpt, normalization: sequence, normalize_std: true, clip_low: 0.2, clip_high: 0.28, gate: 1, imitation_coefficient: 0.3}"
-    ],
+    "LUFFY by sequence": [f"training.algorithm={{type: luffy, {_AS_THE_PAPERS}, entropy_coefficient: 0}}"],
+    "HPT, gate 1": [f"training.algorithm={{type: hpt, {_AS_THE_PAPERS}, gate: 1, imitation_coefficient: 0.3}}"],
     "temperature": ["training.sampling.temperature=0.7"],
     "LoRA": [],
 }

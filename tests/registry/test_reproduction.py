@@ -28,6 +28,8 @@ from sgpo.registry.provenance import (
 )
 from sgpo.registry.reproduction import ReproductionError, prepare, what_is_missing
 
+pytestmark = pytest.mark.slow
+
 MAKE_DATA = """
 import random, sys
 from pathlib import Path
@@ -57,8 +59,9 @@ stages:
     outs: [data/splits, data/strategies.parquet]
 """
 SETTINGS = (
-    "training.steps=2", "training.problems_per_step=3", "training.autonomous_rollouts=2", "training.guided_rollouts=2",
-    "training.sampling.max_new_tokens=6", "training.learning_rate=0.01", "training.objective.entropy_coefficient=0.1",
+    "training.steps=2", "training.problems_per_step=3",
+    "training.algorithm.autonomous_rollouts=2", "training.algorithm.guided_rollouts=2",
+    "training.sampling.max_new_tokens=6", "training.learning_rate=0.01", "training.algorithm.entropy_coefficient=0.1",
 )  # fmt: skip
 
 

@@ -23,12 +23,13 @@ from sgpo.testbed.stories import read
 from sgpo.testbed.strategies import describe
 from sgpo.testbed.world import build_split
 
-pytestmark = [needs_vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, needs_vllm, pytest.mark.timeout(600)]
 SMALL = (
-    "training.steps=3", "training.problems_per_step=4", "training.autonomous_rollouts=3", "training.guided_rollouts=2",
+    "training.steps=3", "training.problems_per_step=4",
+    "training.algorithm.autonomous_rollouts=3", "training.algorithm.guided_rollouts=2",
     "training.checkpoint_every=2", "training.sampling.max_new_tokens=24",
     # Untrained models earn no reward: with an entropy bonus every rollout is trained on nevertheless.
-    "training.objective.entropy_coefficient=0.001", "training.learning_rate=0.01", "training.warmup_steps=0",
+    "training.algorithm.entropy_coefficient=0.001", "training.learning_rate=0.01", "training.warmup_steps=0",
 )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from sgpo.config import load_config
-from sgpo.training.world import is_main_process
 from sgpo.training.run import train
+from sgpo.training.world import is_main_process
 
 
 class Metrics:

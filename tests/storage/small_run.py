@@ -26,9 +26,10 @@ def _training_fixtures():
 fixtures = _training_fixtures()
 
 SMALL = [
-    "training.steps=6", "training.problems_per_step=2", "training.autonomous_rollouts=3", "training.guided_rollouts=2",
+    "training.steps=6", "training.problems_per_step=2",
+    "training.algorithm.autonomous_rollouts=3", "training.algorithm.guided_rollouts=2",
     "training.checkpoint_every=1", "training.learning_rate=0.01", "training.sampling.max_new_tokens=6",
-    "training.objective.entropy_coefficient=0.1",
+    "training.algorithm.entropy_coefficient=0.1",
 ]  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.recovery.interruption import PreemptedError
 
+pytestmark = pytest.mark.slow
+
 tokenizer, model_folder, data_folder = fixtures.tokenizer, fixtures.model_folder, fixtures.data_folder
 
 CHECKPOINTS = "runs/weekly/checkpoints"
@@ -207,7 +209,7 @@ def test_a_run_that_lost_its_lock_ends_and_stores_nothing_more(config, store, tm
         told = stored._lock._on_lost
         stored._lock._on_lost = lambda why: (told(why), lost.set())
 
-    with pytest.raises(PreemptedError, match=r"asked to stop after [23] steps"):
+    with pytest.raises(PreemptedError, match=r"preempted after [23] steps"):
         run(changed(config, lease_s=1.0), tmp_path / "a", model_folder, take_over, watch)
     shown = capsys.readouterr().err
     assert "storage: runs/weekly: held by process 42 of gpu-7 since" in shown

@@ -13,18 +13,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from samples import make_samples
+from samples import accumulate, gradient_for, make_samples
 from test_step import ALTERNATIVES, tiny_policy
 from transformers import PreTrainedTokenizerFast
 
-from sgpo.config import LoraConfig, ObjectiveConfig, TrainingConfig
+from sgpo.config import LoraConfig, TrainingConfig
 from sgpo.config.testbed import CorpusConfig
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.testbed.base_model import testbed_tokenizer
-from sgpo.training.distributed import World, open_world, shard_policy, whole_weights
 from sgpo.training.lora import add_adapters
 from sgpo.training.optimisation import make_optimizer, optimizer_step
-from sgpo.training.step import SgpoGradient
+from sgpo.training.sharding import shard_policy, whole_weights
+from sgpo.training.world import World, open_world
 
 CASES = ("the paper's", "LUFFY", "HPT, higher gate", "LoRA", "idle ranks of 2", "idle ranks of 4")
 
@@ -52,14 +52,13 @@ def one_step(world: World, tokenizer: PreTrainedTokenizerFast, case: str) -> dic
         with torch.no_grad():  # with B at zero A would have no gradient
             for parameter in policy.parameters():
                 parameter.add_(0.01) if parameter.requires_grad else None
-    config = TrainingConfig(steps=10, objective=ObjectiveConfig(**ALTERNATIVES.get(case, {})))
+    config = TrainingConfig(steps=10, algorithm=ALTERNATIVES.get(case, {}), tokens_per_microbatch=200)
     shard_policy(policy, world)
     optimizer = make_optimizer(policy, config)
-    gradient = SgpoGradient(policy, config, world, tokenizer.pad_token_id)
-    mine = world.share(sorted(samples, key=lambda problem: problem.problem_id))
     # A micro-batch or two for some ranks, and more for others.
-    gradient.tokens_per_microbatch = 200
-    sums = gradient.accumulate(gradient.prepare(mine, run_seed=0, step=0), len(samples))
+    gradient = gradient_for(policy, config, tokenizer.pad_token_id, world)
+    shard = world.shard(sorted(samples, key=lambda problem: problem.problem_id))
+    sums = accumulate(gradient, shard, problems=len(samples))
     loss = world.sum({"loss": sums["loss"]})["loss"]
     optimizer_step(policy, optimizer, 1e-3, config.max_grad_norm)
     weights = {name: value.detach().clone() for name, value in whole_weights(policy).items()}

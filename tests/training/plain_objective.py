@@ -15,6 +15,8 @@ def plain_loss(policy: Policy, samples: list[ProblemSamples], config: TrainingCo
     loss = torch.zeros((), dtype=torch.float64)
     for problem in samples:
         loss = loss + (plain.own(problem) + plain.distilled(problem)) / len(samples)
+    if config.algorithm.type == "sft":
+        return -plain.token_sum / plain.tokens
     if plain.objective.normalization == "token":
         loss = loss + plain.token_sum / plain.tokens
     if plain.objective.entropy_coefficient:
@@ -26,7 +28,7 @@ class Plain:
     """Sums over one batch."""
 
     def __init__(self, policy: Policy, config: TrainingConfig, step: int) -> None:
-        self.policy, self.config, self.objective, self.step = policy, config, config.objective, step
+        self.policy, self.config, self.objective, self.step = policy, config, config.algorithm, step
         self.token_sum = torch.zeros((), dtype=torch.float64)
         self.entropy_sum = torch.zeros((), dtype=torch.float64)
         self.tokens = 0
@@ -43,12 +45,18 @@ class Plain:
         objective, prompt = self.objective, problem.autonomous_prompt
         loss = torch.zeros((), dtype=torch.float64)
         rewards = [rollout.reward for rollout in problem.autonomous]
-        if objective.expert == "hpt" and sum(rewards) <= objective.expert_gate:
-            return -objective.expert_coefficient * self.sampled(prompt, problem.expert).mean()
-        if not objective.grpo:
+        if objective.type == "sft":
+            self.token_sum, self.tokens = (
+                self.token_sum + self.sampled(prompt, problem.expert).sum(),
+                self.tokens + len(problem.expert),
+            )
+            return loss
+        if objective.type == "hpt" and sum(rewards) <= objective.gate:
+            return -objective.imitation_coefficient * self.sampled(prompt, problem.expert).mean()
+        if objective.type == "sgpo" and not objective.grpo:
             return loss
         members = [(rollout.token_ids, rollout) for rollout in problem.autonomous]
-        if objective.expert == "luffy":
+        if objective.type == "luffy":
             members.append((problem.expert, None))
             rewards.append(problem.expert_reward)
         mean = sum(rewards) / len(rewards)
@@ -58,7 +66,7 @@ class Plain:
             logprobs = self.sampled(prompt, response)
             self.tokens += len(response)
             if rollout is None:
-                terms = -advantage * logprobs.exp() / (logprobs.exp() + objective.expert_shaping)
+                terms = -advantage * logprobs.exp() / (logprobs.exp() + objective.shaping)
             else:
                 behaviour = torch.tensor(rollout.logprobs, dtype=torch.float64)
                 stale = self.config.overlap and objective.importance_cap is None
@@ -84,7 +92,7 @@ class Plain:
         objective = self.objective
         correct = [rollout.token_ids for rollout in problem.guided if rollout.reward == 1.0]
         loss = torch.zeros((), dtype=torch.float64)
-        if objective.distillation == "none" or not correct:
+        if objective.type != "sgpo" or not correct:
             return loss
         reach = [self.sampled(problem.autonomous_prompt, response) for response in correct]
         if objective.target == "all":

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
+
+from sgpo.algorithms import registry
+from sgpo.config import TrainingConfig
 from sgpo.problems import Problem, Verdict
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.rollouts.schema import Rollout
+from sgpo.training.metrics import MetricSums
+from sgpo.training.policy import Policy
+from sgpo.training.step import Gradient
+from sgpo.training.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 class HashVerifier:
@@ -49,3 +59,16 @@ def make_samples(problems: int, vocabulary: int = 200, seed: int = 0) -> list[Pr
             )
         )
     return samples
+
+
+def gradient_for(policy: Policy, config: TrainingConfig, pad_id: int, world: World = ALONE) -> Gradient:
+    """What accumulates the gradient of the configured method."""
+    return Gradient(policy, registry.build(config, seed=0), config, world, pad_id)
+
+
+def accumulate(
+    gradient: Gradient, samples: list[ProblemSamples], step: int = 0, problems: int | None = None
+) -> MetricSums:
+    """The gradient of one batch that is one mini-batch; `samples` are this process's of `problems` problems."""
+    (minibatch,) = gradient.minibatches(samples, step, len(samples) if problems is None else problems)
+    return gradient.accumulate(minibatch)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.training.batches import PADDING_SHARE, Row, make_batch, split_rows
+from sgpo.algorithms.rows import Row
+from sgpo.training.batches import PADDING_FRACTION, make_batch, split_rows
 
 lengths = st.lists(st.tuples(st.integers(1, 80), st.integers(1, 120)), max_size=60)
 
@@ -17,11 +18,11 @@ lengths = st.lists(st.tuples(st.integers(1, 80), st.integers(1, 120)), max_size=
 def test_rows_are_there_once_under_the_budget_and_with_little_padding(sizes, budget):
     rows = [Row((7,) * prompt, (8,) * response, key) for key, (prompt, response) in enumerate(sizes)]
     groups = split_rows(rows, budget)
-    assert sorted(row.key for group in groups for row in group) == list(range(len(rows)))
+    assert sorted(row.index for group in groups for row in group) == list(range(len(rows)))
     for group in groups:
         padded = len(group) * max(map(len, group))
         assert len(group) == 1 or padded <= budget
-        assert padded - sum(map(len, group)) <= PADDING_SHARE * padded
+        assert padded - sum(map(len, group)) <= PADDING_FRACTION * padded
 
 
 def test_the_split_does_not_depend_on_the_order_of_the_rows():

@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from gloo_step import CASES, one_step
 
-from sgpo.training.distributed import World
+from sgpo.training.world import World
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=[2, 4])

@@ -23,10 +23,12 @@ from sgpo.config import ConfigError, LoraConfig, SamplingConfig, TrainingConfig,
 from sgpo.rollouts.model_folder import export_model, load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpoint
-from sgpo.training.distributed import whole_weights
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter, merged_tensors
 from sgpo.training.policy import Policy
+from sgpo.training.sharding import whole_weights
 from sgpo.training.sync import GatheredWeights
+
+pytestmark = pytest.mark.slow
 
 LORA = LoraConfig(rank=4, alpha=8)
 SETTINGS = [*SMALL, "training.lora.rank=4", "training.lora.alpha=8"]

@@ -11,15 +11,16 @@ from transformers import get_scheduler
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from samples import make_samples
+from samples import accumulate, gradient_for, make_samples
 from test_step import tiny_policy
 
+from sgpo.algorithms.rows import Row
 from sgpo.config import ShardingConfig, TrainingConfig
-from sgpo.training.batches import Row, make_batch
+from sgpo.training.batches import make_batch
 from sgpo.training.checkpoints.sharded_state import collect
-from sgpo.training.distributed import open_world, shard_policy
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
-from sgpo.training.step import SgpoGradient
+from sgpo.training.sharding import shard_policy
+from sgpo.training.world import open_world
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 5])
@@ -63,8 +64,7 @@ def test_weights_moments_and_what_is_saved_stay_float32_in_bfloat16_training(tok
         batch = make_batch([Row((7, 8), (9,), 0)], tokenizer.pad_token_id, world.device)
         assert policy.hidden(batch).dtype == torch.bfloat16
         optimizer = make_optimizer(policy, config)
-        gradient = SgpoGradient(policy, config, world, tokenizer.pad_token_id)
-        gradient.accumulate(gradient.prepare(samples, run_seed=0, step=0), len(samples))
+        accumulate(gradient_for(policy, config, tokenizer.pad_token_id, world), samples)
         assert {parameter.grad.dtype for parameter in policy.parameters() if parameter.grad is not None} == {
             torch.float32
         }

@@ -22,12 +22,14 @@ from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpoint
-from sgpo.training.distributed import World
 from sgpo.training.loop import Trainer
 from sgpo.training.policy import Policy
 from sgpo.training.recovery.interruption import PreemptedError
-from sgpo.training.step import SgpoGradient
+from sgpo.training.step import Gradient
 from sgpo.training.sync import GatheredWeights
+from sgpo.training.world import World
+
+pytestmark = pytest.mark.slow
 
 AHEAD = [*SMALL, "training.overlap=true"]
 
@@ -68,14 +70,14 @@ class Run:
 
 def test_rollouts_are_one_step_old_but_the_first_and_say_so(tmp_path, model_folder, data_folder, monkeypatch):
     recorder, trained = Recorder(), []
-    real = SgpoGradient.prepare
+    real = Gradient.minibatches
     run = Run(tmp_path, load_config(None, AHEAD), model_folder, data_folder, recorder)
 
     def noted(self, *arguments, **settings):
         trained.append(self.policy.model.get_input_embeddings().weight.detach().clone())
         return real(self, *arguments, **settings)
 
-    monkeypatch.setattr(SgpoGradient, "prepare", noted)
+    monkeypatch.setattr(Gradient, "minibatches", noted)
     run.train()
     assert [row["policy/staleness"] for row in recorder.rows.values()] == [0.0, 1.0, 1.0, 1.0]
     drawn = run.engine.drawn_from
@@ -87,15 +89,15 @@ def test_rollouts_are_one_step_old_but_the_first_and_say_so(tmp_path, model_fold
 
 def test_the_next_step_is_drawn_while_a_step_trains(tmp_path, model_folder, data_folder, monkeypatch):
     run = Run(tmp_path, load_config(None, AHEAD), model_folder, data_folder, Recorder())
-    real, beside = SgpoGradient.accumulate, []
+    real, beside = Gradient.accumulate, []
 
-    def waits(self, prepared, problems):
+    def waits(self, minibatch):
         # The next batch's drawing begins before this gradient is there.
         beside.append(run.engine.begun.acquire(timeout=60))
-        return real(self, prepared, problems)
+        return real(self, minibatch)
 
     run.engine.begun = _AfterTheFirst(run.engine)
-    monkeypatch.setattr(SgpoGradient, "accumulate", waits)
+    monkeypatch.setattr(Gradient, "accumulate", waits)
     run.train()
     assert beside == [True, True, True, False]  # nothing comes after the last step
 

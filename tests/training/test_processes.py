@@ -20,9 +20,11 @@ from sgpo.testbed.stories import read
 from sgpo.testbed.traces import write_trace
 from sgpo.testbed.world import build_split
 
+pytestmark = pytest.mark.slow
+
 OVERRIDES = (
     "warmup.epochs=1", "warmup.batch_size=6", "warmup.learning_rate=0.01", "training.steps=2",
-    "training.problems_per_step=4", "training.autonomous_rollouts=2", "training.guided_rollouts=2",
+    "training.problems_per_step=4", "training.algorithm.autonomous_rollouts=2", "training.algorithm.guided_rollouts=2",
     "training.sampling.max_new_tokens=8", "training.checkpoint_every=1",
 )  # fmt: skip
 

@@ -12,19 +12,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from plain_objective import plain_loss
-from samples import make_samples
+from samples import accumulate, gradient_for, make_samples
 
-from sgpo.config import ObjectiveConfig, TrainingConfig
+from sgpo.algorithms.registry import build
+from sgpo.config import TrainingConfig
 from sgpo.config.testbed import BaseModelConfig
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.testbed.base_model import new_model
-from sgpo.training.distillation import distillation_weight
-from sgpo.training.distributed import World
 from sgpo.training.policy import Policy
-from sgpo.training.step import SgpoGradient
-
-ALONE = World(0, 1, torch.device("cpu"))
 
 
 def tiny_policy(tokenizer, family: str = "qwen2") -> Policy:
@@ -40,8 +36,7 @@ def gradient_of(
     policy: Policy, samples, config: TrainingConfig, pad_id: int, step: int = 0
 ) -> tuple[dict, torch.Tensor]:
     policy.zero_grad()
-    gradient = SgpoGradient(policy, config, ALONE, pad_id)
-    sums = gradient.accumulate(gradient.prepare(samples, run_seed=0, step=step), len(samples))
+    sums = accumulate(gradient_for(policy, config, pad_id), samples, step)
     return sums, flat_gradient(policy)
 
 
@@ -58,7 +53,7 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
     "truncated KL": {"delta": 0.3, "clipping": "truncate"},
     "annealed delta": {"delta": 0.4, "delta_end": 0.02},
     "no GRPO": {"grpo": False},
-    "GRPO alone": {"distillation": "none"},
+    "GRPO alone": {"type": "grpo"},
     "reverse KL": {"distillation": "reverse_kl"},
     "direct SFT": {"distillation": "sft"},
     "mean log-probability": {"target": "mean"},
@@ -70,23 +65,18 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
     "constant length": {"normalization": "constant", "normalize_std": False},
     "importance sampling": {"importance_cap": 1.5},
     "entropy bonus": {"entropy_coefficient": 0.01},
-    "LUFFY": {
-        "distillation": "none", "expert": "luffy", "normalization": "constant", "normalize_std": False,
-        "clip_low": None, "clip_high": None, "entropy_coefficient": 0.001,
-    },
-    "LUFFY, mean per response": {"distillation": "none", "expert": "luffy"},
-    "HPT": {
-        "distillation": "none", "expert": "hpt", "normalization": "constant", "normalize_std": False,
-        "expert_coefficient": 0.3, "expert_gate": 0,
-    },
-    "HPT, higher gate": {"distillation": "none", "expert": "hpt", "expert_gate": 1},
+    "LUFFY": {"type": "luffy"},
+    "LUFFY, mean per response": {"type": "luffy", "normalization": "sequence", "entropy_coefficient": 0.0},
+    "HPT": {"type": "hpt", "imitation_coefficient": 0.3},
+    "HPT, higher gate": {"type": "hpt", "gate": 1, "normalization": "sequence", "normalize_std": True},
+    "SFT": {"type": "sft"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
 def test_loss_and_gradient_are_those_of_the_equations(tokenizer, family, alternative):
     policy, samples = tiny_policy(tokenizer, family), make_samples(8)
-    config = TrainingConfig(steps=10, objective=ObjectiveConfig(**ALTERNATIVES[alternative]))
+    config = TrainingConfig(steps=10, algorithm=ALTERNATIVES[alternative])
     sums, gradient = gradient_of(policy, samples, config, tokenizer.pad_token_id, step=4)
     policy.zero_grad()
     loss = plain_loss(policy, samples, config, step=4)
@@ -100,7 +90,7 @@ def test_loss_and_gradient_are_those_of_the_equations(tokenizer, family, alterna
 @pytest.mark.parametrize("cap", [None, 1.5])
 def test_rollouts_drawn_a_step_ahead_are_corrected_by_the_ratio_or_by_importance_sampling(tokenizer, cap):
     policy, samples = tiny_policy(tokenizer), _recorded_near_the_policy(make_samples(8))
-    settings = {"steps": 10, "objective": ObjectiveConfig(importance_cap=cap, clip_low=0.5, clip_high=0.6)}
+    settings = {"steps": 10, "algorithm": {"importance_cap": cap, "clip_low": 0.5, "clip_high": 0.6}}
     config = TrainingConfig(**settings, overlap=True)
     sums, gradient = gradient_of(policy, samples, config, tokenizer.pad_token_id)
     policy.zero_grad()
@@ -125,7 +115,7 @@ def test_every_alternative_is_another_gradient(tokenizer):
     policy, samples = tiny_policy(tokenizer), make_samples(16)
     seen: dict[str, torch.Tensor] = {}
     for name, settings in ALTERNATIVES.items():
-        config = TrainingConfig(steps=10, objective=ObjectiveConfig(**settings))
+        config = TrainingConfig(steps=10, algorithm=settings)
         _, gradient = gradient_of(policy, samples, config, tokenizer.pad_token_id, step=4)
         for other, known in seen.items():
             assert not torch.allclose(gradient, known, atol=1e-6, rtol=0.0), f"{name} is {other}"
@@ -133,12 +123,12 @@ def test_every_alternative_is_another_gradient(tokenizer):
 
 
 @pytest.mark.parametrize(
-    "alternative", ["the paper's", "token mean", "constant length", "entropy bonus", "LUFFY", "HPT"]
+    "alternative", ["the paper's", "token mean", "constant length", "entropy bonus", "LUFFY", "HPT", "SFT"]
 )
 @pytest.mark.parametrize("tokens", [1, 60, 200])
 def test_the_split_into_microbatches_changes_nothing(tokenizer, alternative, tokens):
     policy, samples = tiny_policy(tokenizer), make_samples(7)
-    settings = {"steps": 10, "objective": ObjectiveConfig(**ALTERNATIVES[alternative])}
+    settings = {"steps": 10, "algorithm": ALTERNATIVES[alternative]}
     whole = gradient_of(policy, samples, TrainingConfig(**settings), tokenizer.pad_token_id)
     small = TrainingConfig(**settings, tokens_per_microbatch=tokens)
     split = gradient_of(policy, samples, small, tokenizer.pad_token_id)
@@ -164,7 +154,7 @@ def test_equal_rewards_and_no_correct_guided_rollout_give_no_gradient(tokenizer)
 
 def test_without_distillation_only_the_autonomous_group_counts(tokenizer):
     policy, samples = tiny_policy(tokenizer), make_samples(8)
-    config = TrainingConfig(objective=ObjectiveConfig(distillation="none"))
+    config = TrainingConfig(algorithm={"type": "grpo"})
     sums, gradient = gradient_of(policy, samples, config, tokenizer.pad_token_id)
     changed = [ProblemSamples(s.problem_id, s.autonomous_prompt, s.guided_prompt, s.autonomous, ()) for s in samples]
     _, alone = gradient_of(policy, changed, config, tokenizer.pad_token_id)
@@ -212,7 +202,7 @@ def test_forwards_are_spent_only_where_they_can_change_something(tokenizer, monk
     weighed = [
         count
         for count, s in zip(reached, (s for s in samples if s.pass_rate("guided") > 0.0), strict=True)
-        if distillation_weight(s, ObjectiveConfig()) > 0.0
+        if build(TrainingConfig(), seed=0).alpha(s) > 0.0
     ]
     assert rows["hidden"] == len(weighed)  # the strategy's side: chosen targets alone
     assert rows["loss"] == unequal + len(weighed)

@@ -25,17 +25,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_loop import SMALL, Recorder, run
 
 from sgpo.config import load_config
-from sgpo.training import checkpoint as checkpoints
+from sgpo.training.checkpoints import checkpoint as checkpoints
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint
-from sgpo.training.loop import StoppedError
 from sgpo.training.recovery.interruption import PREEMPTED, PreemptedError
 from sgpo.training.recovery.memory import OutOfMemoryError
-from sgpo.training.step import SgpoGradient
+from sgpo.training.recovery.session import StoppedError
+from sgpo.training.step import Gradient
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = (
-    "training.steps=6", "training.problems_per_step=4", "training.autonomous_rollouts=3", "training.guided_rollouts=2",
-    "training.sampling.max_new_tokens=8", "training.checkpoint_every=2", "training.learning_rate=0.01",
-    "training.objective.entropy_coefficient=0.1",
+    "training.steps=6", "training.problems_per_step=4",
+    "training.algorithm.autonomous_rollouts=3", "training.algorithm.guided_rollouts=2",
+    "training.sampling.max_new_tokens=8", "training.checkpoint_every=2", "training.learning_rate=0.001",
+    "training.algorithm.entropy_coefficient=0.1",
 )  # fmt: skip
 
 
@@ -100,7 +103,7 @@ def test_signals_end_the_run_with_a_checkpoint_and_the_rest_is_the_same(referenc
     folder, done = tmp_path / "run", 0
     for number in (signal.SIGTERM, signal.SIGINT):
         output = stop(number, launch(1, model_folder, data_folder, folder))
-        assert "PreemptedError: asked to stop after" in output, output
+        assert "PreemptedError: preempted after" in output, output
         newest = newest_checkpoint(folder / "checkpoints")
         assert newest is not None
         assert done < len(rows(folder)) == int(newest.name.removeprefix("step-")) < 6
@@ -190,7 +193,7 @@ def test_a_checkpoint_that_failed_is_written_again_when_the_run_is_asked_to_stop
 ):
     refuse_the_bytes_of(1, monkeypatch)
     sparse = load_config(None, [*SMALL, "training.checkpoint_every=3", "training.steps=9"])
-    with pytest.raises(PreemptedError, match="asked to stop after 3 steps; the same command goes on from there"):
+    with pytest.raises(PreemptedError, match="preempted after 3 steps; the same command resumes from there"):
         run(tmp_path, sparse, model_folder, data_folder, AsksToStop())
     newest = newest_checkpoint(tmp_path / "checkpoints")
     assert newest is not None
@@ -236,16 +239,16 @@ def test_when_memory_runs_out_the_same_step_is_done_in_smaller_pieces(
     tmp_path, model_folder, data_folder, monkeypatch, capsys
 ):
     expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
-    real = SgpoGradient._batch
+    real = Gradient._batch
 
     def cramped(self, rows):
         if sum(len(row) for row in rows) > 300:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, rows)
 
-    monkeypatch.setattr(SgpoGradient, "_batch", cramped)
+    monkeypatch.setattr(Gradient, "_batch", cramped)
     got = run(tmp_path / "cramped", load_config(None, SMALL), model_folder, data_folder, Recorder())
-    assert re.search(r"out of memory: going on with micro-batches of (512|256) tokens", capsys.readouterr().out)
+    assert re.search(r"out of memory: resuming with micro-batches of (512|256) tokens", capsys.readouterr().out)
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=0)
 
@@ -256,7 +259,7 @@ def test_memory_that_never_suffices_is_an_error_that_says_how_little_was_tried(
     def full(self, rows):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(SgpoGradient, "_batch", full)
+    monkeypatch.setattr(Gradient, "_batch", full)
     with pytest.raises(OutOfMemoryError, match="micro-batches of 256 tokens do not fit") as error:
         run(tmp_path, load_config(None, SMALL), model_folder, data_folder, Recorder())
     assert error.value.exit_code == 1

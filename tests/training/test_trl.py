@@ -11,13 +11,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from samples import make_samples
-from test_step import ALONE, flat_gradient, tiny_policy
+from samples import gradient_for, make_samples
+from test_step import flat_gradient, tiny_policy
 
-from sgpo.config import ObjectiveConfig, SamplingConfig, TrainingConfig
+from sgpo.config import SamplingConfig, TrainingConfig
 from sgpo.rollouts.groups import ProblemSamples
 from sgpo.training.policy import Policy
-from sgpo.training.step import SgpoGradient
 
 LONGEST, GROUP, TEMPERATURE = 17, 3, 0.8
 NORMALIZATIONS = [("grpo", "sequence"), ("bnpo", "token"), ("dapo", "token"), ("dr_grpo", "constant")]
@@ -71,33 +70,28 @@ def old_logprobs(samples: list[ProblemSamples], drift: float) -> list[torch.Tens
 def test_loss_and_gradient_are_trls(tokenizer, tmp_path, loss_type, normalization, drift):
     policy = tiny_policy(tokenizer)
     samples = [replace(problem, guided=()) for problem in make_samples(6)]
-    objective = ObjectiveConfig(distillation="none", normalization=normalization)
-    sampling = SamplingConfig(temperature=TEMPERATURE, max_new_tokens=LONGEST)
-    gradient = SgpoGradient(
-        policy, TrainingConfig(objective=objective, sampling=sampling), ALONE, tokenizer.pad_token_id
+    training = TrainingConfig(
+        algorithm={"type": "grpo", "normalization": normalization},
+        sampling=SamplingConfig(temperature=TEMPERATURE, max_new_tokens=LONGEST),
     )
-    prepared = gradient.prepare(samples, run_seed=0, step=0)
-    rows = sum(len(problem.autonomous) for problem in samples)
-    advantages = [0.0] * rows
-    everyone = [rollout for problem in samples for rollout in problem.autonomous]
+    gradient = gradient_for(policy, training, tokenizer.pad_token_id)
+    (minibatch,) = gradient.minibatches(samples, 0, len(samples))
+    advantages = [row.advantage for row in minibatch.rows]
     if drift:
-        gradient.remember_old_policy(prepared)
-    offsets = old_logprobs(samples, drift)
-    for item in prepared.own.scored:
-        index = next(i for i, rollout in enumerate(everyone) if rollout is item.rollout)
-        advantages[index] = item.advantage
-        if item.old_logprobs is not None:
-            item.old_logprobs = item.old_logprobs + offsets[index]
-    sums = gradient.accumulate(prepared, len(samples))
+        gradient._remember_old_policy(minibatch)
+    for index, offsets in enumerate(old_logprobs(samples, drift)):
+        if index in minibatch.old_logprobs:
+            minibatch.old_logprobs[index] = minibatch.old_logprobs[index] + offsets
+    sums = gradient.accumulate(minibatch)
     ours = flat_gradient(policy)
     policy.zero_grad()
 
-    trainer = trl_trainer(policy, tokenizer, tmp_path, loss_type, rows)
+    trainer = trl_trainer(policy, tokenizer, tmp_path, loss_type, len(advantages))
     batch = trl_batch(samples, advantages, tokenizer.pad_token_id)
     if drift:
         old = torch.zeros(batch["completion_ids"].shape, dtype=torch.float64)
-        for index, item in ((everyone.index(item.rollout), item) for item in prepared.own.scored):
-            old[index, : len(item.old_logprobs)] = item.old_logprobs
+        for index, logprobs in minibatch.old_logprobs.items():
+            old[index, : len(logprobs)] = logprobs
         batch["old_per_token_logps"] = old
     loss = trainer._compute_loss(policy.model, batch)
     loss.backward()

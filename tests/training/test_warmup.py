@@ -16,9 +16,9 @@ from sgpo.testbed.stories import read
 from sgpo.testbed.traces import write_trace
 from sgpo.testbed.world import build_split
 from sgpo.training import warmup
-from sgpo.training.distributed import World
-from sgpo.training.loop import StoppedError
 from sgpo.training.recovery.interruption import PreemptedError
+from sgpo.training.recovery.session import StoppedError
+from sgpo.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 SETTINGS = WarmupConfig(epochs=4, batch_size=8, learning_rate=0.01, held_out_fraction=0.25)
@@ -93,7 +93,7 @@ def test_a_signal_in_an_epoch_saves_where_it_is_and_the_rest_is_the_same(problem
         return real(*arguments)
 
     monkeypatch.setattr(warmup, "optimizer_step", signalled_in_the_second_epoch)
-    with pytest.raises(PreemptedError, match="asked to stop in warm-up epoch 2"):
+    with pytest.raises(PreemptedError, match="preempted in warm-up epoch 2"):
         run(problems, model_folder, tmp_path / "parts")
     parts = load_model(run(problems, model_folder, tmp_path / "parts"))[0].state_dict()
     assert len(steps) == 12
