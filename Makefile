@@ -30,7 +30,7 @@ demo: setup
 # Before every commit, under 90 s on 2 cores: mathematics, schemas, parsers, settings. It is every test but those marked `slow`
 # (`pytestmark = pytest.mark.slow` at the head of a file): what starts servers or processes, or takes more than three seconds.
 test-fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Everything. Most tests wait for servers and processes: several at once. One thread each, so that they do not fight over the cores.
 test: setup

@@ -125,6 +125,7 @@ def test_the_real_benchmarks_are_read_whole(real_problems):
     assert all(problem.answer.lstrip("-").isdigit() for problem in amc23)
 
 
+@pytest.mark.slow
 @needs_data
 def test_every_gold_verifies_against_itself_and_no_wrong_answer_does(benchmark_script, real_problems):
     problems = list(real_problems.values())
