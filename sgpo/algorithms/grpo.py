@@ -43,7 +43,7 @@ GRPOSettingsT = TypeVar("GRPOSettingsT", bound=GRPOSettings)
 
 
 class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
-    """GRPO, step by step:
+    """GRPO, step by step.
 
     1. Sample G1 responses o_i to the problem alone; reward R_i in {0, 1} by the verifier.
     2. A_i = (R_i - mean(R)) / (std(R) + 1e-6) within the group; equal rewards give 0 and cost nothing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -30,7 +31,7 @@ class HPTSettings(GRPOSettings):
 
 
 class HPT(GRPO[HPTSettings]):
-    """HPT, step by step:
+    """HPT, step by step.
 
     1. Sample the group without strategies; s rollouts are right.
     2. s <= gate: drop the rollouts and take a strong model's response y:
@@ -41,7 +42,7 @@ class HPT(GRPO[HPTSettings]):
     """
 
     settings_class = HPTSettings
-    needs = {"responses": "HPT imitates a strong model's response where the policy fails"}
+    needs: ClassVar = {"responses": "HPT imitates a strong model's response where the policy fails"}
 
     def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
         """Return each problem's rollouts, or the strong model's response where the gate says so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -30,7 +31,7 @@ class LUFFYSettings(GRPOSettings):
 
 
 class LUFFY(GRPO[LUFFYSettings]):
-    """LUFFY, step by step:
+    """LUFFY, step by step.
 
     1. Sample the group without strategies; a strong model's verified response y joins it with its reward.
     2. A_i = R_i - mean(R) over rollouts and trace together, without division by the deviation.
@@ -40,7 +41,7 @@ class LUFFY(GRPO[LUFFYSettings]):
     """
 
     settings_class = LUFFYSettings
-    needs = {"responses": "a strong model's response is a member of LUFFY's group"}
+    needs: ClassVar = {"responses": "a strong model's response is a member of LUFFY's group"}
 
     def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
         """Return rollouts and trace of each problem with the advantages of their common group."""

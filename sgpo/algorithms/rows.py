@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = ("policy", "expert", "imitation", "distillation")
 """What a row is to the loss; rows of one kind share micro-batches, and kinds are computed in this order.
 
 policy: a response of the policy itself, with an advantage. expert: a strong model's response as a member of the group.
-imitation: a strong model's response whose cross-entropy is taken. distillation: a guided response, without the strategy.
+imitation: one whose cross-entropy is taken instead. distillation: a guided response, in the context without strategy.
 """
 
 
@@ -40,11 +40,11 @@ class Row:
 class TrainRow(Row):
     """One response to train on.
 
-    The loss of the row enters that of its problem with `weight`: 1/G1 of Eq. 1, alpha(q) of Eq. 7; `normalization` says
-    what the sum over its tokens is divided by (`objectives.outer_denominator`). With `guide`, a prompt that holds the
-    strategy, the loss is a function of the divergence from that context to this one [SGPO Eq. 3], else of the response's
-    log-probabilities. `sampler_logprobs` are those that the sampler recorded, [|o_i|]. An `idle` row has no gradient: it
-    is counted in denominators and never computed.
+    The loss of the row enters that of its problem with `weight`: 1/G1 of Eq. 1, alpha(q) of Eq. 7; `normalization`
+    says what the sum over its tokens is divided by (`objectives.outer_denominator`). With `guide`, a prompt that holds
+    the strategy, the loss is a function of the divergence from that context to this one [SGPO Eq. 3], else of the
+    response's log-probabilities. `sampler_logprobs` are those that the sampler recorded, [|o_i|]. An `idle` row has no
+    gradient: it is counted in denominators and never computed.
     """
 
     kind: Kind
@@ -68,8 +68,8 @@ class Tokens:
     """Response tokens of rows of one kind, [C] each: what the loss of a token may depend on.
 
     `logprobs_C` and `entropy_C` of the current policy, or `divergence_C` (d_t of Eq. 3, for rows with a guide), carry
-    gradient; the others are empty. `weights_C` holds the rows' weights over all denominators: the loss of the batch is the
-    sum of the losses of its tokens. `old_logprobs_C` is log pi_old, equal to `logprobs_C` where rollouts are fresh.
+    gradient; the others are empty. `weights_C` holds the rows' weights over all denominators: the loss of the batch is
+    the sum of the losses of its tokens. `old_logprobs_C` is log pi_old, equal to `logprobs_C` where rollouts are fresh.
     `batch_tokens` counts the group members' tokens of the whole batch, over all processes.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -19,14 +20,14 @@ class SFTSettings(AlgorithmSettings):
 
 
 class SFT(Algorithm[SFTSettings]):
-    """SFT, step by step:
+    """SFT, step by step.
 
     1. Sample nothing; take a strong model's verified response y to each problem.
     2. L = -(1/N) sum_t log pi_theta(y_t | q, y_<t) over the N response tokens of the whole batch.
     """
 
     settings_class = SFTSettings
-    needs = {"responses": "SFT imitates a strong model's responses"}
+    needs: ClassVar = {"responses": "SFT imitates a strong model's responses"}
 
     def groups(self) -> GroupSizes:
         """Return no responses at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -55,7 +55,7 @@ class SGPOSettings(GRPOSettings):
 
 
 class SGPO(GRPO[SGPOSettings]):
-    """SGPO, step by step:
+    """SGPO, step by step.
 
     1. Sample G1 responses to the problem q alone, and G2 with the strategy s in the prompt; verify both groups.
     2. L_GRPO of Eq. 1 on the autonomous group.
@@ -67,7 +67,7 @@ class SGPO(GRPO[SGPOSettings]):
     """
 
     settings_class = SGPOSettings
-    needs = {"strategies": "what a strategy changes in the student is what SGPO distils"}
+    needs: ClassVar = {"strategies": "what a strategy changes in the student is what SGPO distils"}
 
     @property
     def reverse_divergence(self) -> bool:
@@ -127,7 +127,7 @@ class SGPO(GRPO[SGPOSettings]):
         return targets
 
     def alpha(self, problem: ProblemSamples) -> float:
-        """Return the weight of a problem's distillation [Eq. 6] or its ablations; 0 without a correct guided rollout."""
+        """Return the weight of a problem's distillation [Eq. 6] or an ablation's; 0 without a correct guided rollout."""
         settings, guided = self.settings, problem.pass_rate("guided")
         if guided == 0.0:
             return 0.0

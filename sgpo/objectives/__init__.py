@@ -1,7 +1,7 @@
 """The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; torch is all that is imported.
 
 `group_advantages`, `grpo_row_losses` (Eq. 1); `select_target`, `target_weights` (Eq. 4); `clipped_kd_loss` (Eq. 5);
-`adaptive_weight` (Eq. 6); what goes over the whole vocabulary (Eq. 3) is `sgpo.vocabulary`, and is imported from here too.
+`adaptive_weight` (Eq. 6); what goes over the whole vocabulary (Eq. 3) is `sgpo.vocabulary`, and can be imported here.
 sgpo/algorithms puts them together, one method a file; docs/objectives.md goes through them equation by equation.
 
 Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems,

@@ -1,1 +1,6 @@
-"""training"""
+"""From sampled rollouts to trained weights.
+
+`loop` is Algorithm 1; `step` asks a method (sgpo/algorithms) for its rows and the loss of its tokens, micro-batch by
+micro-batch; `policy`, `sharding` and `world` are the model over the processes; `run` sets everything up. `checkpoints/`
+keeps what resuming needs, `recovery/` answers signals, full disks and memories. Runs without prefect, mlflow and dvc.
+"""

@@ -44,9 +44,9 @@ def train(
 ) -> Path:
     """Train on `config.data`/splits/train.parquet; returns the folder of the trained model.
 
-    A run that was made of another model, other data or settings is refused, or with `restart` started again. Otherwise it
-    resumes from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes of
-    it there. Under torchrun every process calls this, and the first one may have `stored`.
+    A run that was made of another model, other data or settings is refused, or with `restart` started again. Otherwise
+    it resumes from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes
+    of it there. Under torchrun every process calls this, and the first one may have `stored`.
     """
     problems = read_problems(config.data / "splits" / "train.parquet")
     strategies = load_strategies(config.data / "strategies.parquet", problems=None)

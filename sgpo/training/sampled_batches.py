@@ -53,7 +53,7 @@ class SampledBatches:
         return items_of_step(self._problems, self._config.training.problems_per_step, self._config.seed, step)
 
     def of(self, step: int, clock: Clock) -> list[ProblemSamples]:
-        """Return this process's samples for `step`; collective, because weights may have to be brought to the engine."""
+        """Return this process's samples for `step`; collective: weights may have to be brought to the engine."""
         if not self._config.training.overlap:
             self._sync.push(step)
             clock.lap("time/weight_sync")

@@ -13,7 +13,7 @@ from sgpo.training.world import World, backend
 
 
 def shard_policy(policy: Policy, world: World, settings: ShardingConfig | None = None) -> bool:
-    """Shard parameters, gradients and optimiser state over the processes (FSDP2), layer by layer; return whether it did.
+    """Shard parameters, gradients and optimiser state over the processes (FSDP2), layer by layer; say whether it did.
 
     Gradients are summed, not averaged: the losses are already divided by global counts. With bfloat16 the shards stay
     float32, and so do the sums of gradients. One process shards nothing unless precision or offload ask for it.

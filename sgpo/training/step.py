@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from sgpo.algorithms.base import Algorithm, check_rewards
 from sgpo.algorithms.rows import KINDS, Kind, Row, Tokens, TrainRow
-from sgpo.config import TrainingConfig
+from sgpo.config import ConfigError, TrainingConfig
 from sgpo.objectives import outer_denominator
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.groups import ProblemSamples
@@ -37,7 +38,7 @@ class Minibatch:
 
 @dataclass(frozen=True, slots=True)
 class Denominators:
-    """What losses are divided by: counts over all processes, so that a batch's gradient does not depend on its split."""
+    """What losses are divided by: counts over all processes, so that the gradient does not depend on the split."""
 
     problems: int
     tokens: float
@@ -60,6 +61,11 @@ class Gradient:
         """Take the policy as training began from it; without `budget`, memory is taken to suffice."""
         self.policy, self.algorithm, self.training, self.world, self.pad_id = policy, algorithm, training, world, pad_id
         self.guide, self.temperature = algorithm.guide(policy), training.sampling.temperature
+        if self.guide is not policy and isinstance(self.guide.projection(), DTensor):
+            raise ConfigError(
+                f"training.algorithm.type={training.algorithm.type} has a guide of its own, which cannot be sharded "
+                "(expected one process, float32 and no offload)"
+            )
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
 
