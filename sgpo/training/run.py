@@ -9,20 +9,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import PreTrainedTokenizerBase
 
-from sgpo.algorithms.registry import method
-from sgpo.config import ConfigError, EngineConfig, RunConfig, StorageConfig, dump_config
+from sgpo.config import EngineConfig, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
-from sgpo.problems import Problem, Verifier, read_problems
-from sgpo.problems.table import read_table
+from sgpo.problems import Verifier, read_problems
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import end_id, export_model, load_model, local_folder, pad_id
-from sgpo.strategies.bank import load_strategies
-from sgpo.strategies.schema import Strategy, StrongResponse
+from sgpo.rollouts.model_folder import export_model, load_model, local_folder, pad_id
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
 from sgpo.training.checkpoints.stored_run import StoredRun
 from sgpo.training.engines import open_engine
+from sgpo.training.inputs import load_inputs
 from sgpo.training.loop import Trainer
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
 from sgpo.training.policy import Policy
@@ -48,8 +44,7 @@ def train(
     it resumes from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes
     of it there. Under torchrun every process calls this, and the first one may have `stored`.
     """
-    problems = read_problems(config.data / "splits" / "train.parquet")
-    strategies = load_strategies(config.data / "strategies.parquet", problems=None)
+    inputs = load_inputs(config)
     folder = local_folder(model_source)  # a download takes as long as it takes: no other process waits at a barrier
     with open_world() as world, ExitStack() as stack:
         if world.is_main:
@@ -69,23 +64,21 @@ def train(
         sharded = shard_policy(policy, world, config.sharding)
         # An engine of its own samples while the policy is in pieces, recomputes activations, or is being trained.
         shared = not (sharded or config.sharding.activation_checkpointing or config.training.overlap)
-        texts = {problem_id: strategy.text() for problem_id, strategy in strategies.items()}
         engine, sync = open_engine(config, policy, folder, tokenizer, world, shared, run_folder, stack)
         if not isinstance(sync, SharedWeights):
             sync.push(0)
             check_agreement(
-                engine, policy, tokenizer, probes_of(problems, texts), config.training.sampling,
+                engine, policy, tokenizer, probes_of(inputs.problems, inputs.strategies), config.training.sampling,
                 config.engine.mismatch_bound or BOUNDS[config.sharding.precision], world, pad_id(tokenizer),
             )  # fmt: skip
-        experts = _experts(config, tokenizer)
-        sampler = Sampler(engine, tokenizer, verifier, texts, config.seed, experts)
+        sampler = Sampler(engine, tokenizer, verifier, inputs.strategies, config.seed, inputs.experts(tokenizer))
         # A checkpoint belongs to its settings, but wherever it is stored and whatever samples.
         trainer = Trainer(
             config.model_copy(update={"storage": StorageConfig(), "engine": EngineConfig()}),
             policy, sampler, sync, world, metrics if world.is_main else None, run_folder, pad_id(tokenizer),
             stored.checkpoint_published if stored else None,
         )  # fmt: skip
-        trainer.train(_usable(problems, strategies, experts, config))
+        trainer.train(inputs.problems)
         weights = whole_weights(policy)
         adapter = adapter_tensors(policy.model) if lora else {}
         if world.is_main:
@@ -108,43 +101,6 @@ def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World)
         stored.fetch_checkpoint()
     if patient is not None:
         dist.barrier(group=patient)
-
-
-def _experts(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, ...]]:
-    """Return the strong model's verified responses as token ids, by problem, where the method learns from them."""
-    if "responses" not in method(config.training.algorithm.type).needs:
-        return {}
-    end = end_id(tokenizer)
-    return {
-        response.problem_id: (*tokenizer(response.text, add_special_tokens=False)["input_ids"], end)
-        for response in read_table(config.data / "responses.parquet", StrongResponse)
-    }
-
-
-def _usable(
-    problems: list[Problem],
-    strategies: dict[str, Strategy],
-    experts: dict[str, tuple[int, ...]],
-    config: RunConfig,
-) -> list[Problem]:
-    """Return the problems to train on: those with a strong model's response where the method needs one.
-
-    A problem without a strategy has no guided group, and stays. Raises ConfigError, with the method's reason, when what
-    it needs is there for no problem at all.
-    """
-    name = config.training.algorithm.type
-    needs = method(name).needs
-    there = {
-        "strategies": [problem for problem in problems if problem.id in strategies],
-        "responses": [problem for problem in problems if problem.id in experts],
-    }
-    for what, why in needs.items():
-        if not there[what]:
-            raise ConfigError(
-                f"{config.data / what}.parquet: no {what} for any of the {len(problems)} training problems, but {why} "
-                f"(expected {what} of the same data version, or another training.algorithm.type than {name})"
-            )
-    return there["responses"] if "responses" in needs else problems
 
 
 def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> None:

@@ -123,4 +123,4 @@ def test_without_what_it_needs_it_is_refused_with_its_own_reason(tmp_path, model
         table.write_bytes(before)
     assert "strategies.parquet: no strategies for any of the 12 training problems" in str(error.value)
     assert "a frozen guide has nothing to say without a strategy" in str(error.value)
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()

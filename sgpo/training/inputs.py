@@ -1,0 +1,57 @@
+"""What a run learns from: problems, their strategies, and a strong model's responses where the method needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from sgpo.algorithms.registry import method
+from sgpo.config import ConfigError, RunConfig
+from sgpo.problems import Problem, read_problems
+from sgpo.problems.table import read_table
+from sgpo.rollouts.model_folder import end_id
+from sgpo.strategies.bank import load_strategies
+from sgpo.strategies.schema import StrongResponse
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingInputs:
+    """The problems to train on, and by problem id the strategy's text and the strong model's response."""
+
+    problems: list[Problem]
+    strategies: dict[str, str]
+    responses: dict[str, str]
+
+    def experts(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, ...]]:
+        """Return the responses as token ids that end with the end token, by problem id."""
+        end = end_id(tokenizer)
+        return {
+            problem_id: (*tokenizer(text, add_special_tokens=False)["input_ids"], end)  # type: ignore[misc]
+            for problem_id, text in self.responses.items()
+        }
+
+
+def load_inputs(config: RunConfig) -> TrainingInputs:
+    """Read what `config.data` holds for the method of `config.training.algorithm`.
+
+    A problem without a strategy has no guided group, and stays; one without a response is left out where the method
+    needs responses. Raises ConfigError, with the method's reason, when what it needs is there for no problem at all.
+    """
+    problems = read_problems(config.data / "splits" / "train.parquet")
+    found = load_strategies(config.data / "strategies.parquet", problems=None)
+    strategies, responses = {problem_id: strategy.text() for problem_id, strategy in found.items()}, dict[str, str]()
+    name = config.training.algorithm.type
+    needs = method(name).needs
+    if "responses" in needs:
+        rows = read_table(config.data / "responses.parquet", StrongResponse)
+        responses = {response.problem_id: response.text for response in rows}
+    for what, why in needs.items():
+        there = {"strategies": strategies, "responses": responses}[what]
+        if not any(problem.id in there for problem in problems):
+            raise ConfigError(
+                f"{config.data / what}.parquet: no {what} for any of the {len(problems)} training problems, but {why} "
+                f"(expected {what} of the same data version, or another training.algorithm.type than {name})"
+            )
+    usable = [problem for problem in problems if problem.id in responses] if "responses" in needs else problems
+    return TrainingInputs(usable, strategies, responses)
