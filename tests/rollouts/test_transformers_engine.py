@@ -12,6 +12,8 @@ from sgpo.rollouts.engine import PromptTooLongError, RolloutEngine
 from sgpo.rollouts.schema import Response
 from sgpo.rollouts.transformers_engine import TransformersEngine
 
+pytestmark = pytest.mark.slow
+
 MODELS = [("qwen2", 4), ("qwen2", 2), ("llama", 4), ("llama", 1)]
 SAMPLED = SamplingConfig(temperature=1.0, top_p=0.95, max_new_tokens=24, batch_size=256)
 
