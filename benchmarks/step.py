@@ -28,9 +28,9 @@ from sgpo.algorithms.registry import build
 from sgpo.config import TrainingConfig, load_config
 from sgpo.objectives import group_advantages
 from sgpo.problems import Verifier, read_problems
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
+from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model, pad_id
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.optimisation import make_optimizer, optimizer_step

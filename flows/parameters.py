@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Optional, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, Optional, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from flows.process import REPOSITORY
-from sgpo.config import RunConfig, load_config
+from sgpo.algorithms import registry
+from sgpo.config import AlgorithmSettings, RunConfig, load_config
+from sgpo.config.algorithm import DEFAULT
 
 Recipe = Annotated[str, Field(description="Run recipe, a YAML file in configs/", pattern=r"^[\w./-]+\.ya?ml$")]
 RunName = Annotated[str, Field(description="Name of the run directory", pattern=r"^\w[\w.-]*$")]
@@ -38,28 +40,40 @@ Who = Annotated[str, Field(description="Who asks, for the record. Empty: the use
 DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
 
 FORM_SETTINGS = (
-    "seed", "training.steps", "training.learning_rate", "training.problems_per_step", "training.autonomous_rollouts",
-    "training.guided_rollouts", "training.objective.distillation", "engine.kind", "evaluation.k", "gate.margin",
-    "gate.tolerance",
+    # What is trained,
+    "training.algorithm.type", "training.algorithm.autonomous_rollouts", "training.algorithm.guided_rollouts",
+    "training.problems_per_step", "training.learning_rate", "engine.kind", "seed",
+    # how long, how it is measured, and when it is promoted.
+    "training.steps", "evaluation.k", "gate.margin", "gate.tolerance",
 )  # fmt: skip
-"""Settings that have a field of their own in the form, with bounds or choices and description of sgpo/config/run.py."""
+"""Settings that have a field of their own in the form, with bounds or choices and description of sgpo/config, in the
+order in which a person decides."""
 
 
-def _form_field(dotted: str) -> tuple[Any, Any]:
-    """An optional form field with type, bounds or choices, description and default-by-recipe of one setting."""
+def _setting(dotted: str) -> FieldInfo:
+    """Return the pydantic field of a setting; those of a method are SGPO's, whose `type` is a choice of all."""
     model: type[BaseModel] = RunConfig
     *groups, last = dotted.split(".")
     for group in groups:
         annotation = model.model_fields[group].annotation
         assert isinstance(annotation, type)
-        model = annotation
-    info = model.model_fields[last]
+        model = registry.method(DEFAULT).settings_class if issubclass(annotation, AlgorithmSettings) else annotation
+    if issubclass(model, AlgorithmSettings) and last == "type":
+        choice: Any = Literal[registry.names()]  # pyright: ignore[reportInvalidTypeForm]
+        return FieldInfo(annotation=choice, default=DEFAULT, description="The method; another than the recipe's "
+                         "begins from its own defaults")  # fmt: skip
+    return model.model_fields[last]
+
+
+def _form_field(dotted: str) -> tuple[Any, Any]:
+    """Return an optional form field with type, bounds or choices, description and default-by-recipe of one setting."""
+    info = _setting(dotted)
     bounded: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     limits = [
         f"{sign} {getattr(note, key)}" for note in info.metadata for key, sign in signs.items() if hasattr(note, key)
     ]
-    what = info.description or last.replace("_", " ").capitalize()
+    what = info.description or dotted.rsplit(".", 1)[-1].replace("_", " ").capitalize()
     bounds = f" ({', '.join(limits)})" if limits else ""
     description = f"{what}{bounds}. None: as in the recipe, else {info.default}"
     return Optional[bounded], Field(None, title=dotted, description=description)  # noqa: UP045

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Generic, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from sgpo.algorithms.rows import Tokens, TrainRow
 from sgpo.config.algorithm import AlgorithmSettings
 from sgpo.config.training import TrainingConfig
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
+
+if TYPE_CHECKING:
+    import torch
 
 SettingsT = TypeVar("SettingsT", bound=AlgorithmSettings)
 Score = Callable[[list[tuple[ProblemSamples, Rollout]]], list[float]]
 """sum_t log pi_theta(o_t | q, o_<t) of each rollout under its problem's autonomous prompt. Collective: a method that
 asks at all asks once a step, with whatever it has."""
-PolicyT = TypeVar("PolicyT", bound=torch.nn.Module)
-Metrics = Mapping[str, torch.Tensor]
+PolicyT = TypeVar("PolicyT", bound="torch.nn.Module")
+Metrics = Mapping[str, "torch.Tensor"]
 """Sums over tokens, to be added up over chunks and processes; names that end in _max are maxima."""
 
 

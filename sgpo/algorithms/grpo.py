@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import torch
 from pydantic import Field
 
+from sgpo import objectives
 from sgpo.algorithms.base import Algorithm, Metrics, Score
-from sgpo.algorithms.rows import Tokens, TrainRow
+from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
 from sgpo.config.algorithm import AlgorithmSettings
-from sgpo.objectives import (
-    Normalization,
-    group_advantages,
-    grpo_row_losses,
-    sampler_mismatch_kl,
-    truncated_importance,
-)
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+
+if TYPE_CHECKING:
+    import torch
 
 
 class GRPOSettings(AlgorithmSettings):
@@ -74,8 +70,8 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
         self, rows: list[TrainRow], place: int, problem: ProblemSamples, other_rewards: Sequence[float] = ()
     ) -> list[float]:
         """Append the rows of a problem's rollouts; returns the advantages of the `other_rewards` of their group."""
-        rewards = torch.tensor([*(one.reward for one in problem.autonomous), *other_rewards], dtype=torch.float64)
-        advantages = group_advantages(rewards, self.settings.normalize_std).tolist()
+        rewards = [*(rollout.reward for rollout in problem.autonomous), *other_rewards]
+        advantages = objectives.group_advantages(rewards, self.settings.normalize_std).tolist()
         for rollout, advantage in zip(problem.autonomous, advantages, strict=False):
             if self.settings.mask_truncated and rollout.finish_reason == "length":
                 continue
@@ -95,15 +91,16 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
         sampler_C1 = tokens.sampler_logprobs_C[:, None]
         importance_C1, capped = None, {}
         if settings.importance_cap is not None:
-            importance_C1, capped = truncated_importance(old_C1, sampler_C1, mask_C1, settings.importance_cap)
-        loss_C, clipping = grpo_row_losses(
+            importance_C1, capped = objectives.truncated_importance(
+                old_C1, sampler_C1, mask_C1, settings.importance_cap
+            )
+        loss_C, clipping = objectives.grpo_row_losses(
             logprobs_C1, old_C1, tokens.advantages_C, mask_C1, settings.clip_low, settings.clip_high, "token",
             importance_C1,
         )  # fmt: skip
         loss_C = loss_C * tokens.weights_C
         if settings.entropy_coefficient:
             loss_C = loss_C - settings.entropy_coefficient / max(1.0, tokens.batch_tokens) * tokens.entropy_C
-        with torch.no_grad():
-            mismatch = sampler_mismatch_kl(logprobs_C1, sampler_C1, mask_C1)
-            mismatch["sampler_ratio_max"] = (logprobs_C1 - sampler_C1).max().exp()
+        mismatch = objectives.sampler_mismatch_kl(logprobs_C1, sampler_C1, mask_C1)
+        mismatch["sampler_ratio_max"] = (tokens.logprobs_C.detach() - tokens.sampler_logprobs_C).max().exp()
         return loss_C, {"entropy_sum": tokens.entropy_C.sum(), **clipping, **mismatch, **capped}

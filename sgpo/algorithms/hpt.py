@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
 
 from sgpo.algorithms.base import Metrics, Score, expert_response
 from sgpo.algorithms.grpo import GRPO, GRPOSettings
-from sgpo.algorithms.rows import Tokens, TrainRow
+from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
 from sgpo.algorithms.sft import cross_entropy
-from sgpo.objectives import Normalization
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
+
+if TYPE_CHECKING:
+    import torch
 
 
 class HPTSettings(GRPOSettings):

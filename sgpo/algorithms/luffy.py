@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
 
+from sgpo import objectives
 from sgpo.algorithms.base import Metrics, Score, expert_response
 from sgpo.algorithms.grpo import GRPO, GRPOSettings
-from sgpo.algorithms.rows import Tokens, TrainRow
-from sgpo.objectives import Normalization, luffy_expert_row_losses
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
+from sgpo.rollouts.schema import ProblemSamples
+
+if TYPE_CHECKING:
+    import torch
 
 
 class LUFFYSettings(GRPOSettings):
@@ -59,7 +61,7 @@ class LUFFY(GRPO[LUFFYSettings]):
         """Return the shaped term of each token of a trace, Eq. 1's of each token of a rollout."""
         if tokens.kind != "expert":
             return super().token_loss(tokens)
-        loss_C = luffy_expert_row_losses(
+        loss_C = objectives.luffy_expert_row_losses(
             tokens.logprobs_C[:, None], tokens.advantages_C, tokens.mask_C1(), self.settings.shaping
         )
         return loss_C * tokens.weights_C, {}

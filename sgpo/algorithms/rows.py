@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from sgpo.objectives import Normalization
 
+Normalization = Literal["sequence", "token", "constant"]
 Kind = Literal["policy", "expert", "imitation", "distillation"]
 KINDS: tuple[Kind, ...] = ("policy", "expert", "imitation", "distillation")
 """What a row is to the loss; rows of one kind share micro-batches, and kinds are computed in this order.
@@ -86,4 +87,4 @@ class Tokens:
 
     def mask_C1(self) -> torch.Tensor:
         """Return the mask of tokens as rows of their own, [C, 1]: every one has its token."""
-        return torch.ones_like(self.weights_C, dtype=torch.bool)[:, None]
+        return self.weights_C.new_ones(len(self.weights_C), 1).bool()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from sgpo.algorithms.base import Algorithm, Metrics, Score, expert_response
 from sgpo.algorithms.rows import Tokens, TrainRow
 from sgpo.config.algorithm import AlgorithmSettings
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+
+if TYPE_CHECKING:
+    import torch
 
 
 class SFTSettings(AlgorithmSettings):

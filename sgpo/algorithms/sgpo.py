@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 
+from sgpo import objectives
 from sgpo.algorithms.base import Metrics, Score
 from sgpo.algorithms.grpo import GRPO, GRPOSettings
 from sgpo.algorithms.rows import Tokens, TrainRow
 from sgpo.algorithms.sft import cross_entropy
-from sgpo.objectives import (
-    adaptive_weight,
-    annealed_delta,
-    clipped_kd_loss,
-    group_advantage_weight,
-    target_weights,
-)
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
 from sgpo.rollouts.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import torch
 
 
 class SGPOSettings(GRPOSettings):
@@ -115,29 +110,25 @@ class SGPO(GRPO[SGPOSettings]):
         sums = iter(score([(samples[place], rollout) for place in scored for rollout in candidates[place]]))
         targets = []
         for place, correct in candidates.items():
-            logprob_sums_C = [next(sums) if place in scored else 0.0 for _ in correct]
+            logprob_sums = [next(sums) if place in scored else 0.0 for _ in correct]
+            lengths = [len(rollout.token_ids) for rollout in correct]
             seed = derive_seed(self.seed, step, samples[place].problem_id, "target", 0)
-            weights = target_weights(
-                torch.tensor(logprob_sums_C, dtype=torch.float64),
-                torch.tensor([len(rollout.token_ids) for rollout in correct]),
-                how,
-                generator=torch.Generator().manual_seed(seed),
-            )
+            weights = objectives.target_weights(logprob_sums, lengths, how, seed)
             targets += [(place, o, alphas[place], w) for o, w in zip(correct, weights, strict=True) if w > 0.0]
         return targets
 
     def alpha(self, problem: ProblemSamples) -> float:
-        """Return the weight of a problem's distillation [Eq. 6] or an ablation's; 0 without a correct guided rollout."""
+        """Return the weight of a problem's distillation by Eq. 6 or an ablation; 0 without a correct guided rollout."""
         settings, guided = self.settings, problem.pass_rate("guided")
         if guided == 0.0:
             return 0.0
         if settings.weight == "fixed":
             return settings.alpha_max
         if settings.weight == "group_advantage":
-            rewards_G = torch.tensor([rollout.reward for rollout in problem.autonomous], dtype=torch.float64)
-            return group_advantage_weight(rewards_G, 1.0, settings.alpha_max)
-        autonomous = problem.pass_rate("autonomous")
-        return float(adaptive_weight(autonomous, guided, settings.alpha0, settings.gamma, settings.alpha_max))
+            rewards = [rollout.reward for rollout in problem.autonomous]
+            return objectives.group_advantage_weight(rewards, 1.0, settings.alpha_max)
+        alone = problem.pass_rate("autonomous")
+        return objectives.adaptive_weight(alone, guided, settings.alpha0, settings.gamma, settings.alpha_max)
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return Eq. 5's term of each token of a target, Eq. 1's of each autonomous one."""
@@ -146,7 +137,7 @@ class SGPO(GRPO[SGPOSettings]):
             return super().token_loss(tokens)
         if settings.distillation == "sft":
             return cross_entropy(tokens.logprobs_C, tokens.weights_C), {}
-        delta = annealed_delta(settings.delta, settings.delta_end, tokens.step, self.training.steps)
+        delta = objectives.annealed_delta(settings.delta, settings.delta_end, tokens.step, self.training.steps)
         kl_C1 = tokens.divergence_C[:, None]
-        loss_C, metrics = clipped_kd_loss(kl_C1, tokens.mask_C1(), delta, settings.clipping)
+        loss_C, metrics = objectives.clipped_kd_loss(kl_C1, tokens.mask_C1(), delta, settings.clipping)
         return loss_C * tokens.weights_C, metrics

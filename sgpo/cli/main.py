@@ -122,8 +122,8 @@ def train(
     from sgpo.registry.provenance import note_provenance
     from sgpo.tracking.tracker import open_tracker, parent_of
     from sgpo.training.checkpoints.stored_run import open_stored_run
-    from sgpo.training.world import is_main_process
     from sgpo.training.run import train as train_run
+    from sgpo.training.world import is_main_process
 
     settings = load_config(config, overrides or ())
     parent = parent_of(run) if parent_of(run).is_dir() else None

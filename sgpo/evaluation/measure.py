@@ -11,7 +11,8 @@ from sgpo.jsonl import JsonlFile
 from sgpo.problems import Problem
 from sgpo.problems.tiers import tiers_of
 from sgpo.progress import progress_bar
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
+from sgpo.rollouts.groups import Sampler
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples
 
 EVALUATION_STEP = -1
 """The step that evaluation seeds are derived from: every model is asked with the same seeds."""

@@ -8,36 +8,42 @@ Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or toke
 B rows (responses), T positions of a row.
 """
 
-from sgpo.objectives.grpo import Normalization, group_advantages, grpo_row_losses, outer_denominator
-from sgpo.objectives.importance import truncated_importance
-from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
-from sgpo.objectives.luffy import luffy_expert_row_losses
-from sgpo.objectives.mismatch import sampler_mismatch_kl
-from sgpo.objectives.target import select_target, target_weights
-from sgpo.objectives.weight import adaptive_weight, group_advantage_weight
-from sgpo.vocabulary.divergence import linear_forward_kl, linear_reverse_kl
-from sgpo.vocabulary.fused import DivergenceLoss, LogprobLoss, linear_divergence_loss, linear_logprob_loss
-from sgpo.vocabulary.logprobs import linear_token_logprobs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "DivergenceLoss",
-    "LogprobLoss",
-    "Normalization",
-    "adaptive_weight",
-    "annealed_delta",
-    "clipped_kd_loss",
-    "group_advantage_weight",
-    "group_advantages",
-    "grpo_row_losses",
-    "linear_divergence_loss",
-    "linear_forward_kl",
-    "linear_logprob_loss",
-    "linear_reverse_kl",
-    "linear_token_logprobs",
-    "luffy_expert_row_losses",
-    "outer_denominator",
-    "sampler_mismatch_kl",
-    "select_target",
-    "target_weights",
-    "truncated_importance",
-]
+# ruff: noqa: F401
+if TYPE_CHECKING:  # what `__getattr__` hands out
+    from sgpo.objectives.grpo import Normalization, group_advantages, grpo_row_losses, outer_denominator
+    from sgpo.objectives.importance import truncated_importance
+    from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
+    from sgpo.objectives.luffy import luffy_expert_row_losses
+    from sgpo.objectives.mismatch import sampler_mismatch_kl
+    from sgpo.objectives.target import select_target, target_weights
+    from sgpo.objectives.weight import adaptive_weight, group_advantage_weight
+    from sgpo.vocabulary.divergence import linear_forward_kl, linear_reverse_kl
+    from sgpo.vocabulary.fused import DivergenceLoss, LogprobLoss, linear_divergence_loss, linear_logprob_loss
+    from sgpo.vocabulary.logprobs import linear_token_logprobs
+
+_HOMES = {
+    name: module
+    for module, names in {
+        "objectives.grpo": "Normalization group_advantages grpo_row_losses outer_denominator",
+        "objectives.importance": "truncated_importance",
+        "objectives.kd": "annealed_delta clipped_kd_loss",
+        "objectives.luffy": "luffy_expert_row_losses",
+        "objectives.mismatch": "sampler_mismatch_kl",
+        "objectives.target": "select_target target_weights",
+        "objectives.weight": "adaptive_weight group_advantage_weight",
+        "vocabulary.divergence": "linear_forward_kl linear_reverse_kl",
+        "vocabulary.fused": "DivergenceLoss LogprobLoss linear_divergence_loss linear_logprob_loss",
+        "vocabulary.logprobs": "linear_token_logprobs",
+    }.items()
+    for name in names.split()
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import an equation when it is first used: settings and flows read sgpo/algorithms without torch [PEP 562]."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"sgpo.{_HOMES[name]}"), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -13,7 +14,7 @@ STD_EPSILON = 1e-6
 Normalization = Literal["sequence", "token", "constant"]
 
 
-def group_advantages(rewards_G: torch.Tensor, normalize_std: bool = True) -> torch.Tensor:
+def group_advantages(rewards_G: torch.Tensor | Sequence[float], normalize_std: bool = True) -> torch.Tensor:
     """A_i = (R_i - mean(R)) / (std(R) + 1e-6) within a group [SGPO Eq. 1], [G]; [P, G] is taken as P groups.
 
     std is the sample standard deviation (divisor G - 1), as in veRL, which the paper trained with; the paper does not
@@ -22,6 +23,8 @@ def group_advantages(rewards_G: torch.Tensor, normalize_std: bool = True) -> tor
 
     Raises ValueError for an empty group and for rewards that are not finite.
     """
+    if not isinstance(rewards_G, torch.Tensor):
+        rewards_G = torch.tensor(rewards_G, dtype=torch.float64)
     if rewards_G.dim() not in (1, 2) or rewards_G.shape[-1] == 0:
         raise ValueError(f"rewards have shape {tuple(rewards_G.shape)} (expected [G] or [P, G] with G of at least 1)")
     rewards_G = rewards_G.detach() if rewards_G.is_floating_point() else rewards_G.to(torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -46,19 +47,21 @@ def select_target(
 
 
 def target_weights(
-    logprob_sums_C: torch.Tensor,
-    lengths_C: torch.Tensor,
+    logprob_sums: Sequence[float],
+    lengths: Sequence[int],
     how: Literal["sum", "mean", "random", "all"] = "sum",
-    generator: torch.Generator | None = None,
+    seed: int = 0,
 ) -> list[float]:
-    """Return each candidate's weight in the distillation loss, [C], summing to 1.
+    """Return each candidate's weight in the distillation loss, summing to 1.
 
-    1 for the target that `select_target` chooses; for "all" 1/|C| each: no selection, the mean over C (an ablation).
+    1 for the target that `select_target` chooses ("random" draws from `seed`); for "all" 1/|C| each: no selection, the
+    mean over C (an ablation).
     """
-    count = logprob_sums_C.numel()
+    count = len(logprob_sums)
     if how == "all" and count:
         return [1.0 / count] * count
     if how == "all":
         raise ValueError("there is no candidate (expected at least 1 correct guided trajectory)")
-    chosen = select_target(logprob_sums_C, lengths_C, how, generator)
+    sums_C, lengths_C = torch.tensor(logprob_sums, dtype=torch.float64), torch.tensor(lengths)
+    chosen = select_target(sums_C, lengths_C, how, torch.Generator().manual_seed(seed))
     return [float(index == chosen) for index in range(count)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -38,7 +39,7 @@ def adaptive_weight(
     return alpha if isinstance(pass_autonomous, torch.Tensor) else float(alpha)  # type: ignore[return-value]
 
 
-def group_advantage_weight(rewards_G: torch.Tensor, target_reward: float = 1.0, alpha_max: float = 0.8) -> float:
+def group_advantage_weight(rewards_G: Sequence[float], target_reward: float = 1.0, alpha_max: float = 0.8) -> float:
     """clip((R(o+) - mean_G) / (std_G + 1e-6), 0, alpha_max) over G = {autonomous group, o+}, an ablation.
 
     The advantage that o+ would have as one more member of the autonomous group, `rewards_G`; the same deviation as in
@@ -47,8 +48,7 @@ def group_advantage_weight(rewards_G: torch.Tensor, target_reward: float = 1.0, 
     """
     if not alpha_max >= 0.0:
         raise ValueError(f"alpha_max is {alpha_max} (expected at least 0)")
-    whole_G = torch.cat([rewards_G.detach().to(torch.float64), torch.tensor([target_reward], dtype=torch.float64)])
-    return min(max(float(group_advantages(whole_G)[-1]), 0.0), alpha_max)
+    return min(max(float(group_advantages([*rewards_G, target_reward])[-1]), 0.0), alpha_max)
 
 
 def _is_float_tensor(value: float | torch.Tensor) -> bool:

@@ -29,7 +29,7 @@ from sgpo.strategies.teacher.concurrency import run
 from sgpo.testbed.world import build_split
 
 if TYPE_CHECKING:
-    from sgpo.rollouts.groups import ProblemSamples
+    from sgpo.rollouts.schema import ProblemSamples
 
 
 def build_world(params: PipelineParams, data: Path) -> None:
@@ -130,8 +130,9 @@ def _probe_samples(
     from sgpo.evaluation.measure import draw
     from sgpo.evaluation.report import folder_digest
     from sgpo.rollouts.frozen import open_frozen
-    from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler
+    from sgpo.rollouts.groups import Sampler
     from sgpo.rollouts.model_folder import local_folder
+    from sgpo.rollouts.schema import GroupSizes, ProblemSamples
 
     folder, row = local_folder(model), TypeAdapter(ProblemSamples)
     asked = [[problem.id, problem.question, strategies[problem.id]] for problem in problems]

@@ -12,38 +12,8 @@ from sgpo.config import SamplingConfig
 from sgpo.problems import Problem, Verifier
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.prompts import PromptBuilder
-from sgpo.rollouts.schema import Group, Response, Rollout
+from sgpo.rollouts.schema import Group, GroupSizes, ProblemSamples, Response, Rollout
 from sgpo.rollouts.seeds import derive_seed
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemSamples:
-    """Everything that was sampled for one problem in one step: both prompts (token ids) and both groups.
-
-    `expert` is a strong model's own response as token ids, for the baselines that learn from it, and `expert_reward`
-    its reward.
-    """
-
-    problem_id: str
-    autonomous_prompt: tuple[int, ...]
-    guided_prompt: tuple[int, ...]
-    autonomous: tuple[Rollout, ...]
-    guided: tuple[Rollout, ...]
-    expert: tuple[int, ...] = ()
-    expert_reward: float = 1.0
-
-    def pass_rate(self, group: str) -> float:
-        """Mean reward of "autonomous" or "guided"; zero for an empty group."""
-        rollouts = self.autonomous if group == "autonomous" else self.guided
-        return sum(rollout.reward for rollout in rollouts) / len(rollouts) if rollouts else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class GroupSizes:
-    """Responses per problem: G1 without and G2 with the strategy."""
-
-    autonomous: int
-    guided: int
 
 
 @dataclass(frozen=True, slots=True)

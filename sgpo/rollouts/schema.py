@@ -1,4 +1,4 @@
-"""One sampled response and what is known about it."""
+"""What was sampled: a response, a verified rollout, and both groups of a problem."""
 
 from __future__ import annotations
 
@@ -38,3 +38,33 @@ class Rollout:
     reward: float
     seed: int
     policy_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSamples:
+    """Everything that was sampled for one problem in one step: both prompts (token ids) and both groups.
+
+    `expert` is a strong model's own response as token ids, for the baselines that learn from it, and `expert_reward`
+    its reward.
+    """
+
+    problem_id: str
+    autonomous_prompt: tuple[int, ...]
+    guided_prompt: tuple[int, ...]
+    autonomous: tuple[Rollout, ...]
+    guided: tuple[Rollout, ...]
+    expert: tuple[int, ...] = ()
+    expert_reward: float = 1.0
+
+    def pass_rate(self, group: str) -> float:
+        """Return the mean reward of "autonomous" or "guided"; zero for an empty group."""
+        rollouts = self.autonomous if group == "autonomous" else self.guided
+        return sum(rollout.reward for rollout in rollouts) / len(rollouts) if rollouts else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSizes:
+    """Responses per problem: G1 without and G2 with the strategy."""
+
+    autonomous: int
+    guided: int

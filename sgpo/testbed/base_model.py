@@ -20,6 +20,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from sgpo.algorithms.rows import Row
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig
 from sgpo.files import publish_folder
 from sgpo.rollouts.model_folder import end_id, pad_id
@@ -27,11 +28,10 @@ from sgpo.rollouts.prompts import GUIDED_TEMPLATE, SYSTEM_PROMPT, PromptBuilder
 from sgpo.testbed.corpus import Example, draw_example
 from sgpo.testbed.tokenizer import build_tokenizer
 from sgpo.testbed.world import TIERS
-from sgpo.algorithms.rows import Row
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from sgpo.training.world import World
 from sgpo.training.policy import Policy
 from sgpo.training.supervised import supervised_gradient
+from sgpo.training.world import World
 
 VOCABULARY_EXAMPLES = 4000
 TOKENS_PER_MICROBATCH = 1024

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from sgpo.algorithms.base import Algorithm
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.world import World
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sgpo.files import publish_file
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 
 PROBLEMS_RECORDED = 4
 

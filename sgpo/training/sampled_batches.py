@@ -8,7 +8,8 @@ from types import TracebackType
 
 from sgpo.config import RunConfig
 from sgpo.problems import Problem
-from sgpo.rollouts.groups import GroupSizes, ProblemSamples, Sampler, SamplingTimes
+from sgpo.rollouts.groups import Sampler, SamplingTimes
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.clock import Clock
 from sgpo.training.order import items_of_step

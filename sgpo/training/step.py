@@ -13,8 +13,7 @@ from sgpo.algorithms.rows import KINDS, Kind, Row, Tokens, TrainRow
 from sgpo.config import ConfigError, TrainingConfig
 from sgpo.objectives import outer_denominator
 from sgpo.rollouts.engine import PromptTooLongError
-from sgpo.rollouts.groups import ProblemSamples
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import ProblemSamples, Rollout
 from sgpo.training.batches import RowT, TokenBatch, idle_batch, in_lockstep, make_batch, split_rows
 from sgpo.training.metrics import MetricSums
 from sgpo.training.policy import Policy

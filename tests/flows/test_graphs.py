@@ -144,7 +144,11 @@ def test_every_field_of_a_form_says_what_it_is(name: str) -> None:
 def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
     fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
     assert len(fields) == len(FORM_SETTINGS)
-    assert fields["training_autonomous_rollouts"]["anyOf"][0] == {"minimum": 1, "maximum": 256, "type": "integer"}
+    assert fields["training_algorithm_autonomous_rollouts"]["anyOf"][0] == {
+        "minimum": 1,
+        "maximum": 256,
+        "type": "integer",
+    }
     assert fields["training_steps"]["description"] == "Optimiser steps (at least 0). None: as in the recipe, else 60"
     assert "(above 0.0, at most 1.0)" in fields["training_learning_rate"]["description"]
     assert fields["training_steps"]["title"] == "training.steps"
@@ -153,12 +157,20 @@ def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
 def test_a_setting_of_a_few_values_is_a_choice_of_the_form() -> None:
     fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
     assert fields["engine_kind"]["anyOf"][0]["enum"] == ["transformers", "vllm", "vllm-server"]
-    distillation = fields["training_objective_distillation"]
-    assert distillation["anyOf"][0]["enum"] == ["forward_kl", "reverse_kl", "sft", "none"]
-    assert distillation["description"].endswith("autonomous rollouts alone. None: as in the recipe, else forward_kl")
-    chosen = FormSettings.model_validate({"training_objective_distillation": "none", "engine_kind": "vllm"})
+    method = fields["training_algorithm_type"]
+    assert method["anyOf"][0]["enum"] == ["grpo", "hpt", "luffy", "sft", "sgpo"]
+    assert method["description"].endswith("begins from its own defaults. None: as in the recipe, else sgpo")
+    chosen = FormSettings.model_validate({"training_algorithm_type": "luffy", "engine_kind": "vllm"})
     settings = load_config(REPOSITORY / "configs/testbed.yaml", chosen.overrides())
-    assert (settings.training.objective.distillation, settings.engine.kind) == ("none", "vllm")
+    assert (settings.training.algorithm.type, settings.engine.kind) == ("luffy", "vllm")
+    assert settings.training.algorithm.normalization == "constant"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_fields_of_the_form_are_in_the_order_in_which_a_person_decides() -> None:
+    titles = [field.title for field in FormSettings.model_fields.values()]
+    assert titles == list(FORM_SETTINGS)
+    assert titles[0] == "training.algorithm.type"
+    assert titles.index("training.steps") < titles.index("evaluation.k") < titles.index("gate.margin")
 
 
 def test_filled_fields_of_the_form_become_settings_and_empty_ones_leave_the_recipe() -> None:

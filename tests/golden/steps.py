@@ -28,8 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sgpo.algorithms import registry
 from sgpo.algorithms.rows import Row
 from sgpo.config import LoraConfig, RunConfig, load_config
-from sgpo.rollouts.groups import ProblemSamples
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import ProblemSamples, Rollout
 from sgpo.training.lora import add_adapters
 from sgpo.training.metrics import MetricSums, step_metrics
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step

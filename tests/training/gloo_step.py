@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sgpo.config import LoraConfig, TrainingConfig
 from sgpo.config.testbed import CorpusConfig
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.testbed.base_model import testbed_tokenizer
 from sgpo.training.lora import add_adapters
 from sgpo.training.optimisation import make_optimizer, optimizer_step

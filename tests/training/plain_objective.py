@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sgpo.config import TrainingConfig
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.policy import Policy
 
 

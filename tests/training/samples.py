@@ -9,8 +9,7 @@ import torch
 from sgpo.algorithms import registry
 from sgpo.config import TrainingConfig
 from sgpo.problems import Problem, Verdict
-from sgpo.rollouts.groups import ProblemSamples
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import ProblemSamples, Rollout
 from sgpo.training.metrics import MetricSums
 from sgpo.training.policy import Policy
 from sgpo.training.step import Gradient

@@ -18,7 +18,7 @@ from sgpo.algorithms.registry import build
 from sgpo.config import TrainingConfig
 from sgpo.config.testbed import BaseModelConfig
 from sgpo.rollouts.engine import PromptTooLongError
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.testbed.base_model import new_model
 from sgpo.training.policy import Policy
 

@@ -15,7 +15,7 @@ from samples import gradient_for, make_samples
 from test_step import flat_gradient, tiny_policy
 
 from sgpo.config import SamplingConfig, TrainingConfig
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.policy import Policy
 
 LONGEST, GROUP, TEMPERATURE = 17, 3, 0.8

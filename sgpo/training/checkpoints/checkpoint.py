@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
 from sgpo.files import write_json
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.checkpoints.kept_rollouts import read_rollouts, write_rollouts
 from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
 from sgpo.training.policy import Policy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 
 _LINE = TypeAdapter(ProblemSamples)
 

@@ -14,7 +14,7 @@ import torch
 from sgpo.config import RunConfig
 from sgpo.errors import UserError
 from sgpo.files import write_json
-from sgpo.rollouts.groups import ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.checkpoints.checkpoint import (
     ROLLOUTS,
     SCORE,
