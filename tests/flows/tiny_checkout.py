@@ -20,8 +20,8 @@ TINY_PARAMS = {
     "splits": {"warmup_fraction": 0.0},
 }
 TINY_OVERRIDES = (
-    "training.steps=3", "training.problems_per_step=4", "training.autonomous_rollouts=2",
-    "training.guided_rollouts=2", "training.checkpoint_every=1", "evaluation.k=2",
+    "training.steps=3", "training.problems_per_step=4", "training.algorithm.autonomous_rollouts=2",
+    "training.algorithm.guided_rollouts=2", "training.checkpoint_every=1", "evaluation.k=2",
 )  # fmt: skip
 
 

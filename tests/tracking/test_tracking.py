@@ -19,6 +19,8 @@ from sgpo.tracking.client import connect
 from sgpo.tracking.tracker import METRICS, RunTracker, TrackingError, evaluation_metric, open_tracker, replay
 from sgpo.training.recovery.interruption import PreemptedError
 
+pytestmark = pytest.mark.slow
+
 DOWN = TrackingConfig(mlflow_uri="http://127.0.0.1:9")
 
 
@@ -232,7 +234,7 @@ def test_an_opened_tracker_has_the_settings_as_parameters(tracking: TrackingConf
     with open_tracker(config, tmp_path / "run"):
         pass
     (run,) = runs_in_mlflow(tracking)
-    assert (run.data.params["seed"], run.data.params["training.objective.delta"]) == ("7", "1.0")
+    assert (run.data.params["seed"], run.data.params["training.algorithm.delta"]) == ("7", "1.0")
     assert run.data.tags["sgpo.config_digest"] == config_digest(config)
 
 
