@@ -224,8 +224,8 @@ def deploy(root: Path, client: dict[str, str], api: str, settings: RunConfig) ->
 
 def _deployed_digest(root: Path, home: str, limit: str) -> str:
     """Of the files that a deployment and its form are made from, of the server's database, and of the limit's name."""
-    settings = [*sorted((root / "sgpo").glob("*config.py")), root / "sgpo" / "settings.py"]
-    files = [root / "prefect.yaml", *settings, *sorted((root / "flows").glob("*.py"))]
+    rooms = ("flows", "sgpo/config", "sgpo/algorithms")
+    files = [root / "prefect.yaml", *(path for room in rooms for path in sorted((root / room).rglob("*.py")))]
     digest = hashlib.sha256(f"{home}\n{limit}\n".encode())
     for path in files:
         digest.update(path.read_bytes())

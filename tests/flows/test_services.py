@@ -215,9 +215,10 @@ def test_services_get_loopback_addresses_and_only_the_receiver_gets_the_secret(
 def test_another_recipe_s_model_gets_its_training_limit_and_the_same_recipe_deploys_nothing_again(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "flows").mkdir()
-    (tmp_path / "sgpo").mkdir()
-    (tmp_path / "sgpo" / "settings.py").touch()
+    methods = tmp_path / "sgpo" / "algorithms"
+    for room in ("flows", "sgpo/config", "sgpo/algorithms"):
+        (tmp_path / room).mkdir(parents=True)
+    (methods / "sgpo.py").touch()
     (tmp_path / ".sgpo" / "services").mkdir(parents=True)
     (tmp_path / "flow.py").write_text("from prefect import flow\n\n@flow\ndef nothing(): pass\n")
     deployment = "{name: services, entrypoint: 'flow.py:nothing', work_pool: {name: of-services}}"
@@ -236,7 +237,9 @@ def test_another_recipe_s_model_gets_its_training_limit_and_the_same_recipe_depl
 
         first = deployed("one")
         assert deployed("one") == first
-        assert deployed("other") > first
+        assert (second := deployed("other")) > first
+        (methods / "sgpo.py").write_text("a_new_setting = 1\n")  # the form has its settings
+        assert deployed("other") > second
 
 
 def test_up_outside_of_a_checkout_says_so(tmp_path: Path) -> None:
