@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, show
-from sgpo.pipeline.dvc_records import recorded_md5s
+from sgpo.registry.dvc_records import recorded_md5s
 
 Md5s = dict[str, str]
 

@@ -42,7 +42,7 @@ def problems_import(
     data: Data = DATA,
 ) -> None:
     """Take problems of your own, in the place of the testbed's."""
-    from sgpo.problems.imports import import_problems
+    from sgpo.pipeline.imports import import_problems
 
     print("\n".join(import_problems(sources, data, split, force=force)))
 
@@ -199,7 +199,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     named = {
         "sgpo.config": ("ConfigError",),
         "sgpo.problems.rows": ("ProblemFileError", "TableError"),
-        "sgpo.problems.imports": ("ProblemImportError",),
+        "sgpo.pipeline.imports": ("ProblemImportError",),
         "sgpo.strategies.teacher.teacher": ("TeacherError",),
         "sgpo.strategies.extraction": ("ExtractionError",),
         "sgpo.strategies.teacher.journal": ("JournalError",),
@@ -208,7 +208,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         "sgpo.strategies.refusals": ("RefusalFileError",),
         "sgpo.strategies.view.report": ("ReportError",),
         "sgpo.strategies.view.retrieval": ("RetrievalError",),
-        "sgpo.strategies.view.versions": ("VersionError",),
+        "sgpo.pipeline.bank_versions": ("VersionError",),
         "sgpo.rollouts.model_folder": ("ModelFolderError",),
         "sgpo.rollouts.engine": ("EngineError", "PromptTooLongError"),
         "sgpo.training.checkpoints.checkpoint": ("CheckpointError",),
@@ -218,7 +218,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         "sgpo.evaluation.scores": ("EvaluationError",),
         "sgpo.registry.store": ("RegistryError",),
         "sgpo.registry.models": ("ModelFolderError",),
-        "sgpo.registry.reproduction": ("ReproductionError",),
+        "sgpo.pipeline.reproduction": ("ReproductionError",),
         "flows.local.processes": ("ServicesError",),
         "sgpo.storage.objects": ("StorageError",),
         "sgpo.storage.lock": ("LockedError",),

@@ -89,8 +89,8 @@ def registry_lineage(
     overrides: Overrides = None,
 ) -> None:
     """Data versions, code, parents, settings and decision of a version, and the command that makes it again."""
+    from sgpo.pipeline.reproduction import what_is_missing
     from sgpo.registry.ancestry import ancestry, describe_ancestry
-    from sgpo.registry.reproduction import what_is_missing
 
     records = ancestry(_tracking(config, overrides), version)
     number = records[0].version
@@ -114,7 +114,7 @@ def registry_reproduce(
     overrides: Overrides = None,
 ) -> None:
     """Train a version again from what is recorded of it, and compare it byte for byte. Run in the repository."""
-    from sgpo.registry.reproduction import ReproductionError, prepare
+    from sgpo.pipeline.reproduction import ReproductionError, prepare
 
     again = prepare(_tracking(config, overrides), version, output, Path.cwd())
     print(again.shell_line(), flush=True)

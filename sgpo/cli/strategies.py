@@ -90,8 +90,8 @@ def strategies_diff(
     data: Data = DATA,
 ) -> None:
     """Compare two versions of the strategies: files, or what DVC recorded for git revisions."""
+    from sgpo.pipeline.bank_versions import read_version
     from sgpo.strategies.view.comparison import compare_versions, describe_diff
-    from sgpo.strategies.view.versions import read_version
 
     path = data / "strategies.parquet"
     diff = compare_versions(read_version(old, path), read_version(new or str(path), path))

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sgpo.algorithms.registry import method
 from sgpo.config import ConfigError, RunConfig, config_digest, load_config
 from sgpo.files import publish_file, write_json
-from sgpo.pipeline.dvc_records import recorded_md5s
+from sgpo.registry.dvc_records import recorded_md5s
 from sgpo.registry.lineage import Lineage, git_state
 
 FOLDER, TRAINING = "provenance", "training.json"

@@ -130,7 +130,7 @@ def test_the_recipes_are_valid_and_the_world_is_made_by_one_command(sgpo, workpl
 def test_commands_that_look_or_check_start_without_the_heavy_libraries():
     heavy = ("torch", "transformers", "sklearn", "matplotlib", "openai", "aiohttp", "dvc", "mlflow", "prefect")
     code = (
-        "import sys, sgpo.pipeline.stages, sgpo.pipeline.splits, sgpo.problems.imports\n"
+        "import sys, sgpo.pipeline.stages, sgpo.pipeline.splits, sgpo.pipeline.imports\n"
         "from sgpo.cli.main import main\n"
         "sys.argv = ['sgpo', 'strategies', 'list', '--data', 'nowhere']\n"
         "try: main()\n"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sgpo.config.testbed import WorldConfig
+from sgpo.pipeline.imports import ProblemImportError, import_problems
 from sgpo.problems import Problem, ProblemFileError, read_problems, write_problems
-from sgpo.problems.imports import ProblemImportError, import_problems
 from sgpo.problems.table import read_table
 from sgpo.strategies.schema import StrongResponse
 from sgpo.testbed.world import build_split

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from sgpo.cli.registry import registry_app
 from sgpo.config import TrackingConfig, load_config
+from sgpo.pipeline.reproduction import ReproductionError, prepare, what_is_missing
 from sgpo.registry import download_version, register_model_folder, set_champion
 from sgpo.registry.ancestry import ancestry, describe_ancestry
 from sgpo.registry.lineage import Lineage
@@ -26,7 +27,6 @@ from sgpo.registry.provenance import (
     note_provenance,
     read_provenance,
 )
-from sgpo.registry.reproduction import ReproductionError, prepare, what_is_missing
 
 pytestmark = pytest.mark.slow
 

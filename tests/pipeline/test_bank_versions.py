@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from banks import PARITY, strategy
 
+from sgpo.pipeline.bank_versions import VersionError, read_version
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import StrategyFileError
 from sgpo.strategies.view.comparison import compare_versions
-from sgpo.strategies.view.versions import VersionError, read_version
 
 pytestmark = pytest.mark.slow
 
