@@ -14,8 +14,8 @@ import yaml
 from tiny_checkout import REPOSITORY, TINY_OVERRIDES, TINY_PARAMS, environment_of, make_tiny_checkout
 
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
+from sgpo.testbed import base_model
 from sgpo.testbed.world import build_split
-from sgpo.training import base_model
 
 pytestmark = pytest.mark.slow
 

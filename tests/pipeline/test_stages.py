@@ -118,7 +118,7 @@ def test_the_data_stages_are_functions_of_their_settings(made, params, tmp_path)
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_an_interrupted_base_model_goes_on_to_the_same_weights(tmp_path, monkeypatch, family):
     from sgpo.config.testbed import BaseModelConfig
-    from sgpo.training import base_model
+    from sgpo.testbed import base_model
 
     config = BaseModelConfig(family=family, steps=3, hidden_size=32, layers=1, batch_size=2)
     world = World(0, 1, torch.device("cpu"))

@@ -15,9 +15,11 @@ from loopback_server import LoopbackServer
 from safetensors.torch import load_file, save_file
 
 from sgpo.config import EngineConfig, SamplingConfig
-from sgpo.rollouts import model_folder, vllm_process, vllm_server
+from sgpo.rollouts import model_folder
 from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder
+from sgpo.rollouts.vllm import process as vllm_process
+from sgpo.rollouts.vllm import server as vllm_server
 
 OPEN = """
 import json, sys

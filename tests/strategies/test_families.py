@@ -5,7 +5,7 @@ from banks import PARITY, VIETA, strategy, worded_bank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.strategies import families
+from sgpo.strategies.view import families
 from sgpo.strategies.view.families import Family, FamilyError, family_by_problem, find_families
 
 

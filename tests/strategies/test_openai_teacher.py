@@ -14,7 +14,7 @@ from aiohttp import web
 from tenacity import wait_none
 
 from sgpo.config.strategies import TeacherConfig
-from sgpo.strategies import openai_teacher
+from sgpo.strategies.teacher import openai_teacher
 from sgpo.strategies.teacher.openai_teacher import REFUSED_IN_A_ROW, OpenAITeacher
 from sgpo.strategies.teacher.teacher import Completion, Message, RequestFailedError, RequestRefusedError, TeacherError
 
