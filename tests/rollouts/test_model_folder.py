@@ -21,6 +21,8 @@ from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folde
 from sgpo.rollouts.vllm import process as vllm_process
 from sgpo.rollouts.vllm import server as vllm_server
 
+pytestmark = pytest.mark.slow
+
 OPEN = """
 import json, sys
 from sgpo.rollouts.model_folder import load_model, local_folder

@@ -18,6 +18,8 @@ from sgpo.strategies.teacher import openai_teacher
 from sgpo.strategies.teacher.openai_teacher import REFUSED_IN_A_ROW, OpenAITeacher
 from sgpo.strategies.teacher.teacher import Completion, Message, RequestFailedError, RequestRefusedError, TeacherError
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-very-secret-123"
 MESSAGES = [Message("system", "Be brief."), Message("user", "Answer the problem.")]
 Answer = Callable[[web.Request, int], Awaitable[web.StreamResponse]]
