@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sgpo.errors import UserError
 from sgpo.files import publish_file
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-class JsonlError(ValueError):
+class JsonlError(UserError, ValueError):
     """A file of JSON lines that cannot be read; the message names file and row."""
 
 

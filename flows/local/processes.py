@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ValidationError
 
+from sgpo.errors import UserError
 from sgpo.files import write_json
 
 FOLDER = Path(".sgpo") / "services"
@@ -33,7 +34,7 @@ START_S = 240.0
 LOG_LINES = 12
 
 
-class ServicesError(RuntimeError):
+class ServicesError(UserError):
     """Services that cannot be started or stopped; the message says which, why, and what would be right."""
 
 

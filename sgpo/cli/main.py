@@ -15,6 +15,7 @@ from sgpo.cli.registry import registry_app
 from sgpo.cli.services import down, status, up
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
+from sgpo.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
 problems_app = typer.Typer(no_args_is_help=True, help="Problems of your own.")
@@ -181,54 +182,14 @@ def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None
 
 
 def main() -> None:
-    """Entry point: a known error is one line on stderr and exit code 1, or the error's own `exit_code`."""
+    """Run the command line: a message to a person is one line on stderr, and the exit code is the error's own."""
     try:
         app()
-    except _user_errors() as error:
+    except UserError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 1))
+        sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         print(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
         sys.exit(1)
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    """Errors that are a message to the user rather than a fault; only of modules that are loaded already."""
-    named = {
-        "sgpo.config": ("ConfigError",),
-        "sgpo.problems.rows": ("ProblemFileError", "TableError"),
-        "sgpo.pipeline.imports": ("ProblemImportError",),
-        "sgpo.strategies.teacher.teacher": ("TeacherError",),
-        "sgpo.strategies.extraction": ("ExtractionError",),
-        "sgpo.strategies.teacher.journal": ("JournalError",),
-        "sgpo.strategies.view.families": ("FamilyError",),
-        "sgpo.strategies.view.listing": ("ListingError",),
-        "sgpo.strategies.refusals": ("RefusalFileError",),
-        "sgpo.strategies.view.report": ("ReportError",),
-        "sgpo.strategies.view.retrieval": ("RetrievalError",),
-        "sgpo.pipeline.bank_versions": ("VersionError",),
-        "sgpo.rollouts.model_folder": ("ModelFolderError",),
-        "sgpo.rollouts.engine": ("EngineError", "PromptTooLongError"),
-        "sgpo.training.checkpoints.checkpoint": ("CheckpointError",),
-        "sgpo.training.recovery.interruption": ("PreemptedError",),
-        "sgpo.training.recovery.memory": ("OutOfMemoryError",),
-        "sgpo.training.recovery.session": ("StoppedError",),
-        "sgpo.evaluation.scores": ("EvaluationError",),
-        "sgpo.registry.store": ("RegistryError",),
-        "sgpo.registry.models": ("ModelFolderError",),
-        "sgpo.pipeline.reproduction": ("ReproductionError",),
-        "flows.local.processes": ("ServicesError",),
-        "sgpo.storage.objects": ("StorageError",),
-        "sgpo.storage.lock": ("LockedError",),
-        "sgpo.tracking.tracker": ("TrackingError",),
-        "sgpo.jsonl": ("JsonlError",),
-    }
-    return tuple(
-        getattr(sys.modules[module], name) for module, names in named.items() if module in sys.modules for name in names
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -11,11 +11,13 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sgpo.errors import UserError
+
 _CREDENTIALS = re.compile(r"^https?://[^/\s?#]*@|//[^/\s:@]*:[^/\s]*@", re.IGNORECASE)
 """Anything before the host of a web address, as a token may be the user; elsewhere user and password."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that cannot be used; the message names file, key and what would be right."""
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from sgpo.errors import UserError
 from sgpo.evaluation.intervals import Estimate, mean_estimate, mean_of_estimates
 
 MEAN_OF_TIERS, ALL_PROBLEMS = "mean of tiers", "all problems"
 """Names of what tables show beside the tiers: the macro mean, and the pooled one."""
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError, ValueError):
     """Outcomes that cannot be scored or compared; the message names the row or the problem."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from sgpo.errors import UserError
 from sgpo.strategies.bank import StrategyFileError, load_strategies
 from sgpo.strategies.schema import Strategy
 
 
-class VersionError(RuntimeError):
+class VersionError(UserError):
     """A version that cannot be read; the message says which, and what would be right."""
 
 

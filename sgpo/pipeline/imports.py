@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from sgpo.errors import UserError
 from sgpo.problems.readers import read_problems, write_problems
 from sgpo.problems.rows import ProblemFileError
 from sgpo.problems.schema import Problem
@@ -15,7 +16,7 @@ Split = Literal["train", "tuning", "held_out"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-class ProblemImportError(RuntimeError):
+class ProblemImportError(UserError):
     """Problems that cannot be put in their place; the message says what stands in the way and what to do."""
 
 

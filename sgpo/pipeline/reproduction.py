@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgpo.config import TrackingConfig
+from sgpo.errors import UserError
 from sgpo.registry.ancestry import VersionRecord, ancestry
 from sgpo.registry.models import download_version, fingerprint, read_attachments
 from sgpo.registry.provenance import BESIDE_THE_DATA, CONFIGURATION, dvc_md5, read_provenance
@@ -25,7 +26,7 @@ PARENT = Path("data/champion")
 RUN = Path("runs/reproduced")
 
 
-class ReproductionError(RuntimeError):
+class ReproductionError(UserError):
     """A version that cannot be made again here; the message says what is missing."""
 
 

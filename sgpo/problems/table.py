@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_arg
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from sgpo.errors import UserError
 from sgpo.files import publish_file
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 RowT = TypeVar("RowT")
 
 
-class TableError(ValueError):
+class TableError(UserError, ValueError):
     """A table that cannot be used; the message names file, row and field, and what would be right."""
 
 

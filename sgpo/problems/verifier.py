@@ -17,6 +17,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from sgpo.errors import UserError
 from sgpo.problems.answers import final_answer
 from sgpo.problems.comparison import Expectation, UnparsableError, expect, meets
 from sgpo.problems.schema import Problem
@@ -35,7 +36,7 @@ _START_SECONDS = 60.0
 """What a fresh worker may take to import sympy on a busy machine."""
 
 
-class VerifierError(RuntimeError):
+class VerifierError(UserError):
     """The verifier itself does not work; it says nothing about any answer."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from sgpo.config import TrackingConfig
+from sgpo.errors import UserError
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import publish_folder
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
@@ -30,7 +31,7 @@ _WEIGHTS, _WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 _ATTACHMENTS_FOLDER = "lineage"
 
 
-class ModelFolderError(ValueError):
+class ModelFolderError(UserError, ValueError):
     """A folder that is not a whole model; the message names the file and what would be right."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgpo.config import TrackingConfig
+from sgpo.errors import UserError
 from sgpo.tracking.client import connect, reason, resolved, short_patience, sqlite_path
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _LOCK_WAIT_S = 600.0
 
 
-class RegistryError(RuntimeError):
+class RegistryError(UserError):
     """A registry that cannot be reached or used as asked; the message is one line."""
 
 

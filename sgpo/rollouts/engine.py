@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sgpo.config import SamplingConfig
+from sgpo.errors import UserError
 from sgpo.rollouts.schema import Response
 
 if TYPE_CHECKING:  # a process that only keeps servers starts without them
@@ -13,11 +14,11 @@ if TYPE_CHECKING:  # a process that only keeps servers starts without them
     from transformers import PreTrainedTokenizerBase
 
 
-class PromptTooLongError(ValueError):
+class PromptTooLongError(UserError, ValueError):
     """A prompt that the model has no room for; prompts are refused, never cut."""
 
 
-class EngineError(RuntimeError):
+class EngineError(UserError):
     """An engine that cannot sample, or must not be sampled from; the message says what would be right."""
 
 

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sgpo.errors import UserError
 from sgpo.files import publish_folder
 
 HEAD_EXTRAS = {
@@ -29,7 +30,7 @@ SECOND_COPIES = ("*consolidated*",)
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
-class ModelFolderError(ValueError):
+class ModelFolderError(UserError, ValueError):
     """A model folder that cannot be opened; names what is missing."""
 
 

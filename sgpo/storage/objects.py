@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from sgpo.config import ConfigError, StorageConfig
+from sgpo.errors import UserError
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHECKSUMS = {"sha256": {"ChecksumAlgorithm": "SHA256"}, "crc32": {"ChecksumAlgorithm": "CRC32"}, "none": {}}
 _OVERLOADED = ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests")
 
 
-class StorageError(RuntimeError):
+class StorageError(UserError):
     """What the storage refused, lost or spoiled; the message names the object."""
 
 

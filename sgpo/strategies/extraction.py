@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgpo.config.strategies import StrategyConfig
+from sgpo.errors import UserError
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import iterate_table, publish_table
 from sgpo.progress import progress_bar
@@ -29,7 +30,7 @@ from sgpo.strategies.teacher.templates import PROMPT_VERSION, extract_request, r
 Check = Callable[[ParsedStrategy, Problem], Awaitable[Refusal | None]]
 
 
-class ExtractionError(RuntimeError):
+class ExtractionError(UserError):
     """Extraction that cannot give a strategy file; the message says what is wrong with which input."""
 
 

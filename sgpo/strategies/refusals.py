@@ -11,6 +11,7 @@ from typing import Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sgpo.errors import UserError
 from sgpo.files import publish_file
 
 Reason = Literal[
@@ -39,7 +40,7 @@ Reason = Literal[
 ]
 
 
-class RefusalFileError(ValueError):
+class RefusalFileError(UserError, ValueError):
     """A refusals file that cannot be read; the message names file and line."""
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from sgpo.config import RunConfig, TrackingConfig, config_digest
+from sgpo.errors import UserError
 from sgpo.files import publish_file, write_json
 from sgpo.jsonl import JsonlFile
 from sgpo.tracking.client import reason, resolved, short_patience
@@ -58,7 +59,7 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _NAME = re.compile(r"[\w.\-: ]+(/[\w.\-: ]+)*", re.ASCII)
 
 
-class TrackingError(RuntimeError):
+class TrackingError(UserError):
     """A replay that could not be completed; the message names the run directory and the reason."""
 
 

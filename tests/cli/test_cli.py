@@ -48,7 +48,7 @@ def test_an_unknown_key_is_refused_with_the_known_ones(sgpo, workplace):
         ("training.algorithm.delta=0", "'training.algorithm.delta' is 0"),
         ("evaluation.sampling.top_p=1.5", "'evaluation.sampling.top_p' is 1.5"),
         ("training.lerning_rate=1", "unknown key 'training.lerning_rate'"),
-        ("training.algorithm.guided_rollouts=0", "guided_rollouts is 0"),
+        ("training.algorithm.guided_rollouts=0", "guided_rollouts' is 0"),
         ("training.steps", "expected key=value"),
     ],
 )

@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "strategies"))
+
 from banks import PARITY, strategy
 
 from sgpo.pipeline.bank_versions import VersionError, read_version

@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any
 
 from sgpo.config.strategies import TeacherConfig
+from sgpo.errors import UserError
 from sgpo.strategies.teacher.spending import Spending, Usage
 from sgpo.strategies.teacher.teacher import Completion, Message, Teacher, request_key
 
 
-class JournalError(RuntimeError):
+class JournalError(UserError):
     """A journal that cannot be used; the message names file and line."""
 
 

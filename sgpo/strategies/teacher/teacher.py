@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from sgpo.errors import UserError
 
-class TeacherError(RuntimeError):
+
+class TeacherError(UserError):
     """The teacher cannot be used as it is; what it completed before is kept in the journal."""
 
 

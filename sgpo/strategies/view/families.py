@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sgpo.errors import UserError
 from sgpo.strategies.duplicates import spaced_words, words
 from sgpo.strategies.schema import Strategy
 
@@ -26,7 +27,7 @@ _AT_ONCE = 512  # texts compared at once; bounds the memory at _AT_ONCE x famili
 _ROUNDING = 1e-9  # cosines this close are equal
 
 
-class FamilyError(RuntimeError):
+class FamilyError(UserError):
     """Strategies that cannot be grouped."""
 
 

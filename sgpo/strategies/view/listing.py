@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from sgpo.errors import UserError
 from sgpo.problems.schema import Problem
 from sgpo.strategies.bank import Band, band_of
 from sgpo.strategies.refusals import RefusedText
@@ -21,7 +22,7 @@ _WORDED = ("problem type", "strategy")
 _NUMBERS = ("score", "problems")
 
 
-class ListingError(RuntimeError):
+class ListingError(UserError):
     """Something asked for that is not there; the message says what would be right."""
 
 

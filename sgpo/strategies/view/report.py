@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgpo.errors import UserError
 from sgpo.files import publish_file
 from sgpo.strategies.bank import Band, QualityBands, band_of, quality_bands
 from sgpo.strategies.refusals import RefusedText, Stage
@@ -21,7 +22,7 @@ EXAMPLES = 3
 LARGEST_FAMILIES = 10
 
 
-class ReportError(RuntimeError):
+class ReportError(UserError):
     """A bank that cannot be reported on."""
 
 

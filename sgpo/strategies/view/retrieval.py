@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sgpo.errors import UserError
 from sgpo.problems.schema import Problem
 from sgpo.strategies.duplicates import spaced_words
 from sgpo.strategies.schema import Strategy
@@ -34,7 +35,7 @@ _AT_ONCE = 256  # questions answered at once; bounds the memory at _AT_ONCE x ba
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-class RetrievalError(RuntimeError):
+class RetrievalError(UserError):
     """A bank from which nothing can be retrieved."""
 
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
+from sgpo.errors import UserError
 from sgpo.files import write_json
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.checkpoints.kept_rollouts import read_rollouts, write_rollouts
@@ -40,7 +41,7 @@ _BASE = "base"
 ValueT = TypeVar("ValueT")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that is damaged, cannot be written, or belongs to another configuration."""
 
 

@@ -7,13 +7,14 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+from sgpo.errors import UserError
 from sgpo.training.world import World
 
 PREEMPTED = os.EX_TEMPFAIL
 """Exit code of a run that was asked to stop: nothing is wrong, and the same command goes on."""
 
 
-class PreemptedError(RuntimeError):
+class PreemptedError(UserError):
     """The run was asked to stop; what is done is in its checkpoint."""
 
     exit_code = PREEMPTED
