@@ -51,7 +51,7 @@ class JsonlFile:
 
 
 def open_journal(path: Path, about: Mapping[str, Any]) -> JsonlFile:
-    """What has been done of a long job: the rows after the first are its own, if the first says it is about the same.
+    """Return what has been done of a long job: the rows after the first are its own, if the first says it is about the same.
 
     A file about something else is begun anew.
     """
@@ -63,7 +63,7 @@ def open_journal(path: Path, about: Mapping[str, Any]) -> JsonlFile:
 
 
 def number(value: Any) -> float:
-    """A number as it was before it was written."""
+    """Return a number as it was before it was written."""
     return float(_NOT_FINITE.get(value, value)) if isinstance(value, str) else float(value)
 
 
@@ -78,7 +78,7 @@ def _writable(value: Any) -> Any:
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of the file, and whether its last line is not whole."""
+    """Return the rows of the file, and whether its last line is not whole."""
     if not path.exists():
         return [], False
     content = path.read_bytes()

@@ -11,7 +11,7 @@ TERMINAL_S, LOG_S = 0.1, 30.0
 
 
 def progress_bar(total: int, description: str, initial: int = 0, unit: str = "it") -> tqdm[Any]:
-    """A tqdm bar over `total`, of which `initial` was done earlier; in a log each state is a line of its own."""
+    """Return a tqdm bar over `total`, of which `initial` was done earlier; in a log each state is a line of its own."""
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total, desc=description, initial=initial, unit=unit, mininterval=TERMINAL_S if terminal else LOG_S,

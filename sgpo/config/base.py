@@ -28,7 +28,7 @@ class Settings(BaseModel):
 
 
 def without_password(address: str, expected: str) -> str:
-    """The address. ValueError when it has a password, as settings are logged and stored; it says what is expected."""
+    """Return the address. ValueError when it has a password, as settings are logged and stored; it says what is expected."""
     if _CREDENTIALS.search(address):
         raise ValueError(f"it holds a password (expected {expected})")
     return address
@@ -55,7 +55,7 @@ def config_digest(config: Settings) -> str:
 
 
 def dump_config(config: Settings) -> str:
-    """The configuration as YAML that `load_config` reads back to an equal one."""
+    """Return the configuration as YAML that `load_config` reads back to an equal one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 

@@ -64,5 +64,5 @@ class EngineConfig(Settings):
         return self
 
     def positions(self, model_positions: int) -> int:
-        """What vLLM is to make room for, given the model's own positions."""
+        """Return what vLLM is to make room for, given the model's own positions."""
         return min(model_positions, self.max_model_len or model_positions)

@@ -10,7 +10,7 @@ from sgpo.config.base import Settings, without_password
 
 
 class StrategyConfig(Settings):
-    """From problems to strategies [SGPO section 2]; the paper's five candidates by default."""
+    """From problems to strategies [docs/method.md section 2]; the paper's five candidates by default."""
 
     seed: int = Field(default=0, ge=0, description="Every request's seed is derived from it")
     candidates: int = Field(default=5, ge=1, le=64, description="Strategies that the teacher writes per response")

@@ -61,7 +61,7 @@ class ShardingConfig(Settings):
 
 
 class WarmupConfig(Settings):
-    """Supervised warm-up on strong-model responses before RL (METHOD.md section 8); zero epochs skips it."""
+    """Supervised warm-up on strong-model responses before RL (docs/method.md section 8); zero epochs skips it."""
 
     epochs: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=1)

@@ -60,7 +60,7 @@ class Comparison(BaseModel):
         return self.overall.model_copy(update={**means, "difference": self.macro})
 
     def rows(self) -> list[tuple[str, Gain]]:
-        """What a table of it has, by name: the tiers, their mean where there are several, and all problems."""
+        """Return what a table of it has, by name: the tiers, their mean where there are several, and all problems."""
         mean = [(MEAN_OF_TIERS, self.mean_of_tiers)] if len(self.tiers) > 1 else []
         return [*self.tiers.items(), *mean, (ALL_PROBLEMS, self.overall)]
 

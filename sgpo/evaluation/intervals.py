@@ -39,7 +39,7 @@ def mean_estimate(
     resamples: int,
     seed: int,
 ) -> Estimate:
-    """The mean of one value per problem, [problems], all within `bounds`, with its interval over problems.
+    """Return the mean of one value per problem, [problems], all within `bounds`, with its interval over problems.
 
     When all values equal c, the bootstrap would claim certainty. Instead: of n problems none differed from c, so the
     chance p that a new one does is at most the Clopper-Pearson bound of 0 in n (`scipy.stats.binomtest`), and the mean

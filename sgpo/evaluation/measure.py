@@ -26,7 +26,7 @@ def measure(
     description: str,
     journal: JsonlFile | None = None,
 ) -> list[Outcome]:
-    """The outcome of k autonomous responses to each problem, in the order given.
+    """Return the outcome of k autonomous responses to each problem, in the order given.
 
     With a `journal` (`open_journal`) each outcome is kept as soon as it is known, and not measured again.
     """

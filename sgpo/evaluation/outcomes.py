@@ -30,10 +30,10 @@ def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Ou
 
 
 def row_of(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as one JSON object."""
+    """Return an outcome as one JSON object."""
     return {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
-    """The outcome that `row_of` wrote."""
+    """Return the outcome that `row_of` wrote."""
     return Outcome(row["problem_id"], row["tier"], tuple(row["rewards"]))

@@ -53,7 +53,7 @@ class Scores(BaseModel):
     macro: TierScore
 
     def rows(self) -> list[tuple[str, TierScore]]:
-        """What a table of it has, by name: the tiers, their mean where there are several, and all problems."""
+        """Return what a table of it has, by name: the tiers, their mean where there are several, and all problems."""
         mean = [(MEAN_OF_TIERS, self.macro)] if len(self.tiers) > 1 else []
         return [*self.tiers.items(), *mean, (ALL_PROBLEMS, self.overall)]
 
@@ -96,7 +96,7 @@ def score(outcomes: Sequence[Outcome], confidence: float, resamples: int, seed: 
 
 
 def subset_sizes(k: int) -> list[int]:
-    """The j for which pass@j is given: the powers of two below k, and k."""
+    """Return the j for which pass@j is given: the powers of two below k, and k."""
     return [2**power for power in range((k - 1).bit_length())] + [k]
 
 
@@ -106,7 +106,7 @@ def mean_reward(outcome: Outcome) -> float:
 
 
 def by_tier(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """The outcomes of each tier, tiers in the order of their names."""
+    """Return the outcomes of each tier, tiers in the order of their names."""
     tiers: dict[str, list[Outcome]] = {name: [] for name in sorted({outcome.tier for outcome in outcomes})}
     for outcome in outcomes:
         tiers[outcome.tier].append(outcome)

@@ -97,7 +97,7 @@ def grpo_row_losses(
 def outer_denominator(
     normalization: Normalization, responses: float, tokens: float, constant_length: float | None = None
 ) -> float:
-    """What the sum of `grpo_row_losses` over a whole batch is divided by; at least 1, so that nothing gives 0.
+    """Return what the sum of `grpo_row_losses` over a whole batch is divided by; at least 1, so that nothing gives 0.
 
     "sequence" [SGPO Eq. 1]: the responses, P G1; "token" (DAPO, veRL's token-mean): their tokens; "constant" (Dr. GRPO,
     LUFFY): responses times `constant_length`, so that a long response weighs more than a short one.

@@ -14,7 +14,7 @@ def truncated_importance(
 
     pi_old is the trainer's own probability of the sampled token under the weights that sampled it, pi_sampler the
     sampler's; both of the full softmax at the sampling temperature. The weights multiply the loss of `grpo_row_losses`
-    and carry no gradient; the cap bounds their variance. METHOD.md section 11 leaves this open; off by default.
+    and carry no gradient; the cap bounds their variance. docs/method.md section 11 leaves this open; off by default.
 
     Metrics, to be added up: `importance_capped`, the tokens whose weight is the cap.
 

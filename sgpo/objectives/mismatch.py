@@ -10,7 +10,7 @@ from sgpo.objectives.rows import response_mask
 def sampler_mismatch_kl(
     trainer_logprobs_BT: torch.Tensor, sampler_logprobs_BT: torch.Tensor, mask_BT: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Sums for the k3 estimate of KL(sampler || trainer) per token in nats: mismatch_kl / mismatch_tokens.
+    """Return sums for the k3 estimate of KL(sampler || trainer) per token in nats: mismatch_kl / mismatch_tokens.
 
     k3_t = r_t - 1 - log r_t with log r_t = log pi_trainer - log pi_sampler of the sampled token: never negative, and
     unbiased when tokens are drawn from the sampler's full softmax (with top-p < 1 only nearly so). A measurement: no

@@ -19,7 +19,7 @@ def adaptive_weight(
 
     p_auto and p_guide are the pass rates of the two groups in this step, floats or tensors of one shape; the result is
     of the same kind and carries no gradient. Where p_guide = 0 no guided trajectory is correct, there is nothing to
-    distil, and alpha = 0 [METHOD.md section 5]: the bare formula would give alpha0 for p_auto = 0.
+    distil, and alpha = 0 [docs/method.md section 5]: the bare formula would give alpha0 for p_auto = 0.
 
     Raises ValueError for pass rates outside [0, 1], alpha0 < 0, gamma <= 0 or alpha_max < 0.
     """

@@ -15,7 +15,7 @@ class VersionError(UserError):
 
 
 def read_version(spec: str, path: Path) -> dict[str, Strategy]:
-    """The strategies by problem id of a version of `path`, such as data/strategies.parquet.
+    """Return the strategies by problem id of a version of `path`, such as data/strategies.parquet.
 
     `spec` is a Parquet file, or a git revision (tag, branch, commit) of the repository that holds `path`; then the
     content comes from DVC's cache or remote, and the working tree is left alone. Raises VersionError, and
@@ -37,7 +37,7 @@ def read_version(spec: str, path: Path) -> dict[str, Strategy]:
 
 
 def _content_at(revision: str, path: Path) -> bytes:
-    """The bytes of `path` as of `revision`."""
+    """Return the bytes of `path` as of `revision`."""
     import dvc.api
     from dvc.exceptions import NotDvcRepoError, PathMissingError
     from dvc.repo import Repo

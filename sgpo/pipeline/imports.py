@@ -76,7 +76,7 @@ def _plain(question: str) -> str:
 
 
 def _check_maker(folder: Path) -> str | None:
-    """What to do for DVC afterwards; None outside a DVC repository. ProblemImportError where a stage makes `folder`."""
+    """Return what to do for DVC afterwards; None outside a DVC repository. ProblemImportError where a stage makes `folder`."""
     try:
         from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
         from dvc.repo import Repo

@@ -32,7 +32,7 @@ class Summary(BaseModel):
 
 
 def commit_of(state: tuple[str, bool] | None) -> str | None:
-    """What `Summary.git_commit` says of `sgpo.registry.lineage.git_state`."""
+    """Return what `Summary.git_commit` says of `sgpo.registry.lineage.git_state`."""
     return f"{state[0]}{' with local changes' if state[1] else ''}" if state else None
 
 
@@ -43,7 +43,7 @@ MEANS = (
 
 
 def read_metrics(run_folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, one per step."""
+    """Return the rows of metrics.jsonl, one per step."""
     text = (run_folder / "metrics.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -105,7 +105,7 @@ def _draw_comparison(axis: Any, comparison: Comparison) -> None:
 
 
 def describe(summary: Summary) -> str:
-    """The summary as a page of text."""
+    """Return the summary as a page of text."""
     training = summary.training
 
     def percent(name: str) -> str:

@@ -45,7 +45,7 @@ class Reproduction:
         return self.folder / RUN / "model"
 
     def shell_line(self) -> str:
-        """The command, for a person's shell."""
+        """Return the command, for a person's shell."""
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         return f"cd {shlex.quote(str(self.folder))} && {' '.join([*variables, shlex.join(self.command)])}"
 
@@ -56,7 +56,7 @@ class Reproduction:
             raise ReproductionError(f"version {self.record.version}: training exited with {done.returncode}")
 
     def reasons_to_differ(self) -> list[str]:
-        """What was not the same as when the version was made, one phrase each; to be asked after `train`."""
+        """Return what was not the same as when the version was made, one phrase each; to be asked after `train`."""
         lineage, entries = self.record.lineage, read_provenance(self.folder / RUN)
         noted, here = lineage.environment, entries[-1].environment if entries else {}
         found = ["it was made with local changes that are in no commit"] if lineage.git_dirty else []
@@ -69,7 +69,7 @@ class Reproduction:
         ]
 
     def differing(self) -> list[str]:
-        """The registered files that were not made again byte for byte."""
+        """Return the registered files that were not made again byte for byte."""
         return [
             name
             for name, digest in self.record.files.items()

@@ -103,7 +103,7 @@ def _reason(row: ProbedProblem, settings: SplitConfig) -> Literal["solved", "low
 
 
 def _with_responses(warmup: list[Problem], responses: Path) -> list[Problem]:
-    """The problems with the strong model's response as theirs."""
+    """Return the problems with the strong model's response as theirs."""
     texts = {row.problem_id: row.text for row in read_table(responses, StrongResponse)}
     return [problem.model_copy(update={"response": texts[problem.id]}) for problem in warmup]
 

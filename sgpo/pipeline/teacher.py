@@ -17,7 +17,7 @@ from sgpo.strategies.teacher.openai_teacher import OpenAITeacher
 async def recorded_teacher(
     config: TeacherConfig, problems: Sequence[Problem], work: Path
 ) -> AsyncIterator[RecordedTeacher]:
-    """The configured teacher with its journal `work`/teacher.jsonl; its budget is for this set of problems."""
+    """Yield the configured teacher with its journal `work`/teacher.jsonl; its budget is for this set of problems."""
     async with AsyncExitStack() as stack:
         if config.kind == "scripted":
             from sgpo.testbed.teacher_server import scripted_endpoint
@@ -30,12 +30,12 @@ async def recorded_teacher(
 
 
 def purpose_of(problems: Sequence[Problem]) -> str:
-    """The name of a set of problems: 16 hex digits of its ids, in whatever order."""
+    """Return the name of a set of problems: 16 hex digits of its ids, in whatever order."""
     return hashlib.sha256("\n".join(sorted(problem.id for problem in problems)).encode()).hexdigest()[:16]
 
 
 def describe_requests(teacher: RecordedTeacher) -> str:
-    """What was requested and what it cost, in one line."""
+    """Return what was requested and what it cost, in one line."""
     return (
         f"{teacher.name}: {teacher.asked} requests, {teacher.reused} answered from the journal; "
         f"{teacher.spending.describe()} for these problems so far"

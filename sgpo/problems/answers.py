@@ -16,7 +16,7 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def final_answer(response: str) -> str | None:
-    r"""What the last box of the response holds, thinking excluded, or None where there is none.
+    """Return what the last box of the response holds, thinking excluded, or None where there is none.
 
     Only the text after the last `</think>` counts, and a response that is still thinking has no answer. A box that is
     opened last and never closed (a truncated response) is no answer either; earlier boxes do not stand in for it.
@@ -88,7 +88,7 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def clean(text: str) -> str:
-    """The answer without what only concerns its looks: delimiters, spacing, sizes, and one spelling per command."""
+    """Return the answer without what only concerns its looks: delimiters, spacing, sizes, and one spelling per command."""
     text = text.translate(_UNICODE).strip()
     for pattern, replacement in _SPELLING:
         text = pattern.sub(replacement, text)
@@ -136,7 +136,7 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
 def read_number(text: str) -> Number | None:
-    r"""The cleaned answer as a number where it is an integer, decimal, fraction or mixed number, else None."""
+    """Return the cleaned answer as a number where it is an integer, decimal, fraction or mixed number, else None."""
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     if (found := _DECIMAL.fullmatch(text)) and (whole := (found[2] or "") + (found[3] or "")):
@@ -193,7 +193,7 @@ _BRACKET = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\.|[()\[\]{},;]", re.DOTALL)
 
 
 def read_answer(text: str, multiple: bool = False) -> Answer:
-    """The shape of an answer. Commas at the top level make a list, unless they group thousands and not `multiple`."""
+    """Return the shape of an answer. Commas at the top level make a list, unless they group thousands and not `multiple`."""
     text = _CONJUNCTION.sub(",", clean(text))
     if not multiple and _THOUSANDS.fullmatch(text):
         return Answer("atom", text)
@@ -231,7 +231,7 @@ def _flatten(parts: object) -> tuple[Answer, ...]:
 
 
 def _split(text: str) -> list[str]:
-    """The text between commas or semicolons that stand in no bracket; unbalanced text is one piece."""
+    """Return the text between commas or semicolons that stand in no bracket; unbalanced text is one piece."""
     pieces: list[str] = []
     start = depth = 0
     for found in _BRACKET.finditer(text):

@@ -31,7 +31,7 @@ class Layout:
 
 
 def read_benchmark(path: Path | str) -> list[Problem]:
-    """The problems of a file in one of the four published layouts. Raises ProblemFileError where it is in none."""
+    """Return the problems of a file in one of the four published layouts. Raises ProblemFileError where it is in none."""
     path = Path(path)
     _, first = next(read_rows(path))
     layout = find_layout(first)
@@ -42,13 +42,13 @@ def read_benchmark(path: Path | str) -> list[Problem]:
 
 
 def find_layout(columns: Iterable[str]) -> Layout | None:
-    """The layout that has these columns, or None."""
+    """Return the layout that has these columns, or None."""
     found = set(columns)
     return next((layout for layout in LAYOUTS if layout.columns <= found and not layout.absent & found), None)
 
 
 def read_layout(path: Path, layout: Layout) -> list[Problem]:
-    """The problems of a file that is laid out as `layout`. Raises ProblemFileError."""
+    """Return the problems of a file that is laid out as `layout`. Raises ProblemFileError."""
     rows: list[int] = []
     problems: list[Problem] = []
     for row, record in read_rows(path):

@@ -37,7 +37,7 @@ class Expectation:
 def expect(
     answer: str, question: str, *, multiple: bool = False, unit: str | None = None, tolerance: float | None = None
 ) -> Expectation:
-    """The expectation that a problem's fields state."""
+    """Return the expectation that a problem's fields state."""
     return Expectation(
         text=clean(answer),
         shape=read_answer(answer, multiple),

@@ -42,7 +42,7 @@ def prepare(memory_bytes: int) -> None:
 
 
 def judge(expected: Expectation, text: str, cpu_seconds: float) -> Judgement:
-    """The judgement on an extracted answer.
+    """Return the judgement on an extracted answer.
 
     `cpu_seconds` is enforced by the kernel on this process, so that it ends even when its parent is no longer there
     to kill it.
@@ -98,7 +98,7 @@ def _parse(text: str) -> sympy.Basic | None:
 
 
 def _value(expression: sympy.Basic) -> sympy.Expr | None:
-    """A real number to 40 digits, or None where the expression is something else."""
+    """Return a real number to 40 digits, or None where the expression is something else."""
     if not isinstance(expression, sympy.Expr) or not expression.is_number:
         return None
     value = sympy.N(expression.doit(), 40)

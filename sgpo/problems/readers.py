@@ -15,7 +15,7 @@ _REQUIRED = ("question", "answer")
 
 
 def read_problems(path: Path | str) -> list[Problem]:
-    """The problems of a .parquet, .jsonl or .csv file, in order; a benchmark's published layout is recognised.
+    """Return the problems of a .parquet, .jsonl or .csv file, in order; a benchmark's published layout is recognised.
 
     A row of a JSONL file is its line number; of a CSV or Parquet file the record's number from 1, without the header.
     An empty CSV cell is a value that is not given. Raises ProblemFileError.

@@ -92,7 +92,7 @@ class TableWriter(Generic[RowT]):
 
 
 def read_table(path: Path | str, model: type[RowT], error: type[TableError] = TableError) -> list[RowT]:
-    """The records of a Parquet file. Rows count from 1. Raises `error` (a TableError) for a file that is no such table.
+    """Return the records of a Parquet file. Rows count from 1. Raises `error` (a TableError) for a file that is no such table.
 
     Columns may be narrower or wider numbers, and columns of fields with a default may be missing.
     """
@@ -100,7 +100,7 @@ def read_table(path: Path | str, model: type[RowT], error: type[TableError] = Ta
 
 
 def iterate_table(path: Path | str, model: type[RowT], error: type[TableError] = TableError) -> Iterator[RowT]:
-    """The records of a Parquet file one after the other, as `read_table`, without holding the file in memory."""
+    """Yield the records of a Parquet file one after the other, as `read_table`, without holding the file in memory."""
     import pyarrow as pa
 
     schema = arrow_schema(model)
@@ -122,7 +122,7 @@ def iterate_table(path: Path | str, model: type[RowT], error: type[TableError] =
 
 
 def read_parquet(path: Path | str, error: type[TableError]) -> pa.Table:
-    """The Parquet file as an Arrow table; raises `error` where there is no such file or it is something else."""
+    """Return the Parquet file as an Arrow table; raises `error` where there is no such file or it is something else."""
     import pyarrow as pa
 
     with _open_parquet(path, error) as file:
@@ -160,7 +160,7 @@ def check_columns(
 def validate(
     model: type[RowT], record: Mapping[str, Any], where: str, error: type[TableError], *, strict: bool = False
 ) -> RowT:
-    """The record as a `model`; raises `error` with the first thing wrong with it. `strict` converts no types."""
+    """Return the record as a `model`; raises `error` with the first thing wrong with it. `strict` converts no types."""
     try:
         return _adapter(model).validate_python(record, strict=strict or None)
     except ValidationError as cause:
@@ -169,7 +169,7 @@ def validate(
 
 @lru_cache
 def arrow_schema(model: type) -> pa.Schema:
-    """The columns that hold `model`: text, int64, float64, booleans, lists of these, and maps from text to these."""
+    """Return the columns that hold `model`: text, int64, float64, booleans, lists of these, and maps from text to these."""
     import pyarrow as pa
 
     hints = get_type_hints(model)

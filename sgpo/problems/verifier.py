@@ -1,4 +1,4 @@
-"""The reward: whether a response's final answer is the problem's [SGPO section 3].
+"""The reward: whether a response's final answer is the problem's [docs/method.md section 3].
 
 Text and digits are settled here, in the caller; the rest goes one by one to worker processes that are killed when
 their time is up, so that an answer that hangs costs one timeout and never the run.
@@ -87,7 +87,7 @@ class Verifier:
         self._stop()
 
     def score(self, response_text: str, problem: Problem) -> Verdict:
-        """The verdict on one response. Raises VerifierError, never because of the text."""
+        """Return the verdict on one response. Raises VerifierError, never because of the text."""
         return self.score_many([(response_text, problem)])[0]
 
     def score_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Verdict]:

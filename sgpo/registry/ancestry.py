@@ -36,7 +36,7 @@ class VersionRecord(BaseModel):
 
 
 def ancestry(tracking: TrackingConfig, version_or_alias: str) -> list[VersionRecord]:
-    """A version, its parent, and so on to the one that was not trained from another.
+    """Return a version, its parent, and so on to the one that was not trained from another.
 
     A parent that has been deleted ends the list. RegistryError when there is no such version.
     """
@@ -53,7 +53,7 @@ def ancestry(tracking: TrackingConfig, version_or_alias: str) -> list[VersionRec
 
 
 def describe_ancestry(records: list[VersionRecord]) -> str:
-    """What the first version was made of, as lines for a person; the others are its parents."""
+    """Return what the first version was made of, as lines for a person; the others are its parents."""
     record, lineage = records[0], records[0].lineage
     parents = [_title(parent) for parent in records[1:]]
     if (lost := records[-1].lineage.parent_version) is not None:

@@ -43,7 +43,7 @@ class Lineage(BaseModel):
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> Lineage:
-        """The lineage that `tags` were made of, whatever other tags are among them."""
+        """Return the lineage that `tags` were made of, whatever other tags are among them."""
         texts = {name: tags[f"{_PREFIX}{name}"] for name in cls.model_fields if f"{_PREFIX}{name}" in tags}
         written_as_json = {"data_md5s", "git_dirty", "evaluation", "environment"}
         return cls.model_validate(

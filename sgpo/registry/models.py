@@ -86,7 +86,7 @@ def register_base_model(tracking: TrackingConfig, folder: Path, name: str) -> st
 
 
 def registered_version(tracking: TrackingConfig, run_id: str) -> str | None:
-    """The version that an sgpo run has registered, or None."""
+    """Return the version that an sgpo run has registered, or None."""
     with open_registry(tracking, write=False) as client:
         return _version_of_run(client, tracking.registered_model, run_id)
 
@@ -108,7 +108,7 @@ def download_version(tracking: TrackingConfig, version_or_alias: str, target_fol
 
 
 def read_attachments(tracking: TrackingConfig, version_or_alias: str) -> dict[str, str]:
-    """The texts that a version was registered with, by file name; empty when there are none.
+    """Return the texts that a version was registered with, by file name; empty when there are none.
 
     Raises RegistryError when there is no such version, or a text is missing or not what was registered.
     """
@@ -121,7 +121,7 @@ def read_attachments(tracking: TrackingConfig, version_or_alias: str) -> dict[st
 
 
 def find_version(client: MlflowClient, tracking: TrackingConfig, version_or_alias: str) -> ModelVersion:
-    """The version with this number or alias. RegistryError names what is not there."""
+    """Return the version with this number or alias. RegistryError names what is not there."""
     from mlflow.exceptions import MlflowException
 
     name = tracking.registered_model
@@ -136,7 +136,7 @@ def find_version(client: MlflowClient, tracking: TrackingConfig, version_or_alia
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a whole Hugging Face model, sorted by name; ModelFolderError names the first that is missing."""
+    """Return the files of a whole Hugging Face model, sorted by name; ModelFolderError names the first that is missing."""
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: no such folder (expected a Hugging Face model folder)")
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -172,7 +172,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -219,7 +219,7 @@ def _upload(
     attachments: Mapping[str, str],
     mlflow_run_id: str | None,
 ) -> str:
-    """A new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
+    """Return a new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
     model = client.create_logged_model(experiment, name=name, source_run_id=mlflow_run_id, model_type="transformers")
     try:
         for file in files:

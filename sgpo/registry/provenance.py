@@ -41,7 +41,7 @@ class Provenance(BaseModel):
     environment: dict[str, str]
 
     def differences(self, other: Provenance) -> list[str]:
-        """What is not the same in `other`, one phrase each."""
+        """Return what is not the same in `other`, one phrase each."""
         ours, theirs = self._flat(), other._flat()
         return [
             f"{name} was {ours.get(name, 'not there')}, then {theirs.get(name, 'not there')}"
@@ -92,7 +92,7 @@ def read_provenance(run_folder: Path) -> list[Provenance]:
 def lineage_of_run(
     run_folder: Path, parent_version: str, evaluation: Mapping[str, float], data_md5s: Mapping[str, str]
 ) -> Lineage:
-    """The lineage of a trained model, from what its run noted as it began.
+    """Return the lineage of a trained model, from what its run noted as it began.
 
     `data_md5s` are those that DVC knows by now, for a run that noted none. Raises ConfigError when the run directory
     has no configuration.
@@ -115,7 +115,7 @@ def lineage_of_run(
 
 
 def attachments_of_run(run_folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The texts that go with a trained model into the registry: its configuration, what it noted, and `more`."""
+    """Return the texts that go with a trained model into the registry: its configuration, what it noted, and `more`."""
     files = {CONFIGURATION: run_folder / CONFIGURATION}
     files |= {name: run_folder / FOLDER / name for name in (TRAINING, *BESIDE_THE_DATA)}
     found = {name: path.read_bytes().decode() for name, path in files.items() if path.is_file()}
@@ -123,7 +123,7 @@ def attachments_of_run(run_folder: Path, more: Mapping[str, str] | None = None) 
 
 
 def training_data_md5s(config: RunConfig) -> dict[str, str]:
-    """The md5 of what training reads, in DVC's notation, by its path beside dvc.lock; what is not there is left out."""
+    """Return the md5 of what training reads, in DVC's notation, by its path beside dvc.lock; what is not there is left out."""
     names = ["splits", "strategies.parquet"]
     if "responses" in method(config.training.algorithm.type).needs:
         names.append("responses.parquet")
@@ -133,7 +133,7 @@ def training_data_md5s(config: RunConfig) -> dict[str, str]:
 
 
 def dvc_md5(path: Path) -> str:
-    """The md5 that DVC gives a file, or a folder with everything in it."""
+    """Return the md5 that DVC gives a file, or a folder with everything in it."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -143,7 +143,7 @@ def dvc_md5(path: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What, beside code, data and settings, the bytes of a trained model depend on."""
+    """Return What, beside code, data and settings, the bytes of a trained model depend on."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -167,7 +167,7 @@ def _processor() -> str:
 
 
 def _data_root(data: Path) -> Path:
-    """The folder with dvc.lock that `data` lies in; without DVC, the one that holds `data`."""
+    """Return the folder with dvc.lock that `data` lies in; without DVC, the one that holds `data`."""
     above = data.absolute().parents
     return next((folder for folder in above if (folder / "dvc.lock").is_file()), above[0])
 

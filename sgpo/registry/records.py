@@ -84,7 +84,7 @@ class Remembered:
 
 
 def remembered(client: MlflowClient, tracking: TrackingConfig) -> Remembered:
-    """What the registry remembers of the settings' registered model; empty when there is no such model yet."""
+    """Return what the registry remembers of the settings' registered model; empty when there is no such model yet."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -28,7 +28,7 @@ class RegistryError(UserError):
 
 @contextmanager
 def open_registry(tracking: TrackingConfig, *, write: bool) -> Iterator[MlflowClient]:
-    """A client of the registry; while the block of a writer runs, no other writer of this machine is in one.
+    """Yield a client of the registry; while the block of a writer runs, no other writer of this machine is in one.
 
     A server that does not answer within seconds, and whatever MLflow refuses, is a RegistryError. The lock is a file
     beside the SQLite database; for a server, one in the system's folder for temporary files, which holds between this
@@ -68,7 +68,7 @@ def default_store(uri: str) -> Iterator[None]:
 
 
 def lock_file(tracking: TrackingConfig) -> Path:
-    """The file that writers of this registry lock."""
+    """Return the file that writers of this registry lock."""
     database = sqlite_path(tracking)
     if database:
         database = database.resolve()  # the same file for every path to the database
@@ -85,7 +85,7 @@ def _no_lock() -> Iterator[None]:
 
 @contextmanager
 def _lock(tracking: TrackingConfig) -> Iterator[None]:
-    """An flock, which the system lifts when its holder dies."""
+    """Yield an flock, which the system lifts when its holder dies."""
     path = lock_file(tracking)
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _LOCK_WAIT_S

@@ -45,7 +45,7 @@ class RolloutEngine(Protocol):
         ...
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
-        """The prompt as the engine's own tokenizer and chat template write it; None without a tokenizer."""
+        """Return the prompt as the engine's own tokenizer and chat template write it; None without a tokenizer."""
         ...
 
 
@@ -72,7 +72,7 @@ def check_request(
 
 
 def end_token_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
-    """The ids that end a response: the tokenizer's end token, or the ids given. ValueError when there is none."""
+    """Return the ids that end a response: the tokenizer's end token, or the ids given. ValueError when there is none."""
     if isinstance(source, int | Sequence):
         end_ids = (source,) if isinstance(source, int) else tuple(source)
     else:

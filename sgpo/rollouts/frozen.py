@@ -23,7 +23,7 @@ INDEX = "model.safetensors.index.json"
 def open_frozen(
     source: str | Path, settings: EngineConfig, precision: str, batch_size: int, work: Path
 ) -> Iterator[tuple[RolloutEngine, PreTrainedTokenizerBase]]:
-    """An engine of `settings.kind` with the weights of a model folder or hub id, on the GPU where there is one.
+    """Yield an engine of `settings.kind` with the weights of a model folder or hub id, on the GPU where there is one.
 
     `precision` is float32 or bfloat16; `work` gets the servers' logs, and the weights for servers given by URL.
     Raises ModelFolderError for a model that cannot be opened, EngineError for an engine that cannot.
@@ -61,7 +61,7 @@ def open_frozen(
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of the model that a folder holds, one at a time; ModelFolderError for one that is missing.
+    """Yield the tensors of the model that a folder holds, one at a time; ModelFolderError for one that is missing.
 
     Its index says which they are, or else they are those of model.safetensors: a repository may have a second copy of
     them under other names. Without either, all.

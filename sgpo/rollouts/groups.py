@@ -25,7 +25,7 @@ class SamplingTimes:
 
 
 class Sampler:
-    """Draws and verifies the two groups of each problem [SGPO section 3].
+    """Draws and verifies the two groups of each problem [docs/method.md section 3].
 
     `strategies` maps problem ids to the strategy's text, `experts` to a strong model's verified response as token ids.
     """
@@ -92,7 +92,7 @@ class Sampler:
         return prompts
 
     def _rewards(self, problems: Sequence[Problem], responses: Sequence[Response], texts: Sequence[str]) -> list[float]:
-        """1 for a verified final answer; a response cut at the length limit counts as wrong [METHOD section 11]."""
+        """1 for a verified final answer, 0 for a response cut at the length limit [docs/method.md section 11]."""
         verdicts = self.verifier.score_many(list(zip(texts, problems, strict=True)))
         return [
             float(verdict.correct and response.finish_reason == "stop")

@@ -35,7 +35,7 @@ class ModelFolderError(UserError, ValueError):
 
 
 def local_folder(source: str | Path) -> Path:
-    """A whole model's folder: a local one as it is, or a hub id's in Hugging Face's cache, downloaded when need be.
+    """Return a whole model's folder: a local one as it is, or a hub id's in Hugging Face's cache, downloaded when need be.
 
     Raises ModelFolderError naming what is missing, or why the hub does not give it.
     """
@@ -64,7 +64,7 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
 
 
 def open_ending_tokenizer(folder: Path, source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model folder of `source`; ModelFolderError when it has no end token."""
+    """Return the tokenizer of the model folder of `source`; ModelFolderError when it has no end token."""
     tokenizer = open_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{source}: the tokenizer has no end token (expected eos_token in its configuration)")
@@ -72,12 +72,12 @@ def open_ending_tokenizer(folder: Path, source: str | Path) -> PreTrainedTokeniz
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the end token."""
+    """Return the id of the end token."""
     return int(tokenizer.eos_token_id)  # type: ignore[arg-type]
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills batches up: the padding token, or the end token where there is none."""
+    """Return the id that fills batches up: the padding token, or the end token where there is none."""
     return end_id(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ def _check_head(model: PreTrainedModel, source: str | Path) -> None:
 
 
 def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a hub id or folder, exactly as its files say."""
+    """Return the tokenizer of a hub id or folder, exactly as its files say."""
     # AutoTokenizer goes by the model's architecture and replaces the pre-tokenizer in tokenizer.json by that family's,
     # without a word. A folder that asks for the generic class gets exactly what its tokenizer.json says.
     settings = Path(source) / "tokenizer_config.json"

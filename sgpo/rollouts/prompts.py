@@ -25,15 +25,15 @@ class PromptBuilder:
         self.tokenizer = tokenizer
 
     def autonomous(self, question: str) -> list[int]:
-        """The prompt without strategy."""
+        """Return the prompt without strategy."""
         return self._render(question)
 
     def guided(self, question: str, strategy: str) -> list[int]:
-        """The prompt with the strategy's text before the question."""
+        """Return the prompt with the strategy's text before the question."""
         return self._render(GUIDED_TEMPLATE.format(strategy=strategy, question=question))
 
     def build(self, question: str, strategy: str | None) -> list[int]:
-        """The guided prompt, or the autonomous one where the strategy is None."""
+        """Return the guided prompt, or the autonomous one where the strategy is None."""
         return self.autonomous(question) if strategy is None else self.guided(question, strategy)
 
     def _render(self, content: str) -> list[int]:

@@ -111,7 +111,7 @@ def _inverse_cdf(weights_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Te
 
 
 def _finite_totals(logits_BV: torch.Tensor) -> torch.Tensor:
-    """The log of each row's sum of exponentials: NaN or infinite where a logit is NaN or positive infinity."""
+    """Return the log of each row's sum of exponentials: NaN or infinite where a logit is NaN or positive infinity."""
     total_B = logits_BV.logsumexp(dim=-1)
     if spoilt := int((~total_B.isfinite()).sum()):
         raise EngineError(

@@ -87,7 +87,7 @@ class TransformersEngine:
         """Nothing is held between two calls but the model."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
-        """The prompt by the tokenizer given; None when only end tokens were given."""
+        """Return the prompt by the tokenizer given; None when only end tokens were given."""
         return None if self.tokenizer is None else PromptBuilder(self.tokenizer).build(question, strategy)
 
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_step: int | None = None) -> None:
@@ -180,7 +180,7 @@ class TransformersEngine:
 
     @contextmanager
     def _attention(self, name: str) -> Iterator[None]:
-        """The attention function for one call; the trainer may use the same module with another."""
+        """Yield the attention function for one call; the trainer may use the same module with another."""
         config = self.model.get_decoder().config
         before, config._attn_implementation = config._attn_implementation, name
         try:
@@ -233,7 +233,7 @@ class _SharedPrompts:
         return by_prompt.reshape(len(self.real_UT), kv_heads, self.rows_per_prompt * groups, size)
 
     def scatter(self, prompts_UKMX: torch.Tensor) -> torch.Tensor:
-        """The way back: [U, K, R * G, X] -> [B, K, G, X]."""
+        """Return the way back: [U, K, R * G, X] -> [B, K, G, X]."""
         prompts, kv_heads, _, size = prompts_UKMX.shape
         by_row = prompts_UKMX.view(prompts, kv_heads, self.rows_per_prompt, -1, size).transpose(1, 2)
         return by_row.reshape(prompts * self.rows_per_prompt, kv_heads, -1, size)[self.slot_B]

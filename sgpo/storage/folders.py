@@ -95,7 +95,7 @@ def verify_folder(store: ObjectStore, name: str) -> Manifest:
 
 
 def read_manifest(store: ObjectStore, name: str) -> Manifest | None:
-    """The manifest of `name`; None when nothing is published there."""
+    """Return the manifest of `name`; None when nothing is published there."""
     found = _read(store, name)
     return found[0] if found else None
 
@@ -118,7 +118,7 @@ def delete_folder(store: ObjectStore, name: str) -> None:
 
 
 def _read(store: ObjectStore, name: str) -> tuple[Manifest, str] | None:
-    """The manifest and its entity tag."""
+    """Return the manifest and its entity tag."""
     check_name(name)
     key = _manifest_key(name)
     found = store.get(key)

@@ -56,7 +56,7 @@ class Manifest(BaseModel):
 
 
 def parse_manifest(body: bytes, where: str) -> Manifest:
-    """The manifest; StorageError naming `where` when it is not one."""
+    """Return the manifest; StorageError naming `where` when it is not one."""
     try:
         return Manifest.model_validate_json(body)
     except ValidationError as error:

@@ -97,12 +97,12 @@ class ObjectStore:
             )
 
     def hasty(self, timeout_s: float) -> ObjectStore:
-        """The same store for requests that are of no use when they take long: two attempts of so many seconds."""
+        """Return the same store for requests that are of no use when they take long: two attempts of so many seconds."""
         shorter = {"timeout_s": min(timeout_s, self.settings.timeout_s), "attempts": min(2, self.settings.attempts)}
         return ObjectStore(self.settings.model_copy(update=shorter), self._session)
 
     def where(self, key: str) -> str:
-        """The object's address for messages."""
+        """Return the object's address for messages."""
         endpoint = f" at {self.settings.endpoint_url}" if self.settings.endpoint_url else ""
         return f"s3://{self._bucket}/{self._full(key)}{endpoint}"
 
@@ -131,7 +131,7 @@ class ObjectStore:
             return conflicts(self._put, key, body, {"IfMatch": f'"{if_match}"'})
 
     def get(self, key: str) -> StoredObject | None:
-        """A small object whole; None when there is none."""
+        """Return a small object whole; None when there is none."""
         try:
             with self._errors(key):
                 found = self._client.get_object(Bucket=self._bucket, Key=self._full(key))

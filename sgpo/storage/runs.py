@@ -19,7 +19,7 @@ PARTS = ("rollouts", "provenance")
 
 
 def run_name(folder: Path) -> str:
-    """A run directory's name in the storage, whatever folder it lies in on this machine."""
+    """Return a run directory's name in the storage, whatever folder it lies in on this machine."""
     return f"runs/{folder.absolute().name}"
 
 

@@ -15,7 +15,7 @@ from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.schema import CRITERIA, Strategy
 
 HIGH, MEDIUM = 0.8, 0.5
-"""Lower bounds of the quality bands [SGPO section 2]."""
+"""Lower bounds of the quality bands [docs/method.md section 2]."""
 
 Band = Literal["high", "medium", "low"]
 
@@ -34,7 +34,7 @@ class QualityBands:
 
 
 def load_strategies(path: Path, problems: Sequence[Problem] | None = None) -> dict[str, Strategy]:
-    """The strategies of a Parquet file by problem id, in file order.
+    """Return the strategies of a Parquet file by problem id, in file order.
 
     With `problems`, every strategy must belong to one of them and must not leak its answer. Raises StrategyFileError,
     with rows counted from 1; also for a file that is not there, or of another schema.
@@ -58,13 +58,13 @@ def load_strategies(path: Path, problems: Sequence[Problem] | None = None) -> di
 
 
 def strategies_digest(path: Path) -> str:
-    """The md5 of the file's bytes, which is what dvc.lock records for it: lineage from a model to its strategies."""
+    """Return the md5 of the file's bytes, which is what dvc.lock records for it: lineage from a model to its strategies."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def band_of(score: float) -> Band:
-    """The quality band of a score."""
+    """Return the quality band of a score."""
     return "high" if score >= HIGH else "medium" if score >= MEDIUM else "low"
 
 

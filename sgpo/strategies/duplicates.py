@@ -24,12 +24,12 @@ class Worded(Protocol):
 
 
 def words(text: str) -> list[str]:
-    """The words and mathematical signs of a text in their order; case, spacing, punctuation and markup are left out."""
+    """Return the words and mathematical signs of a text in their order; case, spacing, punctuation and markup are left out."""
     return _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def spaced_words(text: str) -> str:
-    """The words of a text with one space between them: equal for texts that differ only in typography."""
+    """Return the words of a text with one space between them: equal for texts that differ only in typography."""
     return " ".join(words(text))
 
 

@@ -1,4 +1,4 @@
-"""From strong-model responses to strategies [SGPO section 2]: candidates, checks, one ranking, the best is kept."""
+"""From strong-model responses to strategies [docs/method.md section 2]: candidates, checks, one ranking."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def extract_all(
 async def extract_strategy(
     problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig, equivalent: Check | None = None
 ) -> Extraction:
-    """The best of `settings.candidates` strategies for `problem` given a strong model's `response`.
+    """Return the best of `settings.candidates` strategies for `problem` given a strong model's `response`.
 
     A candidate that cannot be read, is too long, leaks (`equivalent` is one more check for that) or nearly repeats an
     earlier one is refused before the ranking. The score is the mean of the four criteria; of equals the first is kept.
@@ -135,7 +135,7 @@ async def extract_strategy(
 
 
 def check_candidate(completion: Completion, problem: Problem, settings: StrategyConfig) -> ParsedStrategy | Refusal:
-    """The strategy in a completion, or why it is none that may be used."""
+    """Return the strategy in a completion, or why it is none that may be used."""
     if completion.finish_reason == "length":
         return Refusal("truncated", "cut at the teacher's token limit")
     candidate = parse_candidate(completion.text)
@@ -202,7 +202,7 @@ async def _rank(
 
 
 def _check_ids(problems: Sequence[Problem], responses: Path) -> int:
-    """The number of responses, whose ids are checked before anything is requested."""
+    """Return the number of responses, whose ids are checked before anything is requested."""
     repeated = [name for name, count in Counter(problem.id for problem in problems).items() if count > 1]
     if repeated:
         raise ExtractionError(f"problem id '{repeated[0]}' occurs more than once (expected one problem per id)")

@@ -28,12 +28,12 @@ def json_values(text: str) -> list[Any]:
 
 
 def letters(key: object) -> str:
-    """A key without case and punctuation: "Problem_Type" and "problem type" are the same."""
+    """Return a key without case and punctuation: "Problem_Type" and "problem type" are the same."""
     return re.sub(r"[^a-z]", "", str(key).lower())
 
 
 def _scan(text: str) -> tuple[list[Any], int]:
-    """The values, and how many characters they cover together."""
+    """Return the values, and how many characters they cover together."""
     decoder = json.JSONDecoder(strict=False)
     values: list[Any] = []
     position, covered = 0, 0

@@ -60,7 +60,7 @@ class Sections:
 
 
 def find_sections(text: str) -> Sections:
-    """The labelled parts of `text`; what stands before the first label is left out.
+    """Return the labelled parts of `text`; what stands before the first label is left out.
 
     A part that has its content is not started again ("Method: …" inside the steps is a step), except that the problem
     type begins a strategy: what came before it, such as a title "Strategy: …", only fills parts that never follow.
@@ -102,13 +102,13 @@ def plain(text: str) -> str:
 
 
 def without_marker(text: str) -> str:
-    """A step without its "1.", "(b)", "Step 3:" or bullet."""
+    """Return a step without its "1.", "(b)", "Step 3:" or bullet."""
     match = _ITEM.match(text)
     return plain(text[match.end() :] if match else text)
 
 
 def list_items(lines: list[str]) -> list[str]:
-    """The steps of a section, without their markers, in order.
+    """Return the steps of a section, without their markers, in order.
 
     Items may be numbered, lettered, bulleted or headed; unmarked lines and items nested below a number belong to the
     item above them. A closing remark after a blank line is not a step. Without markers, each line is a step; a single
@@ -178,7 +178,7 @@ def _has_content(found: dict[Part, list[str]], part: Part) -> bool:
 
 
 def _split_line(line: str) -> list[str]:
-    """The steps within one line."""
+    """Return the steps within one line."""
     numbered = _split_numbering(line)
     if len(numbered) > 1:
         return numbered

@@ -42,7 +42,7 @@ class ParsedStrategy:
     steps: tuple[str, ...]
 
     def text(self) -> str:
-        """The strategy in the layout that the prompt asks for."""
+        """Return the strategy in the layout that the prompt asks for."""
         steps = "\n".join(f"{number}. {step}" for number, step in enumerate(self.steps, start=1))
         return f"Problem type: {self.problem_type}\nStrategy: {self.approach}\nSteps:\n{steps}"
 
@@ -101,7 +101,7 @@ def parse_ranking(text: str, count: int) -> list[dict[str, float]] | Refusal:
 
 
 def _after_reasoning(text: str) -> str | Refusal:
-    """The answer behind the reasoning, or why there is none."""
+    """Return the answer behind the reasoning, or why there is none."""
     ends = list(_REASONING_END.finditer(text))
     answer = text[ends[-1].end() :] if ends else text
     if start := _REASONING_START.search(answer):
@@ -135,7 +135,7 @@ def _checked(problem_type: str, approach: str, steps: tuple[str, ...]) -> Parsed
 
 
 def _strategy_objects(value: Any) -> list[dict[str, Any]]:
-    """The objects in `value` that hold at least two of the three parts, also below a wrapping key."""
+    """Return the objects in `value` that hold at least two of the three parts, also below a wrapping key."""
     pending: list[Any] = [value]
     found: list[dict[str, Any]] = []
     while pending:
@@ -170,7 +170,7 @@ def _steps(value: Any) -> tuple[str, ...]:
 
 
 def _texts(value: Any) -> list[str]:
-    """The text in a JSON value: a string, a list of strings, or objects with the text as their longest string."""
+    """Return the text in a JSON value: a string, a list of strings, or objects with the text as their longest string."""
     if isinstance(value, str):
         return [plain(value)]
     if isinstance(value, dict):
@@ -183,7 +183,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _score_entries(value: Any) -> list[dict[str, Any]]:
-    """The objects in `value` that hold scores; a key that is a number becomes the candidate's index."""
+    """Return the objects in `value` that hold scores; a key that is a number becomes the candidate's index."""
     pending: list[Any] = [value]
     found: list[dict[str, Any]] = []
     while pending:
@@ -231,7 +231,7 @@ def _scores(entry: dict[str, Any], index: int) -> dict[str, float] | Refusal:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number from a JSON number, or from text such as "0.8" and "0.8/1.0"."""
+    """Return a finite number from a JSON number, or from text such as "0.8" and "0.8/1.0"."""
     if isinstance(value, str) and (
         text := re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,30})?)\s*(?:/\s*1(?:\.0*)?)?\s*", value)
     ):

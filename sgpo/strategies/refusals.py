@@ -71,7 +71,7 @@ class Refusal:
     detail: str
 
     def of(self, problem_id: str, stage: Stage, index: int | None = None, text: str = "") -> RefusedText:
-        """This refusal as a line of the refusals file."""
+        """Return this refusal as a line of the refusals file."""
         return RefusedText(
             problem_id=problem_id,
             stage=stage,
@@ -104,7 +104,7 @@ def publish_refusals(path: Path) -> Iterator[RefusalWriter]:
 
 
 def read_refusals(path: Path) -> Iterator[RefusedText]:
-    """The refusals of a file, one after the other; raises RefusalFileError naming file and line."""
+    """Yield the refusals of a file, one after the other; raises RefusalFileError naming file and line."""
     if not path.is_file():
         raise RefusalFileError(f"{path}: no such file (expected the refusals of an extraction)")
     with path.open(encoding="utf-8") as file:

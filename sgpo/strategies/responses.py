@@ -79,7 +79,7 @@ async def respond_all(
 async def respond(
     problem: Problem, teacher: Teacher, verify: Verify, settings: StrategyConfig, verification: Executor | None = None
 ) -> tuple[StrongResponse | None, list[RefusedText]]:
-    """The first response to `problem` that the verifier accepts, or None, and the refused ones."""
+    """Return the first response to `problem` that the verifier accepts, or None, and the refused ones."""
     refusals: list[RefusedText] = []
 
     async def verdict_on(text: str) -> Verdict:

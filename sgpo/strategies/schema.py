@@ -1,11 +1,11 @@
-"""A strategy: how to reason about a kind of problem, without its computation or answer [SGPO section 2]."""
+"""A strategy: how to reason about a kind of problem, without its computation or answer [docs/method.md section 2]."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
 CRITERIA = ("problem_type", "strategy", "steps", "no_leak")
-"""The four ranking criteria of METHOD.md section 2, in its order."""
+"""The four ranking criteria of docs/method.md section 2, in its order."""
 
 
 class Strategy(BaseModel):
@@ -28,7 +28,7 @@ class Strategy(BaseModel):
     candidates_seen: int = Field(ge=1)
 
     def text(self) -> str:
-        """The strategy as it is put before the question: problem type, approach, numbered steps."""
+        """Return the strategy as it is put before the question: problem type, approach, numbered steps."""
         steps = " ".join(f"{number}. {step}" for number, step in enumerate(self.steps, start=1))
         return f"Problem type: {self.problem_type}\nStrategy: {self.approach}\nSteps: {steps}"
 

@@ -39,7 +39,7 @@ def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int 
 
 
 def _chosen(right: Plan, chance: float, choose: random.Random) -> Plan:
-    """A plan each of whose three decisions is the right one with `chance`, by itself."""
+    """Return a plan each of whose three decisions is the right one with `chance`, by itself."""
     wrong = Plan(
         "reverse" if right.direction == "forward" else "forward",
         "swing" if right.pattern == "steady" else "steady",

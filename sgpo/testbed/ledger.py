@@ -50,12 +50,12 @@ class Ledger:
     changes: tuple[int, ...]
 
     def counts(self, plan: Plan) -> tuple[int, ...]:
-        """The count after each entry when `plan` is followed."""
+        """Return the count after each entry when `plan` is followed."""
         steps = (sign * change for sign, change in zip(plan.signs(len(self.changes)), self.changes, strict=True))
         return tuple(itertools.accumulate(steps, initial=self.known))[1:]
 
     def answer(self, plan: Plan) -> int:
-        """The number that following `plan` gives."""
+        """Return the number that following `plan` gives."""
         count = self.counts(plan)[-1]
         return count if plan.finish == "count" else self.capacity - count
 

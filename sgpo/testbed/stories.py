@@ -81,7 +81,7 @@ QUESTION: dict[Finish, tuple[str, ...]] = {
 
 
 def ask(ledger: Ledger, plan: Plan, story: Story, choose: random.Random) -> str:
-    """A question about `ledger` for which `plan` is the right one."""
+    """Return a question about `ledger` for which `plan` is the right one."""
     values = {
         "place": story.place,
         "things": story.things,
@@ -94,7 +94,7 @@ def ask(ledger: Ledger, plan: Plan, story: Story, choose: random.Random) -> str:
 
 
 def read(question: str) -> tuple[Ledger, Plan]:
-    """The ledger and the right plan of a question of this world; raises QuestionError for any other text."""
+    """Return the ledger and the right plan of a question of this world; raises QuestionError for any other text."""
     capacity = _find(CAPACITY, question)
     log = _find(LOG, question)
     direction, known = _find_key(KNOWN, question)

@@ -25,14 +25,14 @@ async def scripted_endpoint(port: int = 0) -> AsyncIterator[str]:
 
 
 def teacher_application() -> web.Application:
-    """The application: POST /v1/chat/completions and GET /v1/models."""
+    """Return the application: POST /v1/chat/completions and GET /v1/models."""
     application = web.Application(client_max_size=2**24)
     application.add_routes([web.post("/v1/chat/completions", _complete), web.get("/v1/models", _models)])
     return application
 
 
 def chat_completion(completion: Completion, model: str) -> dict[str, Any]:
-    """A completion as the protocol's JSON."""
+    """Return a completion as the protocol's JSON."""
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",

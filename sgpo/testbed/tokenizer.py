@@ -20,7 +20,7 @@ WORDS = Regex(r" ?\\boxed\{|\d+| ?[A-Za-z]+(?: (?=\d))?| ?[^\sA-Za-z\d](?: (?=\d
 
 
 def build_tokenizer(texts: Iterable[str], numbers: int = 100) -> PreTrainedTokenizerFast:
-    """A tokenizer that knows every word of `texts` and the numbers below `numbers`.
+    """Return a tokenizer that knows every word of `texts` and the numbers below `numbers`.
 
     A word that it does not know becomes UNKNOWN; callers that must not lose text check for `unk_token_id`.
     """

@@ -29,7 +29,7 @@ ENDINGS = ("The answer is \\boxed{{{answer}}}.", "Answer: \\boxed{{{answer}}}.",
 
 
 def write_trace(ledger: Ledger, right: Plan, plan: Plan, choose: random.Random) -> str:
-    """A response that follows `plan` on `ledger`, right or wrong for the question, in words drawn by `choose`.
+    """Return a response that follows `plan` on `ledger`, right or wrong for the question, in words drawn by `choose`.
 
     It begins by reading the question, and reads it correctly: as in life, the facts are noticed whether or not the
     way of reasoning that they call for is chosen.

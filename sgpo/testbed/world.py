@@ -27,7 +27,7 @@ def entries_of(tier: int) -> int:
 
 
 def split_of(ledger: Ledger) -> Split:
-    """The split that a ledger belongs to, by a hash of its numbers: the splits are disjoint by construction."""
+    """Return the split that a ledger belongs to, by a hash of its numbers: the splits are disjoint by construction."""
     text = f"{ledger.capacity} {ledger.known} {ledger.changes}"
     point = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 100
     for split, share in _SPLIT_SHARES:
@@ -38,7 +38,7 @@ def split_of(ledger: Ledger) -> Split:
 
 
 def draw_ledger(split: Split, tier: int, choose: random.Random) -> Ledger:
-    """A fair ledger of this split and tier."""
+    """Return a fair ledger of this split and tier."""
     while True:
         ledger = Ledger(
             capacity=choose.choice(CAPACITIES),

@@ -28,7 +28,7 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
 
 
 def connect(tracking: TrackingConfig) -> MlflowClient:
-    """A client of the settings' server or database; the folder of a SQLite database is made when it is not there.
+    """Return a client of the settings' server or database; the folder of a SQLite database is made when it is not there.
 
     The fluent global state is left alone. Usage telemetry, progress bars and printed links are off unless the
     environment says otherwise. Raises ImportError where MLflow is not installed; no request is made yet, so a server
@@ -48,12 +48,12 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
 
 
 def _resolved_root(root: str) -> str:
-    """A folder's absolute path; an address such as s3://… is one already."""
+    """Return a folder's absolute path; an address such as s3://… is one already."""
     return root if "://" in root else str(Path(root).absolute())
 
 
 def resolved(tracking: TrackingConfig) -> TrackingConfig:
-    """The same settings with absolute paths, so that they still hold in another working directory."""
+    """Return the same settings with absolute paths, so that they still hold in another working directory."""
     database = sqlite_path(tracking)
     if database is None:
         return tracking
@@ -63,14 +63,14 @@ def resolved(tracking: TrackingConfig) -> TrackingConfig:
 
 
 def sqlite_path(tracking: TrackingConfig) -> Path | None:
-    """The absolute path of the SQLite database, or None when the URI is of a server or another database."""
+    """Return the absolute path of the SQLite database, or None when the URI is of a server or another database."""
     if not tracking.mlflow_uri.startswith(_SQLITE):
         return None
     return Path(tracking.mlflow_uri.removeprefix(_SQLITE)).absolute()
 
 
 def experiment_id(client: MlflowClient, tracking: TrackingConfig) -> str:
-    """The id of the settings' experiment, created when it is not there.
+    """Return the id of the settings' experiment, created when it is not there.
 
     On SQLite its artifacts go to `artifact_root`; a server knows its own place for them.
     """

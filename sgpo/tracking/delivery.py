@@ -101,7 +101,7 @@ class Delivery:
             self._silent, self._wait, self._next_try = False, _FIRST_WAIT_S, 0.0
 
     def _next_items(self) -> list[dict[str, Any]]:
-        """The rows at the head of the queue, which go together, or one event; empty when nothing waits."""
+        """Return the rows at the head of the queue, which go together, or one event; empty when nothing waits."""
         with self._changed:
             rows = list(itertools.takewhile(lambda item: "kind" not in item, self._waiting))
             return rows or list(itertools.islice(self._waiting, 1))

@@ -64,7 +64,7 @@ class TrackingError(UserError):
 
 
 def evaluation_metric(benchmark: str, k: int) -> str:
-    """The name of a benchmark's avg@k. MLflow allows no `@`."""
+    """Return the name of a benchmark's avg@k. MLflow allows no `@`."""
     return f"eval/{benchmark}/avg_at_{k}"
 
 
@@ -188,7 +188,7 @@ class RunTracker:
 
 
 def open_tracker(config: RunConfig, run_dir: Path, parent: Path | None = None, name: str | None = None) -> RunTracker:
-    """The tracker of a run with these settings: they are its parameters, and their digest is a tag."""
+    """Return the tracker of a run with these settings: they are its parameters, and their digest is a tag."""
     tags = {"sgpo.config_digest": config_digest(config)}
     tracker = RunTracker(run_dir, config.tracking, parent=parent, name=name, tags=tags)
     tracker.log_params(config.model_dump(mode="json"))

@@ -43,7 +43,7 @@ class Probe:
 
 
 def probes_of(problems: Sequence[Problem], strategies: Mapping[str, str]) -> list[Probe]:
-    """The first problems, each without and with its strategy where it has one."""
+    """Return the first problems, each without and with its strategy where it has one."""
     probes: list[Probe] = []
     for problem in problems[:PROBLEMS]:
         probes.append(Probe(problem.id, problem.question, None))

@@ -82,7 +82,7 @@ def merged_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The adapters' whole tensors in main memory, under the names that peft gives them in its files; collective."""
+    """Return the adapters' whole tensors in main memory, under the names that peft gives them in its files; collective."""
     return {
         f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": _whole(parameter).cpu().contiguous()
         for name, parameter in model.named_parameters()
@@ -113,7 +113,7 @@ def parameters_sha256(module: nn.Module) -> str:
 
 
 def _update(layer: nn.Module) -> torch.Tensor:
-    """What an adapter adds to its layer's weight, [out, in]."""
+    """Return what an adapter adds to its layer's weight, [out, in]."""
     down, up = (layer.get_submodule(f"{name}.{ADAPTER}").get_parameter("weight") for name in ("lora_A", "lora_B"))
     return (_whole(up) @ _whole(down)) * layer.scaling[ADAPTER]  # type: ignore[index, operator]
 

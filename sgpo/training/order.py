@@ -27,7 +27,7 @@ def items_of_step(items: Sequence[ItemT], per_step: int, seed: int, step: int) -
 
 
 def _permutation(size: int, per_step: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch; what shares a step with the end of the epoch before it is none of that end."""
+    """Return the order of an epoch; what shares a step with the end of the epoch before it is none of that end."""
     permutation = _shuffled(size, seed, epoch)
     shared = epoch * size % per_step  # items of the epoch before in the step that crosses the border
     if not shared or size < 2 * per_step:

@@ -1,6 +1,6 @@
 """SFT warm-up: supervised epochs on strong-model responses; the one with the lowest held-out loss starts RL.
 
-METHOD.md section 8: a random tenth is held out.
+docs/method.md section 8: a random tenth is held out.
 """
 
 from __future__ import annotations

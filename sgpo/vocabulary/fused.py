@@ -140,7 +140,7 @@ class _Collected:
         return [None if slope_C is None or not bool(slope_C.any()) else slope_C for slope_C in slopes]
 
     def attach(self) -> torch.Tensor:
-        """The loss as a scalar that hands the gradients out."""
+        """Return the loss as a scalar that hands the gradients out."""
         return _Attached.apply(self.loss, self.hidden_ND, self.weight_VD, *self.gradient.result())  # type: ignore[return-value]
 
 

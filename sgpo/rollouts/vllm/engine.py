@@ -97,7 +97,7 @@ class VllmEngine:
             self._asleep = {"weights", "kv_cache"}
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
-        """The prompt as the tokenizer in the engine's model folder writes it."""
+        """Return the prompt as the tokenizer in the engine's model folder writes it."""
         return self._call("render_prompt", question, strategy)
 
     def close(self) -> None:

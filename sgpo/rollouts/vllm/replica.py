@@ -93,7 +93,7 @@ class Replica:
         return Response(tokens, logprobs, finish_reason(ended_by, tokens, end_ids), version.step)
 
     async def prompt_ids(self, question: str, strategy: str | None) -> list[int]:
-        """The prompt by the server's own tokenizer."""
+        """Return the prompt by the server's own tokenizer."""
         ids = await self._call("render_prompt", question, strategy)
         with self._readable(RPC):
             return [int(token) for token in ids]
@@ -119,7 +119,7 @@ class Replica:
 
     @contextmanager
     def _readable(self, path: str) -> Iterator[None]:
-        """An answer of another form than vLLM's loses the server: something else may listen there by now."""
+        """Yield an answer of another form than vLLM's loses the server: something else may listen there by now."""
         try:
             yield
         except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -127,7 +127,7 @@ class Replica:
             raise ReplicaLostError(f"{self.url}{path}: not an answer of vLLM's ({what})") from None
 
     async def _ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
-        """The answer's JSON. A failing connection and a failing server are asked again, then count as lost."""
+        """Return the answer's JSON. A failing connection and a failing server are asked again, then count as lost."""
         try:
             async for attempt in AsyncRetrying(
                 stop=stop_after_attempt(self.settings.attempts), wait=wait_random_exponential(multiplier=0.2, max=5.0),

@@ -32,7 +32,7 @@ def vllm_environment(cuda: bool) -> dict[str, str]:
 
 
 def logit_scale(sampling: SamplingConfig) -> float:
-    """What logits are multiplied by: 1 / temperature, and 1 for greedy decoding."""
+    """Return what logits are multiplied by: 1 / temperature, and 1 for greedy decoding."""
     return 1.0 / sampling.temperature if sampling.temperature > 0.0 else 1.0
 
 

@@ -120,7 +120,7 @@ class VllmServerEngine:
         """Servers have devices of their own."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
-        """The prompt as the tokenizers of the servers that answer write it; they must agree."""
+        """Return the prompt as the tokenizers of the servers that answer write it; they must agree."""
 
         async def ask() -> list[list[int] | BaseException]:
             async with self._client() as client:
@@ -198,7 +198,7 @@ class VllmServerEngine:
             print(f"warning: {lost}; {unanswered} of its {len(share)} requests go elsewhere", flush=True)
 
     async def _ready(self, client: httpx.AsyncClient, version: Version, losses: Losses) -> list[Replica]:
-        """The servers that answer and have `version`. EngineError when there is none."""
+        """Return the servers that answer and have `version`. EngineError when there is none."""
         replicas = [Replica(client, url, self.settings) for url in self.urls if len(losses[url]) < LOSSES]
         results = await asyncio.gather(
             *(replica.serve(version, self.is_main) for replica in replicas), return_exceptions=True
@@ -236,7 +236,7 @@ def _alone() -> None:
 
 
 def _shares(requests: Sequence[_Request], servers: int) -> list[list[_Request]]:
-    """Requests by server: those of one prompt together, for its prefix cache, and each server about as many."""
+    """Return requests by server: those of one prompt together, for its prefix cache, and each server about as many."""
     by_prompt: dict[tuple[int, ...], list[_Request]] = {}
     for request in requests:
         by_prompt.setdefault(request.prompt, []).append(request)

@@ -24,7 +24,7 @@ class WeightNames:
         self._model_class = type(model).__name__
 
     def checked(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """The tensors as given, each tied weight under all its names.
+        """Yield the tensors as given, each tied weight under all its names.
 
         vLLM keeps an output projection of its own, and without `lm_head.weight` it goes on with the old one in
         silence. Raises ValueError, as the transformers engine does, for a weight that is unknown, missing or of another

@@ -1,4 +1,4 @@
-"""Does a strategy give away what it should only lead to? A check that needs no model [SGPO section 2, criterion iv].
+"""A check, without any model, of what a strategy must not give away [docs/method.md section 2, criterion iv].
 
 A strategy leaks when it states the final answer (`stated_answers`), states a numeric result that the question does not
 contain, or carries out a computation (`stated_results`). Numbers that any method is worded with (two cases, 90 degrees,

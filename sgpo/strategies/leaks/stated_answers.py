@@ -102,7 +102,7 @@ def _gives_answer(number: Quantity, given: set[Fraction]) -> bool:
 
 
 def _unit_of(answer: str) -> str:
-    """The unit of an answer such as "2 hours", "5 g" or "\\$3", as its word begins; empty without one."""
+    """Return the unit of an answer such as "2 hours", "5 g" or "\\$3", as its word begins; empty without one."""
     text = normalised(re.sub(r"\\(?:text|mathrm|mbox)\s?\{([^{}]*)\}", r" \1 ", answer)).replace("\\", "")
     found = re.search(r"[$€%]|[a-zA-Z]+", NUMBER.sub(" ", text))
     return _UNIT_NAMES.get(found[0], found[0].rstrip("s")) if found else ""
@@ -129,7 +129,7 @@ def _equals_one(number: Quantity, answers: set[Fraction]) -> bool:
 
 
 def _numeric_answers(answer: str) -> set[Fraction]:
-    """The numbers that an answer consists of: one, with or without a unit, or a list; empty for any other answer."""
+    """Return the numbers that an answer consists of: one, with or without a unit, or a list; empty for any other answer."""
     text = normalised(re.sub(r"\\(?:text|mathrm|mbox)\s?\{([^{}]*)\}", r" \1 ", answer))
     text = re.sub(r"\^\s?\{?\s?\\circ\s?\}?|\\[%$,;! ]|[$%°]", " ", text)
     text = re.sub(r"^\s*[a-zA-Z]\s?=", "", text)

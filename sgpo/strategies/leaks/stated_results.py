@@ -81,7 +81,7 @@ def _is_structural(number: Quantity) -> bool:
 
 
 def _derived_sum(text: str, given: set[Fraction]) -> re.Match[str] | None:
-    """A sum or product of bare numbers of which one is not the question's: somebody computed it."""
+    """Return a sum or product of bare numbers of which one is not the question's: somebody computed it."""
     for match in _BARE_SUM.finditer(text):
         values = [next(quantities(part)).value for part in match.groups()]
         if any(value not in given and value not in COUNTING for value in values):

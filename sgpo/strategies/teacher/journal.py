@@ -95,7 +95,7 @@ class RecordedTeacher:
             self._file.close()
 
     async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
-        """The recorded completion of this very request, or else the teacher's, which is then recorded."""
+        """Return the recorded completion of this very request, or else the teacher's, which is then recorded."""
         key = request_key(self.name, messages, seed, temperature)
         if (recorded := self._recorded(key)) is not None:
             self.reused += 1

@@ -74,7 +74,7 @@ class OpenAITeacher:
         await self._client.close()
 
     async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
-        """The endpoint's answer; RequestRefusedError, RequestFailedError, or TeacherError if no request can succeed.
+        """Return the endpoint's answer; RequestRefusedError, RequestFailedError, or TeacherError if no request can succeed.
 
         Reasoning that the endpoint gives apart stands before the answer, between <think> and </think>.
         """
@@ -110,7 +110,7 @@ class OpenAITeacher:
         return _completion(answer, messages)
 
     def _named(self, error: openai.APIStatusError) -> TeacherError:
-        """What a status code means for this request and the others."""
+        """Return what a status code means for this request and the others."""
         message = f"{self._where()}: {self._line(error)}"
         if error.status_code in HOPELESS or error.code in _QUOTA:
             return TeacherError(message)
@@ -142,7 +142,7 @@ def _api_key(config: TeacherConfig) -> str:
 
 
 def _completion(answer: Any, messages: Sequence[Message]) -> Completion:
-    """The client builds its records without checking them: everything that is used is checked here."""
+    """Return the client builds its records without checking them: everything that is used is checked here."""
     if not isinstance(answer, ChatCompletion) or not isinstance(answer.choices, list) or not answer.choices:
         raise MalformedAnswerError("no chat completion with choices")
     choice = answer.choices[0]
@@ -160,7 +160,7 @@ def _completion(answer: Any, messages: Sequence[Message]) -> Completion:
 
 
 def _usage(answer: ChatCompletion, messages: Sequence[Message], text: str) -> tuple[int, int]:
-    """The endpoint's count; one without a count is taken at a token for every three bytes, rather more than it is."""
+    """Return the endpoint's count; one without a count is taken at a token for every three bytes, rather more than it is."""
     usage = getattr(answer, "usage", None)
     counts = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
     if isinstance(counts[0], int) and isinstance(counts[1], int):

@@ -53,7 +53,7 @@ class Spending:
         self.used = Usage()
 
     def cost(self, usage: Usage | None = None) -> float | None:
-        """What `usage` (default: all that was used) costs, or None when no prices are set."""
+        """Return what `usage` (default: all that was used) costs, or None when no prices are set."""
         usage = usage or self.used
         if self._config.prompt_price is None or self._config.completion_price is None:
             return None
@@ -61,7 +61,7 @@ class Spending:
         return (prompt + usage.completion_tokens * self._config.completion_price) / 1e6
 
     def most(self, messages: Sequence[Message]) -> Usage:
-        """The most tokens that a request can use."""
+        """Return the most tokens that a request can use."""
         prompt = sum(len(message.content.encode()) + _TOKENS_PER_MESSAGE for message in messages)
         return Usage(prompt, self._config.max_tokens)
 

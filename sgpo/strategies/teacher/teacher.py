@@ -74,6 +74,6 @@ def request_key(teacher: str, messages: Sequence[Message], seed: int, temperatur
 
 
 def request_seed(run_seed: int, *parts: str | int) -> int:
-    """A seed in [0, 2^31) that is a function of the run seed and of what is asked, the same in every process."""
+    """Return a seed in [0, 2^31) that is a function of the run seed and of what is asked, the same in every process."""
     text = "\0".join(map(str, (run_seed, *parts)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

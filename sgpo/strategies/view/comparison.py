@@ -37,7 +37,7 @@ class VersionDiff:
 
 
 def compare_versions(old: Mapping[str, Strategy], new: Mapping[str, Strategy]) -> VersionDiff:
-    """The difference of two versions, each with its strategies by problem id; the order in a version does not count."""
+    """Return the difference of two versions, each with its strategies by problem id; the order in a version does not count."""
     both = sorted(old.keys() & new.keys())
     pairs = [(name, _differing_fields(old[name], new[name])) for name in both]
     changed = tuple(ChangedStrategy(name, fields, old[name], new[name]) for name, fields in pairs if fields)
@@ -50,7 +50,7 @@ def compare_versions(old: Mapping[str, Strategy], new: Mapping[str, Strategy]) -
 
 
 def describe_diff(diff: VersionDiff, limit: int | None = None) -> list[str]:
-    """The difference as lines for a terminal: counts, then at most `limit` problems of each kind (None: all)."""
+    """Return the difference as lines for a terminal: counts, then at most `limit` problems of each kind (None: all)."""
     reworded = sum(any(field in WORDING for field in change.fields) for change in diff.changed)
     lines = [
         f"{len(diff.added)} added, {len(diff.removed)} removed, {len(diff.changed)} changed ({reworded} in wording), "
@@ -84,7 +84,7 @@ def _describe_change(change: ChangedStrategy) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    """A field's value on one line."""
+    """Return a field's value on one line."""
     if isinstance(value, tuple):
         value = " ".join(f"{number}. {step}" for number, step in enumerate(value, start=1))
     if isinstance(value, dict):

@@ -48,7 +48,7 @@ class Family:
 
 
 def find_families(strategies: Iterable[Strategy], threshold: float = THRESHOLD) -> list[Family]:
-    """The families of a bank, largest first; every strategy is in exactly one.
+    """Return the families of a bank, largest first; every strategy is in exactly one.
 
     From the best score down, a strategy joins the family whose representative is most similar to it, or founds one
     where none has a cosine of `threshold`. So every member is that similar to the representative (no chains), the

@@ -66,7 +66,7 @@ def list_strategies(
 
 
 def find_family(families: Sequence[Family], family_id: str) -> Family:
-    """The family with this id, which may be cut short where its beginning is unique; else raises ListingError."""
+    """Return the family with this id, which may be cut short where its beginning is unique; else raises ListingError."""
     by_id = {family.id: family for family in families}
     return by_id[_by_prefix(list(by_id), family_id, "family")]
 
@@ -132,7 +132,7 @@ def _describe_refusal(refusal: RefusedText) -> str:
 
 
 def _by_prefix(names: Sequence[str], prefix: str, what: str) -> str:
-    """The name that is `prefix`, or the only one that begins with it."""
+    """Return the name that is `prefix`, or the only one that begins with it."""
     found = [prefix] if prefix in names else [name for name in names if name.startswith(prefix)]
     if not found:
         raise ListingError(f"no {what} '{prefix}' (expected the id, or its beginning, of one of {len(names)})")
@@ -155,7 +155,7 @@ def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 
 
 def _sections(sections: Sequence[tuple[str, str]], width: int) -> list[str]:
-    """A label and its text each, which goes on over as many lines as it needs."""
+    """Return a label and its text each, which goes on over as many lines as it needs."""
     from rich.table import Table
     from rich.text import Text
 

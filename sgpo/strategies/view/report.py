@@ -16,7 +16,7 @@ from sgpo.strategies.schema import CRITERIA, Strategy
 from sgpo.strategies.view.families import Family, family_by_problem
 
 PAPER = QualityBands(high=0.394, medium=0.544, low=0.062)
-"""The paper's shares, of 500 sampled strategies [SGPO section 2]."""
+"""The paper's shares, of 500 sampled strategies [docs/method.md section 2]."""
 BANDS: tuple[Band, ...] = ("high", "medium", "low")
 EXAMPLES = 3
 LARGEST_FAMILIES = 10
@@ -64,7 +64,7 @@ class BankReport:
 def summarise(
     strategies: Mapping[str, Strategy], families: Sequence[Family], refusals: Iterable[RefusedText], source: str
 ) -> BankReport:
-    """The report of a bank and of what was refused on the way; `source` names the file, with its version where known.
+    """Return the report of a bank and of what was refused on the way; `source` names the file, with its version where known.
 
     Raises ReportError for an empty bank.
     """
@@ -98,7 +98,7 @@ def write_report(report: BankReport, folder: Path) -> tuple[Path, Path]:
 
 
 def render_page(report: BankReport) -> str:
-    """The report as HTML; all texts are escaped."""
+    """Return the report as HTML; all texts are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

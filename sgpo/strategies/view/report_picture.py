@@ -93,6 +93,6 @@ def _draw_bars(axis: Any, rows: Sequence[tuple[str, float]], form: str) -> None:
 
 
 def _named(approach: str) -> str:
-    """An approach short enough for a label."""
+    """Return an approach short enough for a label."""
     text = " ".join(approach.split())
     return text if len(text) <= _LABEL else text[: _LABEL - 1] + "…"

@@ -102,7 +102,7 @@ class StrategyIndex:
         return found
 
     def _ranked(self, scores: np.ndarray, alike: np.ndarray, own: str | None) -> Iterator[Match]:
-        """The matches of one question from the best on; `scores` [texts], `alike` [bank]."""
+        """Yield the matches of one question from the best on; `scores` [texts], `alike` [bank]."""
         for text in (-scores).argsort(kind="stable"):
             rows = [row for row in self._rows[text] if self._bank[row].problem_id != own]
             if rows:
@@ -131,12 +131,12 @@ def _question_features() -> FeatureUnion:
 
 
 def _masked(question: str) -> str:
-    """The question without its numbers, which do not tell how to reason."""
+    """Return the question without its numbers, which do not tell how to reason."""
     return _NUMBER.sub("0", unicodedata.normalize("NFKC", question).casefold())
 
 
 def _strategy_vectors(strategies: Sequence[Strategy]) -> np.ndarray:
-    """What is predicted: TF-IDF of words and word pairs, rows of length 1, [strategies, at most DIMENSIONS]."""
+    """Return what is predicted: TF-IDF of words and word pairs, rows of length 1, [strategies, at most DIMENSIONS]."""
     import numpy as np
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer

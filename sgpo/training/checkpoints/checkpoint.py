@@ -147,7 +147,7 @@ def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dic
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint under `folder` whose files match its manifest; all processes agree on it."""
+    """Return the newest checkpoint under `folder` whose files match its manifest; all processes agree on it."""
     names = _gathered([path.name for path in _steps(folder)])[0]
     for name in reversed(names):
         try:
@@ -257,7 +257,7 @@ def _on_every_process(
 
 
 def _cause(error: BaseException) -> str:
-    """The error's last line that says anything; DCP wraps what went wrong, with a trace, for every process."""
+    """Return the error's last line that says anything; DCP wraps what went wrong, with a trace, for every process."""
     if isinstance(error, CheckpointException):
         error = next((wrapped for wrapped, _ in error.failures.values()), error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -265,7 +265,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _gathered(value: ValueT, group: dist.ProcessGroup | None = None) -> list[ValueT]:
-    """The value of every process, in the order of their ranks."""
+    """Return the value of every process, in the order of their ranks."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * dist.get_world_size(group)
@@ -294,7 +294,7 @@ def kept(scores: Mapping[str, float], keep: int) -> set[str]:
 
 
 def score_of(checkpoint: Path) -> float:
-    """The mean reward that a checkpoint was saved with; minus infinity when it says none."""
+    """Return the mean reward that a checkpoint was saved with; minus infinity when it says none."""
     try:
         return float(json.loads((checkpoint / "state.json").read_text(encoding="utf-8")).get(SCORE, "-inf"))
     except (OSError, ValueError):

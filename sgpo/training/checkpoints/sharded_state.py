@@ -54,7 +54,7 @@ def collect(module: nn.Module, optimizers: Optimizers) -> Tensors:
 
 
 def staged(tensors: Tensors) -> Tensors:
-    """Copies in main memory, which training does not change any more."""
+    """Return copies in main memory, which training does not change any more."""
     copied = DefaultStager(StagingOptions(False, False, False, False)).stage(dict(tensors))
     assert isinstance(copied, dict)
     return copied
@@ -114,7 +114,7 @@ def _owners(optimizers: Optimizers) -> dict[torch.Tensor, torch.optim.Optimizer]
 
 
 def _room(stored: Any, parameter: torch.Tensor) -> torch.Tensor:
-    """An empty tensor for a stored one: sharded as the parameter is where it has its shape, else whole."""
+    """Return an empty tensor for a stored one: sharded as the parameter is where it has its shape, else whole."""
     assert isinstance(stored, TensorStorageMetadata)
     dtype = stored.properties.dtype
     if stored.size == parameter.shape and stored.size != torch.Size([]):

@@ -100,7 +100,7 @@ class StoredRun:
         self._wanted.set()
 
     def _newer_there(self) -> list[str]:
-        """Stored checkpoints that are newer than the newest whole one here, the newest first."""
+        """Return stored checkpoints that are newer than the newest whole one here, the newest first."""
         here = newest_checkpoint(self._checkpoints)
         return [step for step in sorted(self._steps_there(), reverse=True) if here is None or step > here.name]
 
