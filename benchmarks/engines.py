@@ -2,7 +2,8 @@
 
 Run `make demo` once before (it makes the data), then with the environment that has vLLM (`make .venv-vllm/installed`):
 `.venv-vllm/bin/python benchmarks/engines.py`. Finished runs are kept in runs/engines and not repeated; every model is
-measured by the transformers engine on the same held-out problems and seeds. Prints the table of docs/rollouts.md.
+measured by the transformers engine on the same held-out problems and seeds. Prints a table for
+docs/measured/rollouts.md.
 """
 
 from __future__ import annotations

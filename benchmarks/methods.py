@@ -3,14 +3,14 @@
 Every method has the same base model, problems, steps and sample budget (12 rollouts per problem), and is measured
 without strategies on held-out problems that nothing was tuned on. Run `make demo` once before (it makes the data), then
 `.venv/bin/python benchmarks/methods.py`; finished runs are kept in runs/methods and not repeated. Writes the table
-docs/testbed-results.md.
+docs/measured/testbed-results.md.
 
 With a base model that rarely chooses rightly, so that most autonomous groups are all wrong:
 
     torchrun --standalone --nproc-per-node 2 -m sgpo.cli world base-model --params benchmarks/rarely_right.yaml \\
         --data runs/rarely-right --work runs/rarely-right/work
     python benchmarks/methods.py --base runs/rarely-right/base/qwen2 --folder runs/methods-rarely-right \\
-        --seeds 3 --table docs/testbed-rarely-right.md
+        --seeds 3 --table docs/measured/testbed-rarely-right.md
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=BASE)
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--table", type=Path, default=Path("docs/testbed-results.md"))
+    parser.add_argument("--table", type=Path, default=Path("docs/measured/testbed-results.md"))
     parser.add_argument("--seeds", type=int, default=5, help="At most so many for each method")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,10 @@ def main() -> None:
             f"| {percent(rows, 'distill/tokens_masked_fraction')} "
             f"/ {percent(rows, 'distill/kl_mass_masked_fraction')} |"
         )
-    options.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = " ".join([".venv/bin/python benchmarks/methods.py", *sys.argv[1:]])
+    about = f"Made by `{command}`: one run a line, means over the steps of training."
+    page = ["# Methods on the testbed", f"{about} What it shows: [testbed.md](testbed.md).", "", *lines]
+    options.table.write_text("\n".join(page) + "\n", encoding="utf-8")
     summary = {
         name: [100 * comparison.overall.challenger for (job, _, _), (comparison, _) in zip(jobs, results, strict=True)
                if job == name]

@@ -1,6 +1,6 @@
 """Break sgpo/objectives on purpose, one small change at a time, and see that a test notices each.
 
-    python benchmarks/mutate_objectives.py > docs/mutations.md
+    python benchmarks/mutate_objectives.py > docs/measured/mutations.md
 
 Every mutation is applied to a temporary copy of the package; `pytest tests/objectives -x -q` runs against that copy.
 Prints a Markdown table; exit code 1 when a mutation survives. Takes several minutes on one core.

@@ -2,7 +2,7 @@
 
     python benchmarks/verifier.py [folder of the benchmark files]
 
-prints the tables of docs/verifier.md. The benchmarks are test data and not part of the repository.
+prints the tables of docs/measured/verifier.md. The benchmarks are test data and not part of the repository.
 """
 
 from __future__ import annotations

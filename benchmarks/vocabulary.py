@@ -1,6 +1,6 @@
 """Peak memory and time of the vocabulary-wide objectives against plain autograd, forward and backward.
 
-    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/vocabulary.py [--tokens 4096] [--device cuda] [--table docs/…]
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/vocabulary.py [--tokens 4096] [--device cuda] [--table FILE]
 
 One process per line of the table, so that each has a peak of its own: extra memory is what forward and backward take
 beyond the inputs (on the CPU the peak of the resident set, on CUDA the allocator's), the gradients of hidden states and

@@ -22,7 +22,7 @@ from sgpo.training.world import World
 PROBLEMS, NEW_TOKENS = 4, 32
 """How many problems are asked, with and without strategy, and how long their answers may become."""
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.25}
-"""Nats. float32 differs by 4e-6 to 3e-5 with 1M to 20M parameters, bfloat16 by 4e-2 (docs/rollouts.md)."""
+"""Nats. float32 differs by 4e-6 to 3e-5 with 1M to 20M parameters, bfloat16 by 4e-2 (docs/measured/rollouts.md)."""
 
 
 class EngineMismatchError(EngineError):

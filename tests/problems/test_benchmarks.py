@@ -99,7 +99,7 @@ def test_a_file_in_no_published_layout_is_no_benchmark(tmp_path):
 
 @pytest.fixture(scope="module")
 def benchmark_script():
-    """benchmarks/verifier.py, which makes the table of docs/verifier.md; the same ways of answering are judged here."""
+    """benchmarks/verifier.py, which makes the tables of docs/measured/verifier.md; the same ways are judged here."""
     spec = importlib.util.spec_from_file_location("verifier_benchmark", ROOT / "benchmarks" / "verifier.py")
     assert spec is not None
     assert spec.loader is not None
@@ -154,7 +154,7 @@ def test_the_golds_that_are_malformed_at_the_source_are_read_as_documented(bench
         "olympiadbench/1965": ("f(x) = ax + b", False),
     }
     assert readings.keys() == benchmark_script.EXCEPTIONS.keys()
-    documented = (ROOT / "docs" / "verifier.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "measured" / "verifier.md").read_text(encoding="utf-8")
     with Verifier(timeout_s=30.0) as verifier:
         for name, (answer, right) in readings.items():
             assert verifier.score(benchmark_script.present(answer), real_problems[name]).correct is right, name
