@@ -60,7 +60,7 @@ def put_back_recorded_champion(tracking: TrackingConfig) -> None:
 
 
 def champion_in_record(tracking: TrackingConfig) -> str | None:
-    """The champion after the last recorded decision; None before the first."""
+    """Return the champion after the last recorded decision; None before the first."""
     decisions = history(tracking)
     return decisions[-1].after if decisions else None
 

@@ -27,7 +27,7 @@ class RefusedDeliveryError(ValueError):
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> str:
-    """The delivery's id, when the signature is that of `body` and the timestamp (seconds) is near `now`.
+    """Return the delivery's id, when the signature is that of `body` and the timestamp (seconds) is near `now`.
 
     MLflow signs `<id>.<timestamp>.<body>` with HMAC-SHA256 and sends `v1,<base64>`. Raises RefusedDeliveryError (401).
     """
@@ -45,7 +45,7 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> 
 
 
 def sign(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
-    """The signature header of a delivery."""
+    """Return the signature header of a delivery."""
     head = f"{delivery}.{timestamp}.".encode(errors="surrogateescape")  # as aiohttp decodes headers
     digest = hmac.new(secret.encode(), head + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"

@@ -26,7 +26,7 @@ from sgpo.tracking.tracker import parent_of
 
 
 def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
-    """The demo, and what came of it as a page of text; a known error is one line and exit code 1."""
+    """Run the demo and print what came of it; a known error is one line and exit code 1."""
     begun = time.perf_counter()
     try:
         base = REPOSITORY / "data" / "base" / load_params(REPOSITORY / "params.yaml").base_model.family
@@ -44,7 +44,7 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
 
 @flow(name="demo")
 def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...], run_id: str) -> Summary:
-    """The world and its base model, the base model as champion, and one retraining."""
+    """Make the world and its base model, the base model champion, and one retraining."""
     clock = PhaseClock()
     with this_checkout():
         with clock.phase("world and base model (built once, then cached by DVC)"):
@@ -60,7 +60,7 @@ def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...
 
 
 def _run_id(settings: RunConfig) -> str:
-    """The newest demo run that has not ended and began with these settings; else the next number."""
+    """Return the newest demo run that has not ended and began with these settings; else the next number."""
     names = sorted(path.name for path in settings.runs.glob("demo-[0-9][0-9][0-9]"))
     if names and not (run_folder(settings, names[-1]) / "summary.json").is_file():
         start = read_start(settings, names[-1])
@@ -70,14 +70,14 @@ def _run_id(settings: RunConfig) -> str:
 
 
 def _register_base(settings: RunConfig, folder: Path) -> None:
-    """The base model as champion, whatever an earlier demo promoted: every demo shows the same retraining."""
+    """Make the base model champion, whatever an earlier demo promoted: every demo shows the same retraining."""
     version = register_base_model(settings.tracking, folder, folder.name)
     change = set_champion(settings.tracking, version, who="demo", why="The demo starts from the base model.")
     show(f"  {change.describe()}")
 
 
 def _show_where_to_look(settings: RunConfig, folder: Path) -> None:
-    """The commands that open MLflow and Prefect on this very run."""
+    """Print the commands that open MLflow and Prefect on this very run."""
     from mlflow import MlflowClient
 
     programs, store = Path(sys.executable).parent, settings.tracking.mlflow_uri

@@ -54,7 +54,7 @@ def evaluate_process(recipe: str, overrides: list[str], model: str, output: str,
 def compare_outcomes(
     run_id: str, settings: EvaluationConfig, seed: int, digests: list[str], folder: Path
 ) -> Comparison:
-    """The paired comparison of the outcomes in `folder`; looked up where the same files were compared before.
+    """Return the paired comparison of the outcomes in `folder`; looked up where the same files were compared before.
 
     Raises EvaluationError when they do not match.
     """
@@ -63,7 +63,7 @@ def compare_outcomes(
 
 
 def comparison_of(config: RunConfig, run_id: str) -> Comparison:
-    """A run's comparison; EvaluationError when it has not been evaluated."""
+    """Return a run's comparison; EvaluationError when it has not been evaluated."""
     folder = REPOSITORY / run_folder(config, run_id) / "evaluation"
     digests = []
     for who in ("champion", "challenger"):

@@ -50,7 +50,7 @@ def _commands() -> None:
 
 @app.command("data-landed")
 def data_landed(what: Annotated[str, typer.Argument(help="What is new, for the record")]) -> None:
-    """New problems or responses are in place: retrain."""
+    """Say that new problems or responses are in place: retrain."""
     import asyncio
 
     try:

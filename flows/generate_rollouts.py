@@ -40,7 +40,7 @@ def generate_rollouts(
 
 
 def _show_probe() -> None:
-    """The tables `probe` (tiers) and `probe-problems`."""
+    """Publish the tables `probe` (tiers) and `probe-problems`."""
     settings = load_params(REPOSITORY / "params.yaml").probe
     tiers = worth_of_tiers(REPOSITORY / "data", settings)
     everything = tiers[-1]

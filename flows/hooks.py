@@ -24,7 +24,7 @@ ADVICE = {
 
 
 def tell_what_next(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Hook of every flow: the artifact `what-next` and a line in the log. A part of a larger run leaves it to that."""
+    """Publish the artifact `what-next` and a line in the log, as hook of every flow but a larger run's part."""
     if flow_run.parent_task_run_id is not None:
         return
     heading = f"{flow_run.name} {ADVICE[state.type.value]}"
@@ -41,7 +41,7 @@ def tell_what_next(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 
 
 def rerun_command(flow: Flow[..., Any], flow_run: FlowRun) -> str:
-    """The same run again; with the run id that it made up, so that it goes on in the same run directory."""
+    """Return the same run again; with the run id that it made up, so that it goes on in the same run directory."""
     parameters = {name: value for name, value in flow_run.parameters.items() if value not in (None, "", [], ())}
     if flow.name in MAKES_ITS_RUN_ID_UP and "run_id" not in parameters and flow_run.expected_start_time:
         parameters["run_id"] = run_id_of(flow.name, flow_run.expected_start_time, str(flow_run.id))

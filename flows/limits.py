@@ -49,21 +49,21 @@ def this_checkout() -> Iterator[None]:
 
 @contextmanager
 def one_training(tracking: TrackingConfig) -> Iterator[None]:
-    """A slot of the limit on trainings of the registered model, for flows on several machines; waits for one."""
+    """Yield a slot of the limit on trainings of the registered model, for flows on several machines; waits for one."""
     with _slot(training_limit(tracking)):
         yield
 
 
 @contextmanager
 def one_change_of_champion(tracking: TrackingConfig) -> Iterator[None]:
-    """A slot of the limit on changes of the registered model's champion: its lock holds on one machine only."""
+    """Yield a slot of the limit on changes of the registered model's champion: its lock holds on one machine only."""
     with _slot(champion_limit(tracking)):
         yield
 
 
 @contextmanager
 def _slot(limit: str) -> Iterator[None]:
-    """A slot of a global concurrency limit; waits for one.
+    """Yield a slot of a global concurrency limit; waits for one.
 
     A limit that nobody has made (`prefect gcl create`, `sgpo up`) limits nothing. A holder that dies loses its slot
     when its lease of five minutes ends.

@@ -83,7 +83,7 @@ class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def overrides(self) -> list[str]:
-        """The filled fields as `key=value`."""
+        """Return the filled fields as `key=value`."""
         names = {dotted.replace(".", "_"): dotted for dotted in FORM_SETTINGS}
         return [f"{names[name]}={json.dumps(value)}" for name, value in self.model_dump(exclude_none=True).items()]
 
@@ -108,15 +108,15 @@ def described(function: FlowT) -> FlowT:
 
 
 def all_overrides(overrides: Sequence[str], settings: _Form | None) -> list[str]:
-    """What was filled in, as overrides; the form's fields come last."""
+    """Return what was filled in, as overrides; the form's fields come last."""
     return [*overrides, *(settings.overrides() if settings else [])]
 
 
 def settings_of(recipe: str, overrides: Sequence[str]) -> RunConfig:
-    """The run's settings; ConfigError names file and key."""
+    """Return the run's settings; ConfigError names file and key."""
     return load_config(REPOSITORY / recipe, overrides)
 
 
 def setting_arguments(recipe: str, overrides: Sequence[str]) -> list[str]:
-    """The same settings as arguments of an `sgpo` command."""
+    """Return the same settings as arguments of an `sgpo` command."""
     return ["--config", recipe, *overrides]

@@ -24,7 +24,7 @@ from sgpo.tracking.tracker import RunTracker, evaluation_metric, open_tracker, p
 
 
 def open_retraining(config: RunConfig, run_id: str) -> RunTracker:
-    """The parent run."""
+    """Return the parent run."""
     return open_tracker(config, parent_of(REPOSITORY / run_folder(config, run_id)), name=run_id)
 
 
@@ -38,7 +38,7 @@ def log_strategies(config: RunConfig, run_id: str) -> None:
 
 
 def log_rollouts(config: RunConfig, run_id: str) -> None:
-    """The rollout samples that training has recorded, as artifacts `rollouts/` of its MLflow run; never fails a run."""
+    """Log the rollout samples that training recorded, as artifacts `rollouts/` of its MLflow run; never fails a run."""
     folder = REPOSITORY / run_folder(config, run_id)
     files = sorted((folder / "rollouts").glob("*.jsonl"))
     if not files:
@@ -53,7 +53,7 @@ def log_rollouts(config: RunConfig, run_id: str) -> None:
 
 
 def log_probe(config: RunConfig, run_id: str) -> None:
-    """What the strategies are worth to the champion, tier by tier."""
+    """Log what the strategies are worth to the champion, tier by tier."""
     metrics = {}
     for row in worth_of_tiers(REPOSITORY / "data", load_params(REPOSITORY / "params.yaml").probe):
         for name in ("autonomous", "guided", "lift"):
@@ -79,7 +79,7 @@ def evaluation_metrics(comparison: Comparison) -> dict[str, float]:
 
 
 def log_data(tracker: RunTracker, versions: Md5s, context: str) -> None:
-    """Data files that DVC knows, with its md5s."""
+    """Log data files that DVC knows, with its md5s."""
     for name, md5 in versions.items():
         if (REPOSITORY / name).exists():
             tracker.log_dataset(REPOSITORY / name, name, md5, "dvc", context)

@@ -74,7 +74,7 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
     timeout_seconds=1200,
 )
 def find_challenger(tracking: TrackingConfig, run_id: str) -> str:
-    """The version that the run has registered, or UNREGISTERED; nothing is changed."""
+    """Return the version that the run has registered, or UNREGISTERED; nothing is changed."""
     return registered_version(tracking, run_id) or UNREGISTERED
 
 

@@ -38,7 +38,7 @@ class NoRequestError(ValueError):
 
 
 def request_of(delivery: dict[str, Any], tracking: TrackingConfig) -> Request:
-    """The request in MLflow's JSON `{entity, action, data}`. NoRequestError, or RegistryError when MLflow is away."""
+    """Return the request in MLflow's JSON; raises NoRequestError, or RegistryError when MLflow is away."""
     entity, action, data = delivery.get("entity"), delivery.get("action"), delivery.get("data")
     if not isinstance(data, dict) or data.get("name") != tracking.registered_model:
         raise NoRequestError(f"not about the registered model {tracking.registered_model}")

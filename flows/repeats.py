@@ -19,7 +19,7 @@ DECIDING = {"seed", "data", "warmup", "training", "evaluation", "gate"}
 
 
 def same_retraining(config: RunConfig, start: Start, versions: Md5s) -> Summary | None:
-    """The newest retraining that ended and that this one, which began with `start`, would repeat; None when none would.
+    """Return the newest retraining that ended and that one which began with `start` would repeat, or None.
 
     A schedule and an event may both start one for the same data. What was promoted is the champion since, so that only
     a retraining that changed nothing can be repeated.

@@ -108,7 +108,7 @@ def report(
     versions: Md5s,
     seconds: dict[str, float],
 ) -> Summary:
-    """The picture, artifacts, and the summary."""
+    """Return the picture, artifacts, and the summary."""
     folder = REPOSITORY / run_folder(settings, run_id)
     rows = read_metrics(folder)
     summary = Summary(
@@ -145,7 +145,7 @@ def _tell_of_nothing_new(tracker: RunTracker, run_id: str, before: Summary) -> N
 
 
 def _log_summary(tracker: RunTracker, settings: RunConfig, run_id: str, summary: Summary) -> None:
-    """The outcome, on the retraining's own MLflow run; `tracker.run_dir` keeps a copy of what is logged."""
+    """Log the outcome on the retraining's own MLflow run; `tracker.run_dir` keeps a copy of what is logged."""
     folder = REPOSITORY / run_folder(settings, run_id)
     tracker.log(settings.training.steps, evaluation_metrics(summary.comparison))
     log_data(tracker, summary.data_versions, "retraining")

@@ -27,12 +27,12 @@ class Start(BaseModel):
 
 
 def run_folder(settings: RunConfig, run_id: str) -> Path:
-    """The run directory, relative to the repository."""
+    """Return the run directory, relative to the repository."""
     return settings.runs / run_id
 
 
 def new_run_id(kind: str) -> str:
-    """A run directory's name when none is given: when the flow run was due, and the end of its id.
+    """Return a run directory's name when none is given: when the flow run was due, and the end of its id.
 
     So a flow run that is tried again, by Prefect or by its Retry button, goes on in its own directory.
     """
@@ -41,7 +41,7 @@ def new_run_id(kind: str) -> str:
 
 
 def run_id_of(kind: str, due: datetime, flow_run_id: str) -> str:
-    """What `new_run_id` is in this flow run."""
+    """Return what `new_run_id` is in this flow run."""
     return f"{kind}-{due.astimezone(UTC):%Y%m%d-%H%M%S}-{flow_run_id[-4:]}"
 
 
@@ -57,7 +57,7 @@ def read_start(settings: RunConfig, run_id: str) -> Start | None:
 
 
 def difference(settings: RunConfig, start: Start) -> str | None:
-    """What a run that began so cannot go on with: the first changed setting, or params.yaml; None when it can.
+    """Return what a run that began so cannot go on with: the first changed setting, or params.yaml; None when it can.
 
     Settings of the evaluation and of the gate may change: what they are about is done again.
     """

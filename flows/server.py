@@ -22,7 +22,7 @@ START_S = 240.0
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
-    """A server on the database in `home`; yields the URL of its API. To be used before Prefect is imported."""
+    """Yield a server on the database in `home`; yields the URL of its API. To be used before Prefect is imported."""
     home.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -74,7 +74,7 @@ class Started(BaseModel):
         return self.process() is not None
 
     def process(self) -> psutil.Process | None:
-        """The process, unless it has ended or another one has its id now."""
+        """Return the process, unless it has ended or another one has its id now."""
         try:
             process = psutil.Process(self.pid)
             # The clock that start times are told by may be set meanwhile, by less than a second.
@@ -86,7 +86,7 @@ class Started(BaseModel):
         return None
 
     def processes(self) -> list[psutil.Process]:
-        """The process, its descendants, and whatever has its mark."""
+        """Return the process, its descendants, and whatever has its mark."""
         process = self.process()
         family = [process, *_descendants(process)] if process else []
         known = {member.pid for member in family}
@@ -142,7 +142,7 @@ def stop_all(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def read_started(folder: Path) -> list[Started]:
-    """What has been started and not been stopped, in order. ServicesError when the file is not one of ours."""
+    """Return what has been started and not been stopped, in order. ServicesError when the file is not one of ours."""
     path = folder / "services.json"
     try:
         return _StartedFile.model_validate_json(path.read_text(encoding="utf-8")).services

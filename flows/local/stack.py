@@ -66,7 +66,7 @@ def local_services(root: Path, settings: RunConfig, recipe: str, ports: Ports, *
 
 
 def s3_environment(port: int) -> dict[str, str]:
-    """What makes boto3, DVC and MLflow use the local S3; its credentials are for show."""
+    """Return what makes boto3, DVC and MLflow use the local S3; its credentials are for show."""
     return {
         "AWS_ENDPOINT_URL_S3": f"http://{HOST}:{port}",
         "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{port}",
@@ -77,12 +77,12 @@ def s3_environment(port: int) -> dict[str, str]:
 
 
 def training_limit(tracking: TrackingConfig) -> str:
-    """The name of the concurrency limit on the registered model's trainings."""
+    """Return the name of the concurrency limit on the registered model's trainings."""
     return _limit_name("training", tracking)
 
 
 def champion_limit(tracking: TrackingConfig) -> str:
-    """The name of the concurrency limit on changes of the registered model's champion."""
+    """Return the name of the concurrency limit on changes of the registered model's champion."""
     return _limit_name("champion of", tracking)
 
 
@@ -186,7 +186,7 @@ def _webhook(root: Path, client: dict[str, str], recipe: str, ports: Ports) -> S
 
 
 def webhook_key(path: Path) -> str:
-    """The key with which MLflow encrypts webhook secrets in its database; made once, readable by its owner only."""
+    """Return the key with which MLflow encrypts webhook secrets; made once, readable by its owner only."""
     from cryptography.fernet import Fernet
 
     try:

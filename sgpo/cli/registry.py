@@ -88,7 +88,7 @@ def registry_lineage(
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Data versions, code, parents, settings and decision of a version, and the command that makes it again."""
+    """Show data versions, code, parents, settings and decision of a version, and the command that makes it again."""
     from sgpo.pipeline.reproduction import what_is_missing
     from sgpo.registry.ancestry import ancestry, describe_ancestry
 

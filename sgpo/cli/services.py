@@ -52,7 +52,7 @@ def down() -> None:
 
 
 def status() -> None:
-    """What `sgpo up` has started here, and whether it still runs."""
+    """Show what `sgpo up` has started here, and whether it still runs."""
     from flows.local.processes import FOLDER, log_file, read_started
 
     started = read_started(Path.cwd() / FOLDER)

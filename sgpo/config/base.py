@@ -28,7 +28,7 @@ class Settings(BaseModel):
 
 
 def without_password(address: str, expected: str) -> str:
-    """Return the address. ValueError when it has a password, as settings are logged and stored; it says what is expected."""
+    """Return the address; ValueError, saying what is `expected`, when it holds a password: settings are stored."""
     if _CREDENTIALS.search(address):
         raise ValueError(f"it holds a password (expected {expected})")
     return address
@@ -60,6 +60,7 @@ def dump_config(config: Settings) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the settings in a YAML file; ConfigError names it where it is none."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -48,7 +48,7 @@ def grpo_row_losses(
     normalization: Normalization = "sequence",
     importance_BT: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """(loss_B, metrics): the inner sum of Eq. 1 for each response i [SGPO Eq. 1]
+    """(loss_B, metrics): the inner sum of Eq. 1 for each response i [SGPO Eq. 1].
 
     loss_i = -(1/|o_i|) sum_t w_it min(rho_it A_i, clip(rho_it, 1 - clip_low, 1 + clip_high) A_i),
     rho_it = exp(log pi_theta - log pi_old), over the |o_i| positions where the mask is 1.

@@ -55,7 +55,7 @@ def import_problems(sources: Sequence[Path], data: Path, split: Split, *, force:
 
 
 def _refuse_shared(source: Path, problems: Sequence[Problem], other_file: Path, others: Sequence[Problem]) -> None:
-    """What is trained on must not be measured on. Rewordings are not found, only what is the same but for spacing."""
+    """Raise where a problem is in two splits, the same but for spacing; rewordings are not found."""
     ids = {problem.id: problem.id for problem in others}
     questions = {_plain(problem.question): problem.id for problem in others}
     shared = [
@@ -76,7 +76,7 @@ def _plain(question: str) -> str:
 
 
 def _check_maker(folder: Path) -> str | None:
-    """Return what to do for DVC afterwards; None outside a DVC repository. ProblemImportError where a stage makes `folder`."""
+    """Return what to do for DVC afterwards, None outside a repository; raises where a stage makes `folder`."""
     try:
         from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
         from dvc.repo import Repo

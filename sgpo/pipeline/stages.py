@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def build_world(params: PipelineParams, data: Path) -> None:
-    """The testbed's problems: data/problems/{train,tuning,held_out}.parquet."""
+    """Draw the testbed's problems: data/problems/{train,tuning,held_out}.parquet."""
     splits: tuple[Literal["train", "tuning", "held_out"], ...] = ("train", "tuning", "held_out")
     for split in splits:
         problems = build_split(params.world, split)
@@ -42,7 +42,7 @@ def build_world(params: PipelineParams, data: Path) -> None:
 
 
 def build_base(params: PipelineParams, data: Path, work: Path) -> None:
-    """The testbed's base model: data/base/<family>; `work` keeps checkpoints until it is done."""
+    """Pre-train the testbed's base model: data/base/<family>; `work` keeps checkpoints until it is done."""
     from sgpo.testbed.base_model import build_base_model
     from sgpo.training.world import open_world
 
@@ -52,7 +52,7 @@ def build_base(params: PipelineParams, data: Path, work: Path) -> None:
 
 
 def respond(params: PipelineParams, data: Path, work: Path) -> None:
-    """The strong model's verified responses: data/responses.parquet, and what was refused with its reason."""
+    """Collect the strong model's verified responses: data/responses.parquet, and what was refused with its reason."""
     from sgpo.pipeline.teacher import describe_requests, recorded_teacher
 
     problems = read_problems(data / "problems" / "train.parquet")
@@ -99,7 +99,7 @@ def extract(params: PipelineParams, data: Path, work: Path) -> None:
 
 
 def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> None:
-    """What the strategies are worth to `model`: data/probe.parquet, its rollouts, and the means in data/probe.json.
+    """Measure what the strategies are worth to `model`: data/probe.parquet, its rollouts, the means in data/probe.json.
 
     `work` keeps the rollouts of an interrupted probe, which goes on after them.
     """

@@ -88,7 +88,7 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def clean(text: str) -> str:
-    """Return the answer without what only concerns its looks: delimiters, spacing, sizes, and one spelling per command."""
+    """Return the answer without what concerns its looks alone: delimiters, spacing, sizes, spellings of a command."""
     text = text.translate(_UNICODE).strip()
     for pattern, replacement in _SPELLING:
         text = pattern.sub(replacement, text)
@@ -193,7 +193,7 @@ _BRACKET = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\.|[()\[\]{},;]", re.DOTALL)
 
 
 def read_answer(text: str, multiple: bool = False) -> Answer:
-    """Return the shape of an answer. Commas at the top level make a list, unless they group thousands and not `multiple`."""
+    """Return the shape of an answer. Top-level commas make a list, unless they group thousands and not `multiple`."""
     text = _CONJUNCTION.sub(",", clean(text))
     if not multiple and _THOUSANDS.fullmatch(text):
         return Answer("atom", text)

@@ -31,7 +31,7 @@ class Layout:
 
 
 def read_benchmark(path: Path | str) -> list[Problem]:
-    """Return the problems of a file in one of the four published layouts. Raises ProblemFileError where it is in none."""
+    """Return the problems of a file in one of the four published layouts; ProblemFileError where it is in none."""
     path = Path(path)
     _, first = next(read_rows(path))
     layout = find_layout(first)

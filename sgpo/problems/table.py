@@ -92,7 +92,7 @@ class TableWriter(Generic[RowT]):
 
 
 def read_table(path: Path | str, model: type[RowT], error: type[TableError] = TableError) -> list[RowT]:
-    """Return the records of a Parquet file. Rows count from 1. Raises `error` (a TableError) for a file that is no such table.
+    """Return the records of a Parquet file, rows from 1. Raises `error` (a TableError) where it is no such table.
 
     Columns may be narrower or wider numbers, and columns of fields with a default may be missing.
     """
@@ -169,7 +169,7 @@ def validate(
 
 @lru_cache
 def arrow_schema(model: type) -> pa.Schema:
-    """Return the columns that hold `model`: text, int64, float64, booleans, lists of these, and maps from text to these."""
+    """Return the columns that hold `model`: text, int64, float64, booleans, lists of these, maps from text to them."""
     import pyarrow as pa
 
     hints = get_type_hints(model)

@@ -10,7 +10,7 @@ UNNAMED = "other"
 
 
 def tiers_of(problems: Sequence[Problem]) -> dict[str, str]:
-    """Return the tier of each problem, by its id: the data set when they come from several, else the level of difficulty.
+    """Return the tier of each problem by id: the data set when they come from several, else the difficulty.
 
     A benchmark with levels of its own stays one tier beside other benchmarks, so that the mean of tiers is the mean of
     benchmarks. Without a level the tier is the data set's name.

@@ -10,7 +10,7 @@ import yaml
 
 
 def recorded_md5s(root: Path, wanted: Callable[[str], bool], added: Iterable[Path] = ()) -> dict[str, str]:
-    """path -> md5 of the outputs of the `wanted` stages in `root`/dvc.lock, and of what the *.dvc files `added` name.
+    """Return path -> md5 of the `wanted` stages' outputs in `root`/dvc.lock, and of what the *.dvc files `added` name.
 
     Paths are relative to `root`, under which the *.dvc files lie.
     """

@@ -136,7 +136,7 @@ def find_version(client: MlflowClient, tracking: TrackingConfig, version_or_alia
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files of a whole Hugging Face model, sorted by name; ModelFolderError names the first that is missing."""
+    """Return the files of a whole Hugging Face model by name; ModelFolderError names the first that is missing."""
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: no such folder (expected a Hugging Face model folder)")
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -195,7 +195,7 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
 def _download(
     client: MlflowClient, tracking: TrackingConfig, version: ModelVersion, files: Mapping[str, str], folder: Path
 ) -> None:
-    """A version's artifacts `files` (path -> sha256) into `folder`; RegistryError when one is not what it was."""
+    """Fetch a version's artifacts `files` (path -> sha256) into `folder`; RegistryError when one is not what it was."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -123,7 +123,7 @@ def attachments_of_run(run_folder: Path, more: Mapping[str, str] | None = None) 
 
 
 def training_data_md5s(config: RunConfig) -> dict[str, str]:
-    """Return the md5 of what training reads, in DVC's notation, by its path beside dvc.lock; what is not there is left out."""
+    """Return the md5 of each file that training reads and that is there, as DVC writes it, by path beside dvc.lock."""
     names = ["splits", "strategies.parquet"]
     if "responses" in method(config.training.algorithm.type).needs:
         names.append("responses.parquet")
@@ -173,6 +173,6 @@ def _data_root(data: Path) -> Path:
 
 
 def _noted_md5s(run_folder: Path) -> dict[str, str]:
-    """path -> md5 of what the run's dvc.lock and *.dvc files had: outputs that are data."""
+    """Return path -> md5 of what the run's dvc.lock and *.dvc files had: outputs that are data."""
     noted = run_folder / FOLDER
     return recorded_md5s(noted, lambda stage: stage not in ("train", "evaluate"), noted.rglob("*.dvc"))

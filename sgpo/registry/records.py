@@ -66,7 +66,7 @@ class Remembered:
 
     @property
     def aliases(self) -> dict[str, str]:
-        """alias -> version, a pending change counted as done."""
+        """Return alias -> version, a pending change counted as done."""
         if self.pending is None:
             return self.stored_aliases
         version = self.pending.change.version
@@ -103,7 +103,7 @@ def remembered(client: MlflowClient, tracking: TrackingConfig) -> Remembered:
 
 
 def aliases(tracking: TrackingConfig) -> dict[str, str]:
-    """alias -> version of the registered model; empty when there is no such model yet."""
+    """Return alias -> version of the registered model; empty when there is no such model yet."""
     with open_registry(tracking, write=False) as client:
         return remembered(client, tracking).aliases
 

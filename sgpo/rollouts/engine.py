@@ -41,7 +41,7 @@ class RolloutEngine(Protocol):
         ...
 
     def rest(self) -> None:
-        """The sampler's turn is over: give back what memory can be given back until the next call."""
+        """Give back what memory can be given back until the next call: the sampler's turn is over."""
         ...
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
@@ -72,7 +72,7 @@ def check_request(
 
 
 def end_token_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
-    """Return the ids that end a response: the tokenizer's end token, or the ids given. ValueError when there is none."""
+    """Return the ids that end a response: the tokenizer's end token, or the ids given; ValueError without any."""
     if isinstance(source, int | Sequence):
         end_ids = (source,) if isinstance(source, int) else tuple(source)
     else:

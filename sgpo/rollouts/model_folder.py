@@ -35,7 +35,7 @@ class ModelFolderError(UserError, ValueError):
 
 
 def local_folder(source: str | Path) -> Path:
-    """Return a whole model's folder: a local one as it is, or a hub id's in Hugging Face's cache, downloaded when need be.
+    """Return a whole model's folder: a local one as it is, or a hub id's from Hugging Face's cache or the hub.
 
     Raises ModelFolderError naming what is missing, or why the hub does not give it.
     """
@@ -84,7 +84,7 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
 def export_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, weights: dict[str, torch.Tensor], folder: Path
 ) -> None:
-    """A Hugging Face folder (safetensors, tokenizer, generation config) with these whole weights, published at once."""
+    """Publish a Hugging Face folder (safetensors, tokenizer, generation config) with these whole weights."""
     with publish_folder(folder) as aside:
         model.save_pretrained(aside, state_dict=weights)
         tokenizer.save_pretrained(aside)

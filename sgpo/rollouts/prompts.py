@@ -16,7 +16,7 @@ class PromptBuilder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Raises ValueError when the tokenizer has no chat template."""
+        """Take the tokenizer; raises ValueError when it has no chat template."""
         if not tokenizer.chat_template:
             raise ValueError(
                 f"tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} has no chat template "

@@ -58,7 +58,7 @@ def load_strategies(path: Path, problems: Sequence[Problem] | None = None) -> di
 
 
 def strategies_digest(path: Path) -> str:
-    """Return the md5 of the file's bytes, which is what dvc.lock records for it: lineage from a model to its strategies."""
+    """Return the md5 of the file's bytes, as dvc.lock records it: lineage from a model to its strategies."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

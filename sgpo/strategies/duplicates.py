@@ -24,7 +24,7 @@ class Worded(Protocol):
 
 
 def words(text: str) -> list[str]:
-    """Return the words and mathematical signs of a text in their order; case, spacing, punctuation and markup are left out."""
+    """Return the words and mathematical signs of a text in order, without case, spacing, punctuation and markup."""
     return _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
 
 

@@ -170,7 +170,7 @@ def _steps(value: Any) -> tuple[str, ...]:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return the text in a JSON value: a string, a list of strings, or objects with the text as their longest string."""
+    """Return the text in a JSON value: a string, a list of strings, or objects whose longest string it is."""
     if isinstance(value, str):
         return [plain(value)]
     if isinstance(value, dict):

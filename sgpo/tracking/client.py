@@ -28,7 +28,7 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOU
 
 
 def connect(tracking: TrackingConfig) -> MlflowClient:
-    """Return a client of the settings' server or database; the folder of a SQLite database is made when it is not there.
+    """Return a client of the settings' server or database; makes the folder of a SQLite database.
 
     The fluent global state is left alone. Usage telemetry, progress bars and printed links are off unless the
     environment says otherwise. Raises ImportError where MLflow is not installed; no request is made yet, so a server
@@ -107,7 +107,8 @@ def short_patience() -> Iterator[None]:
 
 def reason(error: Exception, longest: int = 200) -> str:
     """Why MLflow failed, on one line: of an unreachable server or database the innermost cause, such as
-    "[Errno 111] Connection refused", instead of the chain of retries around it."""
+    "[Errno 111] Connection refused", instead of the chain of retries around it.
+    """
     innermost: BaseException = error
     while innermost.__context__ is not None:
         innermost = innermost.__context__

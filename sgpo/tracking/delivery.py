@@ -62,7 +62,7 @@ class Delivery:
             self._changed.wait_for(lambda: self._tried >= mine)
 
     def close(self) -> None:
-        """A last try, and the end of the thread."""
+        """Try a last time, and end the thread."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()

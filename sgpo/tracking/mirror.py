@@ -137,7 +137,7 @@ class MlflowMirror:
             self._client.log_batch(self.run_id, params=new[begin : begin + _PARAMS_PER_BATCH])
 
     def _log_dataset(self, event: dict[str, Any]) -> None:
-        """The record that mlflow.data's MetaDataset makes, without its import of every data library, for any source."""
+        """Make the record of mlflow.data's MetaDataset, without its import of every data library, for any source."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         scheme = urlsplit(event["source"]).scheme or "local"

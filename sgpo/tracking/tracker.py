@@ -123,14 +123,14 @@ class RunTracker:
         self._delivery.add(self._metrics.rows[-1])
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Settings, nested ones under dotted names. MLflow keeps the first value a run gave to a name."""
+        """Log settings, nested ones under dotted names. MLflow keeps the first value a run gave to a name."""
         self._record({"kind": "params", "values": _flatten(params)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._record({"kind": "tags", "values": dict(tags)})
 
     def log_dataset(self, path: Path, name: str, digest: str, source: str, context: str) -> None:
-        """Data lineage: the file at `path` with this `digest` (md5 as in dvc.lock), from `source` (a URI or a path).
+        """Log data lineage: the file at `path` with this `digest` (md5 as in dvc.lock), from `source` (a URI or path).
 
         `context` is what the run used it for, such as "training". MLflow shows 36 characters of the digest; the whole
         digest is a tag of the input.

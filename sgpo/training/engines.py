@@ -29,7 +29,7 @@ def open_engine(
     run_folder: Path,
     stack: ExitStack,
 ) -> tuple[RolloutEngine, WeightSync]:
-    """Return the engine that `config.engine` asks for, open until `stack` closes; `shared`: the trainer's module may sample.
+    """Return the engine of `config.engine`, open until `stack` closes; `shared`: the trainer's module may sample.
 
     Raises EngineError when it cannot be opened.
     """

@@ -82,7 +82,7 @@ def merged_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the adapters' whole tensors in main memory, under the names that peft gives them in its files; collective."""
+    """Return the adapters' whole tensors in main memory, under peft's names in its files; collective."""
     return {
         f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": _whole(parameter).cpu().contiguous()
         for name, parameter in model.named_parameters()
@@ -91,7 +91,7 @@ def adapter_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def export_adapter(model: PreTrainedModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    """A folder that peft opens on top of the base model, from `adapter_tensors`, published at once."""
+    """Publish a folder that peft opens on top of the base model, from `adapter_tensors`."""
     config = model.peft_config[ADAPTER]
     with publish_folder(folder) as aside:
         save_file(tensors, aside / "adapter_model.safetensors", metadata={"format": "pt"})

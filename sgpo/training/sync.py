@@ -40,7 +40,7 @@ class GatheredWeights:
         self.policy, self.engine = policy, engine
 
     def push(self, step: int) -> None:
-        """Collective: every process gathers every parameter in the same order."""
+        """Gather every parameter in the same order on every process; collective."""
         self.engine.load_weights(self.policy.merged_tensors(), step)
 
 
@@ -52,7 +52,7 @@ class PublishedWeights:
         engine.barrier = world.barrier
 
     def push(self, step: int) -> None:
-        """Collective: every process gathers every parameter, and goes on when the servers have them."""
+        """Gather every parameter, and return when the servers have them; collective."""
         self.world.barrier()  # gathering alone does not wait for other replicas, which may still be sampling ahead
         if self.world.is_main:
             self.engine.load_weights(self.policy.merged_tensors(), step)

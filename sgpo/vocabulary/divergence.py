@@ -64,7 +64,7 @@ def check_contexts(student_ND: torch.Tensor, teacher_ND: torch.Tensor) -> None:
 
 
 class _LinearKL(torch.autograd.Function):
-    """With z the student's logits, q = softmax(z), and p constant:
+    """The divergence with its gradient: z the student's logits, q = softmax(z), p constant.
 
     forward:  d KL(p || q) / d z_v = q_v - p_v;
     reverse:  d KL(q || p) / d z_v = q_v (log q_v - log p_v - KL(q || p)).

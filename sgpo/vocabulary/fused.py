@@ -126,7 +126,7 @@ class _Collected:
     def slopes(
         self, token_loss: Callable[..., torch.Tensor], span: slice, *values_C: torch.Tensor
     ) -> list[torch.Tensor | None]:
-        """d loss / d value of one chunk; None where the loss does not depend on it, or all of it is zero."""
+        """Return d loss / d value of one chunk; None where the loss does not depend on it, or all of it is zero."""
         with torch.enable_grad():
             leaves = [value_C.detach().requires_grad_() for value_C in values_C]
             loss_C = token_loss(*leaves, span)

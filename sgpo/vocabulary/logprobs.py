@@ -41,7 +41,7 @@ def check_targets(targets_N: torch.Tensor, hidden_ND: torch.Tensor) -> None:
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """With z = logits and p = softmax(z): log p_y = z_y - logsumexp(z) and H = -sum_v p_v log p_v, hence
+    """Log-probability and entropy with their gradient: z = logits, p = softmax(z), H = -sum_v p_v log p_v.
 
     d log p_y / d z_v = 1[v = y] - p_v        and        d H / d z_v = -p_v (log p_v + H).
     """

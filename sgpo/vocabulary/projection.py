@@ -44,7 +44,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """left @ right, summed and returned in the accumulation dtype."""
+    """Return left @ right, summed and returned in the accumulation dtype."""
     dtype = accumulation_dtype(right.dtype)
     if right.dtype == dtype:
         return left.to(dtype) @ right
@@ -55,7 +55,7 @@ def matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def add_matmul(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """total += left @ right in place, in the accumulation dtype, without a temporary of the size of `total`."""
+    """Add left @ right to `total` in place, in the accumulation dtype, without a temporary of the size of `total`."""
     if right.is_cuda and right.dtype != total.dtype:
         torch.addmm(total, left.to(right.dtype), right, out_dtype=total.dtype, out=total)
     else:
@@ -63,7 +63,7 @@ def add_matmul(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> 
 
 
 def log_softmax(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:
-    """log softmax(hidden W^T / temperature) of one chunk, [C, V]."""
+    """Return log softmax(hidden W^T / temperature) of one chunk, [C, V]."""
     logits_CV = matmul(hidden_CD, weight_VD.t())
     if temperature != 1.0:
         logits_CV.div_(temperature)

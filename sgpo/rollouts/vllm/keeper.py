@@ -1,4 +1,4 @@
-"""Keeps one server for as long as the process that asked for it lives: `python -m sgpo.rollouts.vllm.keeper COMMAND...`
+"""Keeps one server for as long as its owner lives: `python -m sgpo.rollouts.vllm.keeper COMMAND...`.
 
 The asking process holds the other end of this one's standard input. When that end closes (because it was closed, or
 because the process died, however suddenly) the server and everything it has started are ended.

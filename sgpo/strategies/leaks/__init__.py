@@ -1,1 +1,5 @@
-""""""
+"""What a strategy must not give away: the answer, in whatever form, and results of intermediate steps.
+
+`leak` asks all checks; `stated_answers`, `stated_results` and `wording` are the checks, `quantities` and `equivalents`
+read numbers. A check may refuse too much, never pass an answer: tests/strategies/leaks.jsonl has labelled cases.
+"""

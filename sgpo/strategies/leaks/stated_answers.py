@@ -114,7 +114,7 @@ def _has_unit(number: Quantity, unit: str) -> bool:
 
 
 def _money(text: str) -> Iterator[Quantity]:
-    """ "Five dollars and twenty cents" as 5.20 dollars."""
+    """Yield "Five dollars and twenty cents" as 5.20 dollars."""
     for match in _MONEY.finditer(text):
         whole, hundredths = ([q for q in quantities(part) if q.spelled] for part in match.groups())
         if whole and hundredths:
@@ -129,7 +129,7 @@ def _equals_one(number: Quantity, answers: set[Fraction]) -> bool:
 
 
 def _numeric_answers(answer: str) -> set[Fraction]:
-    """Return the numbers that an answer consists of: one, with or without a unit, or a list; empty for any other answer."""
+    """Return the numbers that an answer consists of, one with or without a unit or a list; empty for any other."""
     text = normalised(re.sub(r"\\(?:text|mathrm|mbox)\s?\{([^{}]*)\}", r" \1 ", answer))
     text = re.sub(r"\^\s?\{?\s?\\circ\s?\}?|\\[%$,;! ]|[$%°]", " ", text)
     text = re.sub(r"^\s*[a-zA-Z]\s?=", "", text)

@@ -101,13 +101,13 @@ def _derived_pair(text: str, given: set[Fraction]) -> re.Match[str] | None:
 
 
 def _derived_count(text: str, given: set[Fraction]) -> re.Match[str] | None:
-    """ "There are 4 doublings": a count above 2, in digits, that is not the question's."""
+    """Find "There are 4 doublings": a count above 2, in digits, that is not the question's."""
     found = (match for match in _COUNTED.finditer(text) if Fraction(match[1]) > 2 and Fraction(match[1]) not in given)
     return next(found, None)
 
 
 def _worded_sum(text: str, numbers: Sequence[Quantity]) -> bool:
-    """ "Fourteen plus twenty-three is thirty-seven": an operation between spelled numbers, and its result."""
+    """Find "Fourteen plus twenty-three is thirty-seven": an operation between spelled numbers, and its result."""
     spelled = [number for number in numbers if number.spelled]
     if len(spelled) < 3 or not _WORDED_SUM.search(text):
         return False

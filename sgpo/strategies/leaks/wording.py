@@ -67,4 +67,5 @@ def expression(text: str) -> str:
 
 
 def excerpt(text: str, length: int = 80) -> str:
+    """Return a text in quotes, cut to `length` characters."""
     return f"'{text if len(text) <= length else text[: length - 1] + '…'}'"

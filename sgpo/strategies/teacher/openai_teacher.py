@@ -74,7 +74,7 @@ class OpenAITeacher:
         await self._client.close()
 
     async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
-        """Return the endpoint's answer; RequestRefusedError, RequestFailedError, or TeacherError if no request can succeed.
+        """Return the endpoint's answer; RequestRefusedError, RequestFailedError, or TeacherError if none can succeed.
 
         Reasoning that the endpoint gives apart stands before the answer, between <think> and </think>.
         """
@@ -160,7 +160,7 @@ def _completion(answer: Any, messages: Sequence[Message]) -> Completion:
 
 
 def _usage(answer: ChatCompletion, messages: Sequence[Message], text: str) -> tuple[int, int]:
-    """Return the endpoint's count; one without a count is taken at a token for every three bytes, rather more than it is."""
+    """Return the endpoint's count; without one a token for every three bytes, rather more than it is."""
     usage = getattr(answer, "usage", None)
     counts = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
     if isinstance(counts[0], int) and isinstance(counts[1], int):

@@ -37,7 +37,7 @@ class VersionDiff:
 
 
 def compare_versions(old: Mapping[str, Strategy], new: Mapping[str, Strategy]) -> VersionDiff:
-    """Return the difference of two versions, each with its strategies by problem id; the order in a version does not count."""
+    """Return the difference of two versions, each with its strategies by problem id, in whatever order."""
     both = sorted(old.keys() & new.keys())
     pairs = [(name, _differing_fields(old[name], new[name])) for name in both]
     changed = tuple(ChangedStrategy(name, fields, old[name], new[name]) for name, fields in pairs if fields)

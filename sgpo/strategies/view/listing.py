@@ -66,7 +66,7 @@ def list_strategies(
 
 
 def find_family(families: Sequence[Family], family_id: str) -> Family:
-    """Return the family with this id, which may be cut short where its beginning is unique; else raises ListingError."""
+    """Return the family with this id, cut short where its beginning is unique; else raises ListingError."""
     by_id = {family.id: family for family in families}
     return by_id[_by_prefix(list(by_id), family_id, "family")]
 

@@ -64,7 +64,7 @@ class BankReport:
 def summarise(
     strategies: Mapping[str, Strategy], families: Sequence[Family], refusals: Iterable[RefusedText], source: str
 ) -> BankReport:
-    """Return the report of a bank and of what was refused on the way; `source` names the file, with its version where known.
+    """Return the report of a bank and of what was refused on the way; `source` names the file and its version.
 
     Raises ReportError for an empty bank.
     """

@@ -89,12 +89,12 @@ class StoredRun:
                 return
 
     def checkpoint_published(self, checkpoint: Path) -> None:
-        """A checkpoint is there to be sent; returns at once."""
+        """Note that a checkpoint is there to be sent; returns at once."""
         self._unsent.set()
         self._wanted.set()
 
     def model_exported(self, model: Path) -> None:
-        """The trained model is there to be sent; returns at once."""
+        """Note that the trained model is there to be sent; returns at once."""
         self._model = model
         self._unsent.set()
         self._wanted.set()
