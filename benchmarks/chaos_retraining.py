@@ -202,7 +202,7 @@ def prepared(checkout: Path, ports: dict[str, int], proxy: FaultyProxy) -> Site:
     recipe = {
         "evaluation": {"k": 2}, "gate": {"margin": -1.0, "tolerance": 1.0},
         "training": {
-            "steps": STEPS, "problems_per_step": 4, "autonomous_rollouts": 2, "guided_rollouts": 2,
+            "steps": STEPS, "problems_per_step": 4, "algorithm": {"autonomous_rollouts": 2, "guided_rollouts": 2},
             "checkpoint_every": 5,
         },
         "storage": {"bucket": BUCKET, "endpoint_url": proxy.url},

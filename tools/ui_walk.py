@@ -140,7 +140,8 @@ def start_servers(work: Path, stack: ExitStack) -> Servers:
         "tracking": {"mlflow_uri": mlflow, "artifact_root": "s3://mlflow", "registered_model": MODEL},
         "storage": {"bucket": "runs"}, "evaluation": {"k": 2}, "gate": {"margin": -1.0, "tolerance": 1.0},
         "training": {
-            "problems_per_step": 4, "autonomous_rollouts": 2, "guided_rollouts": 2, "checkpoint_every": 5, "steps": 3,
+            "algorithm": {"autonomous_rollouts": 2, "guided_rollouts": 2},
+            "problems_per_step": 4, "checkpoint_every": 5, "steps": 3,
         },
     }  # fmt: skip
     (checkout / "configs" / "testbed.yaml").write_text(yaml.safe_dump(recipe))
