@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
-from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry, show
+from flows.definitions import retried_task
+from flows.process import REPOSITORY, show
 from sgpo.config import TrackingConfig
 from sgpo.registry.models import download_version, find_version
 from sgpo.registry.promotion import CHAMPION, aliases, history
@@ -20,27 +18,13 @@ if TYPE_CHECKING:
 CHAMPION_FOLDER = Path("data/champion")
 
 
-@task(
-    task_run_name="fetch {version}",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=2 * 3600,
-)
+@retried_task("fetch {version}", 2 * 3600)
 def fetch_champion(tracking: TrackingConfig, version: str = CHAMPION) -> str:
     """Restore a version (number or alias) into data/champion, checksums verified; returns its number."""
     return download_version(tracking, version, REPOSITORY / CHAMPION_FOLDER)
 
 
-@task(
-    task_run_name="compare the champion with the record",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=1200,
-)
+@retried_task("compare the champion with the record", 1200)
 def put_back_recorded_champion(tracking: TrackingConfig) -> None:
     """Put the alias back where the record has it, when somebody has moved it past the record in MLflow's own page.
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
-from flows.process import REPOSITORY, CommandFailed, can_help_to_retry, run_command, show
+from flows.definitions import retried_task
+from flows.process import REPOSITORY, CommandFailed, run_command, show
 from sgpo.registry.dvc_records import recorded_md5s
 
 Md5s = dict[str, str]
@@ -20,14 +18,7 @@ _ADVICE = (
 _STAGE_FAILED = re.compile(r"failed to run: .*, exited with (-?\d+)$")
 
 
-@task(
-    task_run_name="dvc repro {stage}",
-    retries=2,
-    retry_delay_seconds=[5, 20],
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,  # DVC knows what is up to date, by the content of the files
-    timeout_seconds=48 * 3600,
-)
+@retried_task("dvc repro {stage}", 48 * 3600, [5, 20])
 def reproduce(stage: str) -> Md5s:
     """`dvc repro <stage>`: does nothing for stages whose inputs have not changed; returns what `stage` made.
 
@@ -50,14 +41,7 @@ def reproduce(stage: str) -> Md5s:
     return versions
 
 
-@task(
-    task_run_name="dvc push",
-    retries=4,
-    retry_delay_seconds=[5, 20, 60, 180],
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=6 * 3600,
-)
+@retried_task("dvc push", 6 * 3600, [5, 20, 60, 180])
 def push_data() -> None:
     """Copy the data versions to the default DVC remote; tried again unless there is none, or its settings are wrong.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import INPUTS, NO_CACHE, TASK_SOURCE
+from prefect.cache_policies import INPUTS, TASK_SOURCE
 
 from flows.champion import CHAMPION_FOLDER, fetch_champion
-from flows.hooks import tell_what_next
+from flows.definitions import recorded_flow, retried_task
 from flows.limits import this_checkout
 from flows.parameters import (
     Overrides,
@@ -18,12 +18,11 @@ from flows.parameters import (
     RunName,
     Settings,
     all_overrides,
-    described,
     setting_arguments,
     settings_of,
 )
 from flows.phases import log_evaluation
-from flows.process import REPOSITORY, can_help_to_retry, run_command, training_command
+from flows.process import REPOSITORY, run_command, training_command
 from flows.runs import run_folder, started
 from sgpo.config import EvaluationConfig, RunConfig, load_config
 from sgpo.evaluation.comparison import Comparison
@@ -31,14 +30,7 @@ from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
 
 
-@task(
-    task_run_name="evaluate {who}",
-    retries=2,
-    retry_delay_seconds=[5, 20],
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=12 * 3600,
-)
+@retried_task("evaluate {who}", 12 * 3600, [5, 20])
 def evaluate_process(recipe: str, overrides: list[str], model: str, output: str, who: str) -> None:
     """`sgpo evaluate`; an evaluation of the same weights, problems and settings is not repeated."""
     arguments = ["--model", model, "--output", output, *setting_arguments(recipe, overrides)]
@@ -74,16 +66,7 @@ def comparison_of(config: RunConfig, run_id: str) -> Comparison:
     return compare_outcomes(run_id, config.evaluation, config.seed, digests, folder)
 
 
-@flow(
-    name="evaluate",
-    flow_run_name="evaluate {run_id}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@recorded_flow(name="evaluate", flow_run_name="evaluate {run_id}")
 def evaluate(
     run_id: RunName,
     recipe: Recipe = "configs/testbed.yaml",

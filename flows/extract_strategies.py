@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.data_versions import Md5s, reproduce
-from flows.hooks import tell_what_next
+from flows.definitions import operated_flow
 from flows.limits import this_checkout
 from flows.process import REPOSITORY
 
 
-@flow(
-    name="extract-strategies",
-    flow_run_name="extract strategies",
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
+@operated_flow(name="extract-strategies", flow_run_name="extract strategies")
 def extract_strategies() -> Md5s:
     """Bring data/strategies.parquet up to date and say what was kept and refused; returns its version."""
     with this_checkout():

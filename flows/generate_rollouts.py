@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.champion import fetch_champion
 from flows.data_versions import Md5s, reproduce
-from flows.hooks import tell_what_next
+from flows.definitions import operated_flow
 from flows.limits import this_checkout
 from flows.names import probe_name
-from flows.parameters import Overrides, Recipe, Version, described, settings_of
+from flows.parameters import Overrides, Recipe, Version, settings_of
 from flows.process import REPOSITORY, show
 from sgpo.config.pipeline import load_params
 from sgpo.evaluation.intervals import Estimate
@@ -20,14 +19,7 @@ from sgpo.registry.promotion import CHAMPION
 PROBLEMS_SHOWN = 200
 
 
-@flow(
-    name="generate-rollouts",
-    flow_run_name=probe_name,
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@operated_flow(name="generate-rollouts", flow_run_name=probe_name)
 def generate_rollouts(
     recipe: Recipe = "configs/testbed.yaml", version: Version = "", overrides: Overrides = ()
 ) -> Md5s:

@@ -103,7 +103,8 @@ def described(function: FlowT) -> FlowT:
         for note in getattr(hint, "__metadata__", ()):
             if isinstance(note, FieldInfo) and note.description:
                 lines.append(f"    {name}: {note.description}")
-    function.__doc__ = f"{function.__doc__}\n\nArgs:\n" + "\n".join(lines)
+    if lines:
+        function.__doc__ = f"{function.__doc__}\n\nArgs:\n" + "\n".join(lines)
     return function
 
 

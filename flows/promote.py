@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import getpass
 
-from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from flows.data_versions import data_versions
+from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import comparison_of
-from flows.hooks import tell_what_next
 from flows.limits import one_change_of_champion
 from flows.names import promote_name
 from flows.parameters import (
@@ -22,11 +20,10 @@ from flows.parameters import (
     Who,
     Why,
     all_overrides,
-    described,
     settings_of,
 )
 from flows.phases import evaluation_metrics
-from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry, show
+from flows.process import REPOSITORY, show
 from flows.runs import run_folder, started
 from sgpo.config import RunConfig, TrackingConfig
 from sgpo.evaluation.comparison import Comparison
@@ -37,14 +34,7 @@ from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
 
 
-@task(
-    task_run_name="register {run_id}",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=4 * 3600,
-)
+@retried_task("register {run_id}", 4 * 3600)
 def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
     """Register the trained model as a new version with all that is needed to make it again; returns the version."""
     folder = REPOSITORY / run_folder(settings, run_id)
@@ -65,27 +55,13 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
     return version
 
 
-@task(
-    task_run_name="look {run_id} up",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=1200,
-)
+@retried_task("look {run_id} up", 1200)
 def find_challenger(tracking: TrackingConfig, run_id: str) -> str:
     """Return the version that the run has registered, or UNREGISTERED; nothing is changed."""
     return registered_version(tracking, run_id) or UNREGISTERED
 
 
-@task(
-    task_run_name="decide on version {version}",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=1200,
-)
+@retried_task("decide on version {version}", 1200)
 def decide_and_promote(
     settings: RunConfig, version: str, parent: str, comparison: Comparison, who: str, why: str, dry_run: bool
 ) -> ChampionChange:
@@ -102,17 +78,7 @@ def decide_and_promote(
     return next((record for record in reversed(promotions) if record.version == version), change)
 
 
-@flow(
-    name="promote",
-    flow_run_name=promote_name,
-    timeout_seconds=6 * 3600,
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@recorded_flow(name="promote", flow_run_name=promote_name, timeout_seconds=6 * 3600)
 def promote(
     run_id: RunName,
     recipe: Recipe = "configs/testbed.yaml",

@@ -7,21 +7,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from flows.data_versions import Md5s, data_versions, push_data
+from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import evaluate
 from flows.extract_strategies import extract_strategies
 from flows.generate_rollouts import generate_rollouts
-from flows.hooks import tell_what_next
 from flows.limits import this_checkout
 from flows.names import run_name
-from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, described, settings_of
+from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, settings_of
 from flows.phases import evaluation_metrics, log_data, log_probe, log_strategies, open_retraining
-from flows.process import REPOSITORY, can_help_to_retry, show
+from flows.process import REPOSITORY, show
 from flows.progress import Progress
 from flows.promote import promote
 from flows.repeats import TRAINING_DATA, same_retraining
@@ -38,16 +36,7 @@ from sgpo.tracking.tracker import RunTracker, open_tracker, parent_of
 PHASES = 6
 
 
-@flow(
-    name="retrain",
-    flow_run_name=run_name("retrain"),
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@recorded_flow(name="retrain", flow_run_name=run_name("retrain"))
 def retrain(
     recipe: Recipe = "configs/testbed.yaml",
     run_id: RunId = "",
@@ -91,14 +80,7 @@ def retrain(
     return summary
 
 
-@task(
-    task_run_name="report {run_id}",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=3600,
-)
+@retried_task("report {run_id}", 3600, [2, 10])
 def report(
     settings: RunConfig,
     run_id: str,

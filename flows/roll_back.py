@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import getpass
 
-from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from flows.champion import put_back_recorded_champion
-from flows.hooks import tell_what_next
+from flows.definitions import recorded_flow, retried_task
 from flows.limits import one_change_of_champion
 from flows.names import roll_back_name
-from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, described, settings_of
-from flows.process import OUTAGE_S, can_help_to_retry, show
+from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, settings_of
+from flows.process import show
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, history
 from sgpo.registry.promotion import roll_back as roll_back_champion
 from sgpo.registry.store import RegistryError
 
 
-@task(
-    task_run_name="roll back from version {champion}",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=1200,
-)
+@retried_task("roll back from version {champion}", 1200)
 def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) -> ChampionChange:
     """Roll back, if `champion` still is it. A second try finds its first one recorded, and does not undo it."""
     with one_change_of_champion(tracking):
@@ -40,17 +31,7 @@ def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) 
     raise RegistryError(f"{tracking.registered_model}: the champion is {now} (expected {champion}, to roll back from)")
 
 
-@flow(
-    name="roll-back",
-    flow_run_name=roll_back_name,
-    timeout_seconds=3600,
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@recorded_flow(name="roll-back", flow_run_name=roll_back_name, timeout_seconds=3600)
 def roll_back(
     why: Why,
     champion: FromVersion = "",

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import getpass
 
-from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from flows.champion import put_back_recorded_champion
-from flows.hooks import tell_what_next
+from flows.definitions import recorded_flow, retried_task
 from flows.limits import one_change_of_champion
-from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, described, settings_of
-from flows.process import OUTAGE_S, can_help_to_retry, show
+from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, settings_of
+from flows.process import show
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import ChampionChange
 from sgpo.registry.promotion import set_champion as set_champion_version
 
 
-@task(
-    task_run_name="set version {version}",
-    retries=len(OUTAGE_S),
-    retry_delay_seconds=OUTAGE_S,
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,
-    timeout_seconds=1200,
-)
+@retried_task("set version {version}", 1200)
 def set_version(tracking: TrackingConfig, version: str, who: str, why: str) -> ChampionChange:
     """Set and record it; a version that is the champion already stays it, so that a second try changes nothing."""
     with one_change_of_champion(tracking):
         return set_champion_version(tracking, version, who, why)
 
 
-@flow(
-    name="set-champion",
-    flow_run_name="set version {version} as champion",
-    timeout_seconds=3600,
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@recorded_flow(name="set-champion", flow_run_name="set version {version} as champion", timeout_seconds=3600)
 def set_champion(
     version: ChosenVersion,
     why: Why,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-
 from flows.champion import CHAMPION_FOLDER, fetch_champion
-from flows.hooks import tell_what_next
+from flows.definitions import operated_flow, retried_task
 from flows.limits import one_training, this_checkout
 from flows.names import run_name
 from flows.parameters import (
@@ -15,24 +12,16 @@ from flows.parameters import (
     RunId,
     Settings,
     all_overrides,
-    described,
     setting_arguments,
     settings_of,
 )
 from flows.phases import log_rollouts
-from flows.process import REPOSITORY, can_help_to_retry, run_command, show, training_command
+from flows.process import REPOSITORY, run_command, show, training_command
 from flows.progress import Progress
 from flows.runs import new_run_id, run_folder, start_run
 
 
-@task(
-    task_run_name="train {run_id}",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=can_help_to_retry,
-    cache_policy=NO_CACHE,  # a run directory knows what is done
-    timeout_seconds=7 * 24 * 3600,
-)
+@retried_task("train {run_id}", 7 * 24 * 3600, [5, 30])
 def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
     """`sgpo train`, under torchrun where the recipe asks for several processes; goes on from the newest checkpoint."""
     settings = settings_of(recipe, overrides)
@@ -47,14 +36,7 @@ def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
     return str(folder / "model")
 
 
-@flow(
-    name="train",
-    flow_run_name=run_name("train"),
-    on_failure=[tell_what_next],
-    on_crashed=[tell_what_next],
-    on_cancellation=[tell_what_next],
-)
-@described
+@operated_flow(name="train", flow_run_name=run_name("train"))
 def train(
     recipe: Recipe = "configs/testbed.yaml",
     run_id: RunId = "",
