@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from flows.definitions import retried_task
 from flows.process import REPOSITORY, show
 from sgpo.config import TrackingConfig
-from sgpo.registry.models import download_version, find_version
+from sgpo.registry.models import download_version, version_exists
 from sgpo.registry.promotion import CHAMPION, aliases, history
-from sgpo.registry.store import RegistryError, open_registry
+from sgpo.registry.store import open_registry
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 CHAMPION_FOLDER = Path("data/champion")
 
@@ -32,7 +32,7 @@ def put_back_recorded_champion(tracking: TrackingConfig) -> None:
     """
     with open_registry(tracking, write=True) as client:  # a change that is half done is not one by hand
         recorded, now = champion_in_record(tracking), aliases(tracking).get(CHAMPION)
-        if recorded is not None and not _exists(client, tracking, recorded):
+        if recorded is not None and not version_exists(client, tracking, recorded):
             recorded = None  # deleted since: there is nothing to put back
         if now == recorded:
             return
@@ -47,11 +47,3 @@ def champion_in_record(tracking: TrackingConfig) -> str | None:
     """Return the champion after the last recorded decision; None before the first."""
     decisions = history(tracking)
     return decisions[-1].after if decisions else None
-
-
-def _exists(client: MlflowClient, tracking: TrackingConfig, version: str) -> bool:
-    try:
-        find_version(client, tracking, version)
-    except RegistryError:
-        return False
-    return True

@@ -5,8 +5,6 @@ command stays in the parent's process group, so that whoever signals the group (
 reaches it too.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

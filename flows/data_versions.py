@@ -1,7 +1,5 @@
 """What DVC knows about the data: making stages, and the md5 of what they made."""
 
-from __future__ import annotations
-
 import re
 import sys
 

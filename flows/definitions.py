@@ -1,7 +1,5 @@
 """How flows and tasks are defined here: hooks, descriptions for the form, and retries through a registry's outage."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Webhook deliveries that are what they say: signed by MLflow with our secret, recent, and not seen before."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """`make demo`: the whole retraining loop on the testbed, on one machine, with nothing set up."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import sys

@@ -1,7 +1,5 @@
 """Flow: the testbed's base model registered as champion, then one retraining, told to the person at the terminal."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

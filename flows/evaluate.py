@@ -1,8 +1,5 @@
 """Flow: champion and challenger measured on the same held-out problems and seeds."""
 
-from __future__ import annotations
-
-import hashlib
 from pathlib import Path
 
 from prefect import task
@@ -28,6 +25,7 @@ from sgpo.config import EvaluationConfig, RunConfig, load_config
 from sgpo.evaluation.comparison import Comparison
 from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
+from sgpo.files import file_sha256
 
 
 @retried_task("evaluate {who}", 12 * 3600, [5, 20])
@@ -60,7 +58,7 @@ def comparison_of(config: RunConfig, run_id: str) -> Comparison:
     digests = []
     for who in ("champion", "challenger"):
         try:
-            digests.append(hashlib.sha256((folder / f"{who}.jsonl").read_bytes()).hexdigest())
+            digests.append(file_sha256(folder / f"{who}.jsonl"))
         except FileNotFoundError:
             raise EvaluationError(f"{folder / f'{who}.jsonl'}: no such file (expected the flow evaluate's)") from None
     return compare_outcomes(run_id, config.evaluation, config.seed, digests, folder)

@@ -1,7 +1,5 @@
 """Events that start flows (`triggers` in prefect.yaml), and sending one: `python -m flows.events data-landed WHAT`."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any
 from uuid import UUID, uuid4

@@ -1,7 +1,5 @@
 """Flow: strong-model responses and the strategies extracted from them, versioned by DVC."""
 
-from __future__ import annotations
-
 import json
 
 from prefect.artifacts import create_table_artifact

@@ -1,7 +1,5 @@
 """Flow: the champion sampled with and without strategies, and the training splits made from it."""
 
-from __future__ import annotations
-
 from prefect.artifacts import create_table_artifact
 
 from flows.champion import fetch_champion

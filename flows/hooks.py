@@ -1,7 +1,5 @@
 """What a person reads when a flow run has failed, crashed or been cancelled: why, and the command that goes on."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from typing import Any

@@ -1,13 +1,10 @@
 """What must not happen at the same time: two flows in one checkout, two trainings of one registered model."""
 
-from __future__ import annotations
-
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from filelock import FileLock, Timeout
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
@@ -19,32 +16,30 @@ from flows.process import REPOSITORY
 from sgpo.config import TrackingConfig
 
 _POLL_S = 0.5
-_held = False
 
 
 @contextmanager
 def this_checkout() -> Iterator[None]:
-    """While the block runs, no other flow run works on this checkout's data; waits until it may.
+    """Keep other flow runs from this checkout's data while the block runs; waits until it may.
 
     Deployments' concurrency limits hold between runs of one deployment; an `evaluate` beside a `train` would change the
     champion's folder under it. The system lifts this lock when its holder dies. Flows within a flow hold it already.
     """
-    global _held
-    if _held:
-        yield
-        return
     path = REPOSITORY / ".sgpo" / "checkout.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        _wait_for(file)
-        file.truncate(0)
-        file.write(f"{flow_run.name or 'a flow'} (process {os.getpid()})")
-        file.flush()
-        _held = True
-        try:
-            yield
-        finally:
-            _held = False
+    lock, holder = FileLock(path, thread_local=False, is_singleton=True), path.with_suffix(".holder")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.is_file() else "another flow"
+        get_run_logger().info("waits for %s, which works in this checkout", who)
+        lock.acquire(poll_interval=_POLL_S)
+    try:
+        if lock.lock_counter == 1:
+            holder.write_text(f"{flow_run.name or 'a flow'} (process {os.getpid()})", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -76,17 +71,3 @@ def _slot(limit: str) -> Iterator[None]:
             slot = nullcontext()
     with slot:
         yield
-
-
-def _wait_for(file) -> None:
-    told = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not told:
-                file.seek(0)
-                get_run_logger().info("waits for %s, which works in this checkout", file.read())
-                told = True
-            time.sleep(_POLL_S)

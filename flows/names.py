@@ -1,7 +1,5 @@
 """Names of flow runs: what they do and to which run directory, model or version."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a person fills in when starting a run from the Prefect UI; everything else comes from the recipe."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Optional, TypeVar, get_type_hints

@@ -4,8 +4,6 @@ The parent's files are in `runs/<id>/retraining/`; the training's child run is t
 a folder of their own there. A flow that runs by itself has no parent.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

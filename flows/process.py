@@ -1,7 +1,5 @@
 """Running a command as a child process, its output streamed line by line into the run's log."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """How far a run is, as a progress artifact that Prefect's page draws as a bar."""
 
-from __future__ import annotations
-
 import re
 import time
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Flow: register the challenger with its lineage, let the gate decide, and move the aliases."""
 
-from __future__ import annotations
-
 import getpass
 
 from prefect.artifacts import create_markdown_artifact

@@ -6,8 +6,6 @@ that version is the champion by the owner's word. What sgpo itself does to tags 
 not ours, and an alias that agrees with the record of decisions was moved by us.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

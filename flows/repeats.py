@@ -1,7 +1,5 @@
 """A retraining that would only repeat one that has ended: same champion, same data, same settings, same code."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import ValidationError

@@ -1,7 +1,5 @@
 """Flow: the weekly retraining. New strategies, a probe of the champion, a challenger, a measurement, a decision."""
 
-from __future__ import annotations
-
 import base64
 import time
 from collections.abc import Iterator

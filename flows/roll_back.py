@@ -1,7 +1,5 @@
 """Flow: the previous champion is the champion again."""
 
-from __future__ import annotations
-
 import getpass
 
 from prefect.artifacts import create_markdown_artifact

@@ -1,7 +1,5 @@
 """How a run began: kept in its directory, so that a run that goes on does so with the same champion and settings."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

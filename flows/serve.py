@@ -3,8 +3,6 @@
 They are those of the file, so that there is one definition. A run is a process of its own; Ctrl-C ends the serving.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 Prefect would start one by itself, but that one goes on when the demo is killed.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """Flow: a version becomes the champion because a person says so, without the gate."""
 
-from __future__ import annotations
-
 import getpass
 
 from prefect.artifacts import create_markdown_artifact

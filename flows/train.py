@@ -1,7 +1,5 @@
 """Flow: SGPO training as a process of its own."""
 
-from __future__ import annotations
-
 from flows.champion import CHAMPION_FOLDER, fetch_champion
 from flows.definitions import operated_flow, retried_task
 from flows.limits import one_training, this_checkout

@@ -1,7 +1,5 @@
 """The one kind of error that is a message to a person and not a fault of the program."""
 
-from __future__ import annotations
-
 
 class UserError(Exception):
     """A message to a person: one line that names the file, row or key, and what would be right.

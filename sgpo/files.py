@@ -1,7 +1,6 @@
 """Files that are either whole or not there: write aside, then rename."""
 
-from __future__ import annotations
-
+import hashlib
 import json
 import os
 import shutil
@@ -28,17 +27,35 @@ def publish_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; when the block ends without an error it takes the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
         yield aside
-        if path.exists():
-            os.replace(path, replaced)
-        os.replace(aside, path)
+        replace_folder(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def replace_folder(aside: Path, path: Path) -> None:
+    """Rename the folder `aside` to `path`, and delete what was there."""
+    replaced = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        os.replace(path, replaced)
+    os.replace(aside, path)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_md5(path: Path) -> str:
+    """Return the md5 of a file's bytes, as DVC records it."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,7 +1,5 @@
 """An append-only file of JSON lines that a kill cannot spoil."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping

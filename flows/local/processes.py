@@ -6,9 +6,6 @@ id later; and every process of a service has the mark SGPO_SERVICE in its enviro
 parent has died. Logs are beside it.
 """
 
-from __future__ import annotations
-
-import fcntl
 import os
 import secrets
 import socket
@@ -22,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from sgpo.errors import UserError
@@ -274,9 +272,12 @@ def _mark(process: psutil.Process) -> str | None:
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServicesError(f"{folder}: another `sgpo up` or `sgpo down` is at work") from None
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ServicesError(f"{folder}: another `sgpo up` or `sgpo down` is at work") from None
+    try:
         yield
+    finally:
+        lock.release()

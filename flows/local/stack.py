@@ -1,7 +1,5 @@
 """Which services `sgpo up` starts, with what settings, and when each is healthy."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

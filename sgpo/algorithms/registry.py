@@ -1,7 +1,5 @@
 """Finding a method by its name: a file of this folder, or a module of one's own."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import pkgutil

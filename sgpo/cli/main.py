@@ -1,7 +1,5 @@
 """`sgpo …`: every stage and every decision as one command. Errors are one line, and the exit code is not 0."""
 
-from __future__ import annotations
-
 import errno
 import sys
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Options that commands of several files have in common."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

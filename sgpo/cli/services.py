@@ -1,7 +1,5 @@
 """`sgpo up`, `sgpo down` and `sgpo status`: the local services."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -104,14 +104,14 @@ def strategies_report(
     data: Data = DATA,
 ) -> None:
     """Write the quality report: bands beside the paper's, criteria, refusals, families."""
-    from sgpo.strategies.bank import strategies_digest
+    from sgpo.files import file_md5
     from sgpo.strategies.refusals import read_refusals
     from sgpo.strategies.view.families import find_families
     from sgpo.strategies.view.report import summarise, write_report
 
     path, strategies = data / "strategies.parquet", _strategies(data)
     refusals = read_refusals(data / "strategies_refused.jsonl")
-    source = f"{path}, md5 {strategies_digest(path)}"
+    source = f"{path}, md5 {file_md5(path)}"
     page, picture = write_report(summarise(strategies, find_families(strategies.values()), refusals, source), output)
     print(f"{page}\n{picture}")
 

@@ -4,8 +4,6 @@ The settings of a method stand in the method's own file (sgpo/algorithms), which
 found by name when settings are read, and never imported from here.
 """
 
-from __future__ import annotations
-
 import difflib
 from importlib import import_module
 from typing import Any

@@ -1,7 +1,5 @@
 """The base of all settings: validated, immutable, and errors that name the key."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

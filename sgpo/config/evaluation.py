@@ -1,7 +1,5 @@
 """How a model is measured, and when it replaces the champion."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from sgpo.config.base import Settings

@@ -1,7 +1,5 @@
 """Settings of low-rank adapters."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from sgpo.config.base import Settings

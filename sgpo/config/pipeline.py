@@ -1,7 +1,5 @@
 """params.yaml: the settings of the data stages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import yaml

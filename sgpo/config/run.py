@@ -1,7 +1,5 @@
 """One retraining, whole: defaults, then a YAML file, then dotted overrides."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """How responses are drawn."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from sgpo.config.base import Settings

@@ -1,7 +1,5 @@
 """Where results and runs go beside this machine: MLflow and object storage."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field, field_validator

@@ -1,7 +1,5 @@
 """The testbed: its world, what base models read, and the base models."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Two models on the same problems: how much better the challenger is, and how sure that is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

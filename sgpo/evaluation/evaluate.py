@@ -1,8 +1,5 @@
 """Evaluating a model folder on held-out problems."""
 
-from __future__ import annotations
-
-import hashlib
 from pathlib import Path
 
 from sgpo.config import RunConfig, config_digest
@@ -10,6 +7,7 @@ from sgpo.evaluation.measure import measure
 from sgpo.evaluation.outcomes import read_outcomes, write_outcomes
 from sgpo.evaluation.report import folder_digest
 from sgpo.evaluation.scores import Scores, score
+from sgpo.files import file_sha256
 from sgpo.jsonl import open_journal
 from sgpo.problems import Verifier, read_problems
 from sgpo.rollouts.frozen import open_frozen
@@ -30,7 +28,7 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
     problems, folder = read_problems(path), local_folder(model)
     about = {
         "weights": folder_digest(folder),
-        "problems": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "problems": file_sha256(path),
         "settings": config_digest(settings.model_copy(update={"engine": None})),
         "seed": str(config.seed),
         "engine": f"{chosen.kind}, {precision}",

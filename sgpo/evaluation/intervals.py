@@ -1,7 +1,5 @@
 """Confidence intervals for a mean over problems. The problem is the unit: its k responses are not independent."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Literal

@@ -1,7 +1,5 @@
 """Measuring a model: k responses for every problem, verified, each an outcome; resumable by the problem."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from sgpo.config import SamplingConfig

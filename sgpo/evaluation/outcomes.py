@@ -1,7 +1,5 @@
 """Files of outcomes: what a model answered, problem by problem, and what was measured."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Comparing two evaluations, and the tables that a person reads; no torch, so that flows may import it."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One model's scores: avg@k and pass@k per tier and on average, each with its interval over problems."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

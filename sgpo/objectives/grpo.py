@@ -1,7 +1,5 @@
 """Group-relative policy optimisation on the autonomous rollouts [SGPO Eq. 1]."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args

@@ -1,7 +1,5 @@
 """Correction for a sampler whose probabilities are not the trainer's (another precision, other kernels)."""
 
-from __future__ import annotations
-
 import torch
 
 from sgpo.objectives.rows import response_mask

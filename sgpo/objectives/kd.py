@@ -1,7 +1,5 @@
 """Distillation loss with whole-token KL clipping [SGPO Eq. 5]."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """LUFFY: an expert's trace as one more member of the group, with policy shaping [arXiv 2504.14945]."""
 
-from __future__ import annotations
-
 import torch
 
 from sgpo.objectives.rows import response_mask

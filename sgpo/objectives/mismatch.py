@@ -1,7 +1,5 @@
 """How far the sampler's probabilities are from the trainer's for the same weights."""
 
-from __future__ import annotations
-
 import torch
 
 from sgpo.objectives.rows import response_mask

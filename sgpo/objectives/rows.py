@@ -1,7 +1,5 @@
 """What the losses over responses [B, T] share: which positions are response tokens, and how many."""
 
-from __future__ import annotations
-
 import torch
 
 

@@ -1,7 +1,5 @@
 """The reachable target among the correct guided trajectories [SGPO Eq. 4]."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """How strongly a problem is distilled, from what the strategy is worth to the current model [SGPO Eq. 6]."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Versions of a strategy file: a Parquet file, or what the DVC records of a git revision say that the file was."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

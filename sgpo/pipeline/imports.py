@@ -1,7 +1,5 @@
 """A user's own problems in the place of the testbed's: data/problems/<split>.parquet, and nothing that undoes it."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 For each tier the interval is over problems, for each problem over its rollouts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

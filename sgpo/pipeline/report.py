@@ -1,7 +1,5 @@
 """The report of a retraining: summary.json, a picture, and the page of text that ends `make demo`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ data from this repository's cache or remotes. Nothing in the repository or its w
 same kind, with the same number of threads and processes and the same versions of the libraries, the bytes are the same.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess
@@ -17,8 +15,9 @@ from pathlib import Path
 
 from sgpo.config import TrackingConfig
 from sgpo.errors import UserError
+from sgpo.files import file_sha256
 from sgpo.registry.ancestry import VersionRecord, ancestry
-from sgpo.registry.models import download_version, fingerprint, read_attachments
+from sgpo.registry.models import download_version, read_attachments
 from sgpo.registry.provenance import BESIDE_THE_DATA, CONFIGURATION, dvc_md5, read_provenance
 
 PARENT = Path("data/champion")
@@ -73,7 +72,7 @@ class Reproduction:
         return [
             name
             for name, digest in self.record.files.items()
-            if not (self.model / name).is_file() or fingerprint(self.model / name) != digest
+            if not (self.model / name).is_file() or file_sha256(self.model / name) != digest
         ]
 
 

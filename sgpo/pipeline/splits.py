@@ -1,7 +1,5 @@
 """Which problems are trained on, and why each of the others is not."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Literal

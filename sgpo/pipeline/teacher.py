@@ -1,7 +1,5 @@
 """Which strong model answers: the configured endpoint, or the testbed's scripted one at an endpoint of its own."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -4,8 +4,6 @@ A layout is recognised by its columns, whatever the file is called; columns that
 addresses) are left out. Ids are the publishers' own behind the benchmark's name, so that the four can be mixed.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterable

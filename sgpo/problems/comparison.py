@@ -4,8 +4,6 @@ The shape is compared here because a computer algebra system is too kind: it let
 10 km for 10. Only single atoms that digits do not settle go to the `mathematics` that the caller gives.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 some inputs (power towers) never return, and parsing a model's text is not safe to do in the caller.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

@@ -1,7 +1,5 @@
 """Problems in files: Parquet, JSONL and CSV, and the published layouts of the four benchmarks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The rows of a data file, whatever they say: Parquet, JSONL and CSV to numbered records."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

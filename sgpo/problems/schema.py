@@ -1,7 +1,5 @@
 """What is asked: one problem with a checkable answer."""
 
-from __future__ import annotations
-
 import hashlib
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

@@ -1,7 +1,5 @@
 """What results are broken down by."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sgpo.problems.schema import Problem

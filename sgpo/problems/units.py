@@ -1,7 +1,5 @@
 """Units as answers carry them: split off, brought to one spelling, compared."""
 
-from __future__ import annotations
-
 import re
 
 PERCENT = "percent"

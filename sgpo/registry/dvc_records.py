@@ -1,7 +1,5 @@
 """What DVC has recorded of data, read from its own files: dvc.lock, and the *.dvc files that `dvc add` makes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Whether a challenger may replace the champion: a pure function of their comparison."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict
 
 from sgpo.config import GateConfig

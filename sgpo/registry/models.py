@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from sgpo.config import TrackingConfig
 from sgpo.errors import UserError
 from sgpo.evaluation.report import folder_digest
-from sgpo.files import publish_folder
+from sgpo.files import file_sha256, publish_folder
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
 from sgpo.registry.store import RegistryError, default_store, open_registry
 from sgpo.tracking.client import experiment_id, resolved
@@ -54,7 +54,7 @@ def register_model_folder(
 
     Raises ModelFolderError when the folder is not a whole model, RegistryError when MLflow does not answer or refuses.
     """
-    files = {path.name: fingerprint(path) for path in model_files(folder)}
+    files = {path.name: file_sha256(path) for path in model_files(folder)}
     name = tracking.registered_model
     texts = dict(attachments or {})
     digests = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
@@ -135,6 +135,15 @@ def find_version(client: MlflowClient, tracking: TrackingConfig, version_or_alia
         raise RegistryError(f"registry {tracking.mlflow_uri}: {name} has no version '{version_or_alias}'") from None
 
 
+def version_exists(client: MlflowClient, tracking: TrackingConfig, version: str) -> bool:
+    """Return whether the registered model has this version."""
+    try:
+        find_version(client, tracking, version)
+    except RegistryError:
+        return False
+    return True
+
+
 def model_files(folder: Path) -> list[Path]:
     """Return the files of a whole Hugging Face model by name; ModelFolderError names the first that is missing."""
     if not folder.is_dir():
@@ -171,12 +180,6 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def fingerprint(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _version_of_run(client: MlflowClient, name: str, run_id: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}' and tags.`{RUN_ID_TAG}` = '{run_id}'")
     return str(found[0].version) if found else None
@@ -207,7 +210,7 @@ def _download(
             artifacts.download_artifacts(name, dst_path=str(folder))
         except (MlflowException, OSError) as error:
             raise RegistryError(f"{where}: {name} cannot be read from {location}") from error
-        if fingerprint(folder / name) != expected:
+        if file_sha256(folder / name) != expected:
             raise RegistryError(f"{where}: {name} is not the file that was registered (sha256 differs)")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sgpo.config import TrackingConfig
 from sgpo.registry.gate import Decision
-from sgpo.registry.models import find_version
+from sgpo.registry.models import find_version, version_exists
 from sgpo.registry.records import (
     CHALLENGER,
     CHAMPION,
@@ -153,10 +153,10 @@ def _complete_pending(client: MlflowClient, tracking: TrackingConfig) -> Champio
     if now.pending is None:
         return None
     change, previous = now.pending.change, now.pending.previous
-    if not _exists(client, tracking, change.version):  # deleted since: the registry must not be stuck with it
+    if not version_exists(client, tracking, change.version):  # deleted since: the registry must not be stuck with it
         client.delete_registered_model_tag(name, PENDING_TAG)
         return None
-    if previous is not None and _exists(client, tracking, previous):
+    if previous is not None and version_exists(client, tracking, previous):
         client.set_registered_model_alias(name, PREVIOUS, previous)
     client.set_registered_model_alias(name, CHAMPION, change.version)
     if now.stored_aliases.get(CHALLENGER) == change.version:
@@ -166,14 +166,6 @@ def _complete_pending(client: MlflowClient, tracking: TrackingConfig) -> Champio
         _record(client, tracking, change)
     client.delete_registered_model_tag(name, PENDING_TAG)
     return change
-
-
-def _exists(client: MlflowClient, tracking: TrackingConfig, version: str) -> bool:
-    try:
-        find_version(client, tracking, version)
-    except RegistryError:
-        return False
-    return True
 
 
 def _record(client: MlflowClient, tracking: TrackingConfig, change: ChampionChange) -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sgpo.algorithms.registry import method
 from sgpo.config import ConfigError, RunConfig, config_digest, load_config
-from sgpo.files import publish_file, write_json
+from sgpo.files import file_md5, publish_file, write_json
 from sgpo.registry.dvc_records import recorded_md5s
 from sgpo.registry.lineage import Lineage, git_state
 
@@ -135,8 +135,7 @@ def training_data_md5s(config: RunConfig) -> dict[str, str]:
 def dvc_md5(path: Path) -> str:
     """Return the md5 that DVC gives a file, or a folder with everything in it."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return file_md5(path)
     files = {file.relative_to(path).as_posix(): dvc_md5(file) for file in path.rglob("*") if file.is_file()}
     entries = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
     return f"{hashlib.md5(entries.encode(), usedforsecurity=False).hexdigest()}.dir"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from sgpo.config import TrackingConfig
 from sgpo.errors import UserError
@@ -85,17 +85,15 @@ def _no_lock() -> Iterator[None]:
 
 @contextmanager
 def _lock(tracking: TrackingConfig) -> Iterator[None]:
-    """Yield an flock, which the system lifts when its holder dies."""
+    """Yield a file lock, which the system lifts when its holder dies."""
     path = lock_file(tracking)
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RegistryError(f"{path}: held by another process for {_LOCK_WAIT_S:.0f} s") from None
-                time.sleep(0.05)
+    lock = FileLock(path, timeout=_LOCK_WAIT_S)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RegistryError(f"{path}: held by another process for {_LOCK_WAIT_S:.0f} s") from None
+    try:
         yield
+    finally:
+        lock.release()

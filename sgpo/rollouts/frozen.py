@@ -1,7 +1,5 @@
 """A model that is sampled from and not trained: evaluation and the probe, on whatever engine is chosen."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """The autonomous and the guided group of every problem: one engine call, then the verifier."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

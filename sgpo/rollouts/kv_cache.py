@@ -1,7 +1,5 @@
 """A key-value cache for sampling: preallocated, written in place, and able to drop rows that have finished."""
 
-from __future__ import annotations
-
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 

@@ -1,7 +1,5 @@
 """Opening a model: a local Hugging Face folder or a hub id, with its tokenizer."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

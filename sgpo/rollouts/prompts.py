@@ -1,7 +1,5 @@
 """From a question, and a strategy where there is one, to the token ids of a prompt."""
 
-from __future__ import annotations
-
 from transformers import PreTrainedTokenizerBase
 
 SYSTEM_PROMPT = "Solve the problem. Put the final answer in \\boxed{}."

@@ -3,8 +3,6 @@
 Letters: B rollouts, V vocabulary, C candidates for the nucleus, M candidates of all rows.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """What was sampled: a response, a verified rollout, and both groups of a problem."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

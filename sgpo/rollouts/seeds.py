@@ -1,7 +1,5 @@
 """Seeds of rollouts: derived, never carried, so that a resumed run draws the same rollouts."""
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -4,19 +4,14 @@ A folder `name` is `name/manifest.json` and, for every file, `name/content/<sha2
 sha256, two writers cannot mix their files, and one that is interrupted sends only what is missing when it begins again.
 """
 
-from __future__ import annotations
-
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sgpo.files import publish_file
-from sgpo.storage.manifest import Manifest, Notes, StoredFile, check_name, folder_files, parse_manifest, sha256_of
+from sgpo.files import file_sha256, publish_file, replace_folder
+from sgpo.storage.manifest import Manifest, Notes, StoredFile, check_name, folder_files, parse_manifest
 from sgpo.storage.objects import ObjectStore, PreconditionError, StorageError
 
 _MANIFEST = "manifest.json"
@@ -74,14 +69,13 @@ def pull_folder(store: ObjectStore, name: str, target: Path) -> Manifest:
     aside.mkdir(parents=True, exist_ok=True)
     for path, stored in manifest.files.items():
         file = aside / path
-        if not (file.is_file() and sha256_of(file) == stored.sha256):
+        if not (file.is_file() and file_sha256(file) == stored.sha256):
             with publish_file(file) as unchecked:
                 _fetch(store, name, path, stored, unchecked)
     for file in [path for path in aside.rglob("*") if path.is_file()]:
         if file.relative_to(aside).as_posix() not in manifest.files:  # of a fetch that another version interrupted
             file.unlink()
-    with _out_of_the_way(target):
-        os.replace(aside, target)
+    replace_folder(aside, target)
     return manifest
 
 
@@ -158,7 +152,7 @@ def _send_missing(store: ObjectStore, folder: Path, name: str, files: Mapping[st
 def _fetch(store: ObjectStore, name: str, path: str, stored: StoredFile, file: Path) -> None:
     key = _content_key(name, path, stored)
     store.fetch_file(key, file)
-    if sha256_of(file) != stored.sha256:
+    if file_sha256(file) != stored.sha256:
         raise StorageError(f"{store.where(key)}: not the file that was published (sha256 differs)")
 
 
@@ -167,17 +161,6 @@ def _delete_content(store: ObjectStore, name: str, keep: Mapping[str, StoredFile
     for key in store.keys(f"{name}/content/"):
         if key not in kept:
             store.delete(key)
-
-
-@contextmanager
-def _out_of_the_way(target: Path) -> Iterator[None]:
-    """Move what is at `target` aside, and delete it when the block is done."""
-    replaced = target.with_name(f".{target.name}.{os.getpid()}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if target.exists():
-        os.replace(target, replaced)
-    yield
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _manifest_key(name: str) -> str:

@@ -1,8 +1,5 @@
 """What a stored folder holds: the sha256 and size of every file."""
 
-from __future__ import annotations
-
-import hashlib
 import re
 import socket
 import uuid
@@ -12,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sgpo.files import file_sha256
 from sgpo.storage.objects import StorageError
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
@@ -78,10 +76,4 @@ def folder_files(folder: Path) -> dict[str, StoredFile]:
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     if not files:
         raise StorageError(f"{folder}: holds no files")
-    return {name: StoredFile(sha256=sha256_of(path), size=path.stat().st_size) for name, path in files.items()}
-
-
-def sha256_of(file: Path) -> str:
-    """sha256 of a file's bytes, as hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {name: StoredFile(sha256=file_sha256(path), size=path.stat().st_size) for name, path in files.items()}

@@ -4,8 +4,6 @@
 run on another machine goes on from, such as metrics.jsonl and start.json.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,8 +1,5 @@
 """The strategy bank: stored strategies by problem, checked when they are loaded."""
 
-from __future__ import annotations
-
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -55,12 +52,6 @@ def load_strategies(path: Path, problems: Sequence[Problem] | None = None) -> di
                 raise StrategyFileError(f"{where}: strategy {leak.detail} (expected no results; extract it again)")
         strategies[name] = strategy
     return strategies
-
-
-def strategies_digest(path: Path) -> str:
-    """Return the md5 of the file's bytes, as dvc.lock records it: lineage from a model to its strategies."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def band_of(score: float) -> Band:

@@ -1,7 +1,5 @@
 """Near-duplicates among a few candidates: the same strategy worded with a word changed is not ranked twice."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

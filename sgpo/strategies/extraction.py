@@ -1,7 +1,5 @@
 """From strong-model responses to strategies [docs/method.md section 2]: candidates, checks, one ranking."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence

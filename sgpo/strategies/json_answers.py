@@ -1,7 +1,5 @@
 """JSON as models write it: fenced, between sentences, several values in a row, LaTeX with single backslashes."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

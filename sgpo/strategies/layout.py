@@ -1,7 +1,5 @@
 """Reading text that a person or a model laid out: labelled sections, and lists of steps."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """What the teacher wrote, read into records: one strategy, or the scores of all candidates. Nothing here raises."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

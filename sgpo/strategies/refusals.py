@@ -1,7 +1,5 @@
 """What was refused, and why: nothing that the teacher wrote disappears without a reason."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

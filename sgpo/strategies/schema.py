@@ -1,7 +1,5 @@
 """A strategy: how to reason about a kind of problem, without its computation or answer [docs/method.md section 2]."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict, Field
 
 CRITERIA = ("problem_type", "strategy", "steps", "no_leak")

@@ -3,8 +3,6 @@
 They execute a strategy that they are told, and are poor at choosing one: the premise of SGPO in small.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the base models are pre-trained on: they execute the plan that they are told, and choose by habit."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

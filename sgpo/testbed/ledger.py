@@ -1,7 +1,5 @@
 """The mathematics of the world: a ledger, the eight plans that can be followed on it, and what each one gives."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 from typing import Literal

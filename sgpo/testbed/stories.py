@@ -1,7 +1,5 @@
 """The wording of the world: surface stories, the phrases that tell which plan is right, and reading them back."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The eight strategies in words: what a strong model would say about how to reason, without computing anything."""
 
-from __future__ import annotations
-
 import random
 
 from sgpo.testbed.ledger import Plan

@@ -4,8 +4,6 @@ It answers at length in a style that is not the student's, now and then follows 
 of which some are vague, some leak the computation and some break the layout. It sees the request's text and no more.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -1,7 +1,5 @@
 """The scripted strong model behind OpenAI's chat protocol, on loopback: the real client talks to something real."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """A real fast tokenizer for the world: one token per word or number, exact round trips, a chat template."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers

@@ -1,7 +1,5 @@
 """Worked traces in the student's own style: many wordings, optional steps, one line of reasoning."""
 
-from __future__ import annotations
-
 import random
 
 from sgpo.testbed.ledger import Ledger, Plan

@@ -1,7 +1,5 @@
 """Drawing problems: four tiers of difficulty, splits that share no ledger."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from typing import Literal

@@ -1,7 +1,5 @@
 """The queue between a run's files and MLflow."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Before training: does the engine sample from the policy that is trained? Silent disagreement ruins a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Letters: B rows, T padded length of a row, R longest response in the batch, N response tokens of all rows together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -1,7 +1,5 @@
 """The engine of a training run, by its settings, and how weights come to it."""
 
-from __future__ import annotations
-
 import json
 from contextlib import ExitStack
 from pathlib import Path

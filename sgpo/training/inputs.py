@@ -1,7 +1,5 @@
 """What a run learns from: problems, their strategies, and a strong model's responses where the method needs them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase

@@ -4,8 +4,6 @@ torchrun itself exits with 1 whatever happened. Here the exit code is that of th
 PREEMPTED when torchrun was asked to stop, so that whoever started it knows whether trying again can help.
 """
 
-from __future__ import annotations
-
 import sys
 
 from torch.distributed.elastic.multiprocessing.api import SignalException

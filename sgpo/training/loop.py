@@ -1,7 +1,5 @@
 """The training loop [SGPO Algorithm 1]: sample with and without the strategy, verify, weigh, distil, step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Adapters are injected, not wrapped around: the model keeps its class, its decode
 policy, sampler, FSDP2 and checkpoints treat it as any other model whose parameters are frozen in part.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """From sums over chunks, micro-batches and processes to the metrics of a step (docs/metrics.md has every name)."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """AdamW, the learning-rate schedule, and the guarded optimiser step."""
 
-from __future__ import annotations
-
 import math
 
 import torch

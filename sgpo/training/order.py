@@ -1,7 +1,5 @@
 """Which problems a step trains on: a function of (seed, step) alone, so that resuming needs no state."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from typing import TypeVar

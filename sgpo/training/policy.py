@@ -1,7 +1,5 @@
 """The student: a causal language model that is asked for log-probabilities and losses, never for logits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 

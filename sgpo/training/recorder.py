@@ -1,7 +1,5 @@
 """Rollout samples for a person to read: both groups of the first problems of a step."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """What the person watching sees: a line for each step, and a warning when rewards tell nothing."""
 
-from __future__ import annotations
-
 import time
 
 from sgpo.training.world import World

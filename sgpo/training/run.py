@@ -1,7 +1,5 @@
 """Setting a training run up: model, engine, verifier, strategies; then Algorithm 1, then the exported model."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How the model lies over the processes: sharding with FSDP2, and the whole weights again."""
 
-from __future__ import annotations
-
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh

@@ -1,7 +1,5 @@
 """One sampled batch after sampling: rows of the method, micro-batches, and the gradient of its loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 

@@ -3,8 +3,6 @@
 The loss is the mean cross-entropy over response tokens, optionally weighted by token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

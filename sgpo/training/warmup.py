@@ -3,8 +3,6 @@
 docs/method.md section 8: a random tenth is held out.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The processes of a run: this process's place, sums over all of them, and how they meet."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Kullback-Leibler divergence between two contexts under one set of weights [SGPO Eq. 3], without the [N, V] matrix."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

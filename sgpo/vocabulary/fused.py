@@ -6,8 +6,6 @@ gives the gradient of the chunk's logits at once. That costs what plain autograd
 a chunk and of the gradients themselves.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Log-probability of the tokens that were taken, and entropy, from hidden states without the [N, V] matrix."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -7,8 +7,6 @@ instead: memory stays within the budget, and the cost is that of plain autograd.
 bfloat16 and float16 inputs are multiplied, summed and normalised in float32; float64 stays float64.
 """
 
-from __future__ import annotations
-
 import torch
 
 CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**27}

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from sgpo.objectives import select_target, target_shares
+from sgpo.objectives import select_target, target_weights
 
 SUMS, LENGTHS = torch.tensor([-30.0, -12.0, -10.0]), torch.tensor([60, 40, 10])
 
@@ -54,13 +54,13 @@ def test_candidates_that_cannot_be_compared_are_refused(sums, lengths, how, mess
 
 
 def test_shares_are_one_for_the_chosen_target_and_even_for_all():
-    assert target_shares(SUMS, LENGTHS, "sum") == [0.0, 0.0, 1.0]
-    assert target_shares(SUMS, LENGTHS, "mean") == [0.0, 1.0, 0.0]
-    assert target_shares(SUMS, LENGTHS, "all") == pytest.approx([1 / 3] * 3)
-    assert sorted(target_shares(SUMS, LENGTHS, "random", torch.Generator().manual_seed(3))) == [0.0, 0.0, 1.0]
+    assert target_weights(SUMS, LENGTHS, "sum") == [0.0, 0.0, 1.0]
+    assert target_weights(SUMS, LENGTHS, "mean") == [0.0, 1.0, 0.0]
+    assert target_weights(SUMS, LENGTHS, "all") == pytest.approx([1 / 3] * 3)
+    assert sorted(target_weights(SUMS, LENGTHS, "random", torch.Generator().manual_seed(3))) == [0.0, 0.0, 1.0]
 
 
 def test_shares_of_no_candidate_are_refused():
     for how in ("sum", "all"):
         with pytest.raises(ValueError, match="at least 1 correct guided trajectory"):
-            target_shares(SUMS[:0], LENGTHS[:0], how)
+            target_weights(SUMS[:0], LENGTHS[:0], how)

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from sgpo.cli.registry import registry_app
 from sgpo.config import TrackingConfig, load_config
+from sgpo.files import file_sha256
 from sgpo.pipeline.reproduction import ReproductionError, prepare, what_is_missing
 from sgpo.registry import download_version, register_model_folder, set_champion
 from sgpo.registry.ancestry import ancestry, describe_ancestry
 from sgpo.registry.lineage import Lineage
-from sgpo.registry.models import fingerprint
 from sgpo.registry.provenance import (
     attachments_of_run,
     dvc_md5,
@@ -128,7 +128,7 @@ def test_a_version_is_trained_again_to_the_same_bytes_although_code_and_data_hav
     assert "version 2, byte for byte" in done.output
     files = ancestry(registered, "2")[0].files
     made = tmp_path / "again" / "runs" / "reproduced" / "model"
-    assert {path.name: fingerprint(path) for path in made.iterdir()} == files
+    assert {path.name: file_sha256(path) for path in made.iterdir()} == files
     assert files["model.safetensors"] != ancestry(registered, "1")[0].files["model.safetensors"]
     assert origin.git("status", "--porcelain") == before
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from s3_server import contents, every
 
+from sgpo.files import file_sha256
 from sgpo.storage import (
     Manifest,
     ObjectStore,
@@ -25,7 +26,7 @@ from sgpo.storage import (
     read_manifest,
     verify_folder,
 )
-from sgpo.storage.manifest import folder_files, sha256_of
+from sgpo.storage.manifest import folder_files
 
 pytestmark = pytest.mark.slow
 
@@ -224,7 +225,7 @@ def test_nothing_is_lost_in_an_outage_of_seconds(store, proxy, folder, tmp_path)
 
 
 def stored_model(store: ObjectStore, folder: Path) -> str:
-    return f"{NAME}/content/{sha256_of(folder / 'model.safetensors')}/model.safetensors"
+    return f"{NAME}/content/{file_sha256(folder / 'model.safetensors')}/model.safetensors"
 
 
 @pytest.mark.parametrize("act", [lambda store, target: pull_folder(store, NAME, target),

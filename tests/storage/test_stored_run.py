@@ -13,9 +13,9 @@ from test_lock import another_machine as taken_over
 from test_lock import until
 
 from sgpo.config import RunConfig, StorageConfig
+from sgpo.files import file_sha256
 from sgpo.registry.provenance import dvc_md5, read_provenance
 from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
-from sgpo.storage.manifest import sha256_of
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.recovery.interruption import PreemptedError
@@ -101,7 +101,7 @@ def test_another_machine_goes_on_with_what_is_stored(config, store, reference, t
     assert contents(folder / "model") == contents(reference / "model")
     assert rows(folder) == rows(reference)
     newest = verify_folder(store, f"{CHECKPOINTS}/step-000006")
-    assert newest.files["state.json"].sha256 == sha256_of(folder / "checkpoints" / "step-000006" / "state.json")
+    assert newest.files["state.json"].sha256 == file_sha256(folder / "checkpoints" / "step-000006" / "state.json")
     # The first machine comes back: it fetches what the other one did, and has nothing left to do.
     folder = run(config, tmp_path / "a", model_folder)
     assert step_lines(capsys.readouterr().out) == []
@@ -270,4 +270,4 @@ def test_a_warm_up_is_stored_and_not_done_again(config, store, tmp_path, model_f
     there = read_manifest(store, "runs/weekly/warmup")
     assert there is not None
     model = tmp_path / "b" / "weekly" / "warmup" / "model" / "model.safetensors"
-    assert sha256_of(model) == there.files["model.safetensors"].sha256
+    assert file_sha256(model) == there.files["model.safetensors"].sha256

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from sgpo.files import file_md5
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import (
@@ -11,7 +12,6 @@ from sgpo.strategies.bank import (
     band_of,
     load_strategies,
     quality_bands,
-    strategies_digest,
 )
 from sgpo.strategies.schema import CRITERIA, Strategy
 
@@ -71,9 +71,9 @@ def test_without_problems_only_the_file_itself_is_checked(tmp_path: Path) -> Non
 
 def test_the_digest_is_the_md5_of_the_bytes_and_changes_with_them(tmp_path: Path) -> None:
     path = stored(tmp_path, strategy("a"))
-    first = strategies_digest(path)
+    first = file_md5(path)
     assert first == hashlib.md5(path.read_bytes()).hexdigest()
-    assert strategies_digest(stored(tmp_path, strategy("b"))) != first
+    assert file_md5(stored(tmp_path, strategy("b"))) != first
 
 
 def test_quality_bands_are_shares_with_their_lower_bounds_included() -> None:

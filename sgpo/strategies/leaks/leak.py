@@ -5,8 +5,6 @@ contain, or carries out a computation (`stated_results`). Numbers that any metho
 modulo 10) are no results.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """The numbers that a text states, as exact fractions, with enough of their surroundings to tell what they are for."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Whether a text states a problem's final answer: as a number, an expression, words, or the bounds of an interval."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Whether a text computes, or states a number that the question does not contain and no method is worded with."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """What the checks of `leak` share: which wordings give a number as what came out, and how expressions are compared."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 

@@ -1,7 +1,5 @@
 """Many problems at once, their results in order, and nothing left half-done by a signal."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections import deque

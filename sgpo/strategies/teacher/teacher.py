@@ -1,7 +1,5 @@
 """The strong model behind one interface: whoever completes chat messages can be the teacher."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """From problem, response and candidates to the messages of a request: versioned templates in `prompts/`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache

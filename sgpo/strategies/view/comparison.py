@@ -1,7 +1,5 @@
 """What changed between two versions of a strategy file, problem by problem."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The quality report of a strategy bank, as the paper's table of quality bands, on one page and in one picture."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -7,9 +7,7 @@ go on from it, whatever the number that wrote it. Frozen weights are not in it, 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +21,7 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
 from sgpo.errors import UserError
-from sgpo.files import write_json
+from sgpo.files import file_sha256, replace_folder, write_json
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.checkpoints.kept_rollouts import read_rollouts, write_rollouts
 from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
@@ -179,12 +177,6 @@ def verify_checkpoint(checkpoint: Path) -> None:
     _on_every_process(check)
 
 
-def file_sha256(file: Path) -> str:
-    """sha256 of a file's bytes, as hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _with_base(state: dict[str, Any], policy: Policy) -> dict[str, Any]:
     return dict(state) if policy.base is None else {**state, _BASE: asdict(policy.base)}
 
@@ -214,7 +206,7 @@ def _publish(
         if main:
             write_json(aside / "state.json", {**state, "optimizer_groups": settings})
             write_json(aside / MANIFEST, {**checksums, "state.json": file_sha256(aside / "state.json")})
-            _replace(aside, target)
+            replace_folder(aside, target)
             _delete_old(folder, keep, target)
             if on_published is not None:
                 on_published(target)
@@ -275,15 +267,6 @@ def _gathered(value: ValueT, group: dist.ProcessGroup | None = None) -> list[Val
 
 def _rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
-
-
-def _replace(aside: Path, target: Path) -> None:
-    replaced = target.with_name(f".{target.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if target.exists():
-        os.replace(target, replaced)
-    os.replace(aside, target)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def kept(scores: Mapping[str, float], keep: int) -> set[str]:

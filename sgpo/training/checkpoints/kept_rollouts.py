@@ -1,7 +1,5 @@
 """Rollouts that were drawn ahead of a checkpoint: the continued run trains on them, as the uninterrupted one did."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Every process writes its own shards into a file of its own, `shard-00001-….saf
 reads them: DCP cuts and joins. Nothing is pickled.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path

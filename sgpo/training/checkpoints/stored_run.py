@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 
 from sgpo.config import RunConfig
+from sgpo.files import file_sha256
 from sgpo.storage.folders import delete_folder, list_folders, pull_folder, push_folder, read_manifest
 from sgpo.storage.lock import Lock, LockedError
-from sgpo.storage.manifest import Manifest, StoredFile, sha256_of
+from sgpo.storage.manifest import Manifest, StoredFile
 from sgpo.storage.objects import ObjectStore, StorageError, UnreachableError
 from sgpo.storage.runs import pull_record, push_record, run_name
 from sgpo.training.checkpoints.checkpoint import MANIFEST, SCORE, kept, newest_checkpoint, score_of
@@ -170,7 +171,7 @@ class StoredRun:
     def _send_checkpoint(self, checkpoint: Path, there: Manifest | None) -> None:
         try:
             own = checkpoint / MANIFEST
-            digests = {**json.loads(own.read_text(encoding="utf-8")), MANIFEST: sha256_of(own)}
+            digests = {**json.loads(own.read_text(encoding="utf-8")), MANIFEST: file_sha256(own)}
             files = {
                 name: StoredFile(sha256=digest, size=(checkpoint / name).stat().st_size)
                 for name, digest in digests.items()

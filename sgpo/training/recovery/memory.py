@@ -1,7 +1,5 @@
 """Out of memory: the same gradient again in smaller micro-batches, which changes nothing but the order of sums."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

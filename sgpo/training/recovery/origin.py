@@ -1,7 +1,5 @@
 """What a run is made of: going on with another model, data or settings would mix two runs without a word."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -10,7 +8,7 @@ from pathlib import Path
 from sgpo.algorithms.registry import method
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import folder_digest
-from sgpo.files import write_json
+from sgpo.files import file_sha256, write_json
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 
 FILE = "made_of.json"
@@ -47,12 +45,8 @@ def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
     files = ["splits/train.parquet", "strategies.parquet"]
     files += ["splits/warmup.parquet"] if config.warmup.epochs else []
     files += ["responses.parquet"] if "responses" in method(config.training.algorithm.type).needs else []
-    digests = {}
-    for name in files:
-        with (config.data / name).open("rb") as stream:
-            digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "settings": digest_of_what_is_computed(config),
         "model": folder_digest(model_folder),
-        **digests,
+        **{name: file_sha256(config.data / name) for name in files},
     }
