@@ -24,8 +24,9 @@ from sgpo.evaluation import Estimate, Outcome, compare, score
 from sgpo.evaluation.measure import draw, tier_of
 from sgpo.pipeline.teacher import recorded_teacher
 from sgpo.problems import Problem, Verifier, read_problems
-from sgpo.rollouts.groups import GroupSizes, Sampler
+from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model
+from sgpo.rollouts.schema import GroupSizes
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.extraction import extract_all
