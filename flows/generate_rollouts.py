@@ -11,7 +11,7 @@ from flows.parameters import Overrides, Recipe, Version, settings_of
 from flows.process import REPOSITORY, show
 from sgpo.config.pipeline import load_params
 from sgpo.evaluation.intervals import Estimate
-from sgpo.pipeline.probe import Worth, worth_of_problems, worth_of_tiers
+from sgpo.pipeline.probe import StrategyLift, lift_of_problems, lift_of_tiers
 from sgpo.registry.promotion import CHAMPION
 
 PROBLEMS_SHOWN = 200
@@ -32,7 +32,7 @@ def generate_rollouts(
 def _show_probe() -> None:
     """Publish the tables `probe` (tiers) and `probe-problems`."""
     settings = load_params(REPOSITORY / "params.yaml").probe
-    tiers = worth_of_tiers(REPOSITORY / "data", settings)
+    tiers = lift_of_tiers(REPOSITORY / "data", settings)
     everything = tiers[-1]
     show(f"  champion passes {everything.autonomous.value:.1%} without and {everything.guided.value:.1%} with strategy")
     create_table_artifact(
@@ -40,7 +40,7 @@ def _show_probe() -> None:
         key="probe",
         description="The champion's mean pass rate on training problems, with 95 % intervals over problems",
     )
-    problems = worth_of_problems(REPOSITORY / "data", settings)
+    problems = lift_of_problems(REPOSITORY / "data", settings)
     create_table_artifact(
         [{"problem": row.name, **_cells(row)} for row in problems[:PROBLEMS_SHOWN]],
         key="probe-problems",
@@ -49,7 +49,7 @@ def _show_probe() -> None:
     )
 
 
-def _cells(row: Worth) -> dict[str, str]:
+def _cells(row: StrategyLift) -> dict[str, str]:
     def cell(estimate: Estimate, sign: str) -> str:
         return f"{estimate.value:{sign}.1%} ({estimate.low:{sign}.1%} to {estimate.high:{sign}.1%})"
 

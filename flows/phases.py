@@ -17,7 +17,7 @@ from sgpo.config import RunConfig
 from sgpo.config.pipeline import load_params
 from sgpo.evaluation.comparison import Comparison
 from sgpo.jsonl import JsonlError
-from sgpo.pipeline.probe import worth_of_tiers
+from sgpo.pipeline.probe import lift_of_tiers
 from sgpo.tracking.tracker import RunTracker, evaluation_metric, open_tracker, parent_of
 
 
@@ -53,7 +53,7 @@ def log_rollouts(config: RunConfig, run_id: str) -> None:
 def log_probe(config: RunConfig, run_id: str) -> None:
     """Log what the strategies are worth to the champion, tier by tier."""
     metrics = {}
-    for row in worth_of_tiers(REPOSITORY / "data", load_params(REPOSITORY / "params.yaml").probe):
+    for row in lift_of_tiers(REPOSITORY / "data", load_params(REPOSITORY / "params.yaml").probe):
         for name in ("autonomous", "guided", "lift"):
             metrics[f"probe/{_metric(row.name)}/{name}"] = getattr(row, name).value
     _log(config, run_id, "probe", metrics, data_versions("probe", "splits"))

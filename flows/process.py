@@ -34,11 +34,11 @@ class CommandFailed(RuntimeError):
 
 
 def run_command(
-    command: Sequence[str], unsaid: tuple[str, ...] = (), heard: Callable[[str], None] | None = None
+    command: Sequence[str], unsaid: tuple[str, ...] = (), on_line: Callable[[str], None] | None = None
 ) -> None:
     """Run `command` in the repository; raises CommandFailed with its last three lines.
 
-    Lines that begin with one of `unsaid` go nowhere; `heard` gets every other one. The command ends with this process,
+    Lines that begin with one of `unsaid` go nowhere; `on_line` gets all others. The command ends with this process,
     however that ends (`flows.child`).
     """
     logger = get_run_logger()
@@ -54,8 +54,8 @@ def run_command(
         if (line := line.strip()) and not line.startswith(unsaid or "\n"):
             logger.info("%s", line)
             show(f"  {line}")
-            if heard is not None:
-                heard(line)
+            if on_line is not None:
+                on_line(line)
             last_lines[:] = [*last_lines[-2:], line]
 
     child = [sys.executable, "-m", "flows.child", str(os.getpid()), *command]

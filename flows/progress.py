@@ -39,7 +39,7 @@ class Progress:
         else:
             update_progress_artifact(self._artifact, progress=percent)
 
-    def hear_step(self, line: str) -> None:
+    def read_step(self, line: str) -> None:
         """Reach what a line such as "step   12/60 reward 0.41 …" says; other lines say nothing."""
         if found := _STEP.search(line):
             done, steps = int(found[1]), int(found[2])

@@ -30,7 +30,7 @@ def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
     arguments = ["--model", str(CHAMPION_FOLDER), "--run", str(folder), *setting_arguments(recipe, overrides)]
     progress = Progress("training-progress", f"Training {run_id}")
     with one_training(settings.tracking):
-        run_command(training_command(settings.processes, "train", *arguments), heard=progress.hear_step)
+        run_command(training_command(settings.processes, "train", *arguments), on_line=progress.read_step)
     return str(folder / "model")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
 from sgpo.cli.registry import registry_app
-from sgpo.cli.services import down, status, up
+from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
 from sgpo.errors import UserError
@@ -23,9 +23,7 @@ app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
 app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
-app.command()(up)
-app.command()(down)
-app.command()(status)
+add_services(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
@@ -180,9 +178,14 @@ def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None
 
 
 def main() -> None:
-    """Run the command line: a message to a person is one line on stderr, and the exit code is the error's own."""
+    """Run the command line."""
+    run(app)
+
+
+def run(commands: typer.Typer) -> None:
+    """Run commands: a message to a person is one line on stderr, and the exit code is the error's own."""
     try:
-        app()
+        commands()
     except UserError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -107,7 +107,8 @@ def strategies_report(
     from sgpo.files import file_md5
     from sgpo.strategies.refusals import read_refusals
     from sgpo.strategies.view.families import find_families
-    from sgpo.strategies.view.report import summarise, write_report
+    from sgpo.strategies.view.report import summarise
+    from sgpo.strategies.view.report_page import write_report
 
     path, strategies = data / "strategies.parquet", _strategies(data)
     refusals = read_refusals(data / "strategies_refused.jsonl")

@@ -21,7 +21,7 @@ RESAMPLES = 2000
 ALL = "all"
 
 
-class Worth(BaseModel):
+class StrategyLift(BaseModel):
     """Pass rate without (`autonomous`) and with strategy (`guided`), and the difference; `name` is a tier or problem.
 
     Intervals of one problem are Wilson's, and Newcombe's for the lift, whose `method` is therefore `mover`.
@@ -36,7 +36,7 @@ class Worth(BaseModel):
     lift: Estimate
 
 
-def worth_of_tiers(data: Path, settings: ProbeConfig) -> list[Worth]:
+def lift_of_tiers(data: Path, settings: ProbeConfig) -> list[StrategyLift]:
     """One row per tier, by name, and one for `all`, of data/probe.parquet.
 
     Tiers are those of `tiers_of` among the training problems. The lift's interval is of the paired differences,
@@ -50,17 +50,17 @@ def worth_of_tiers(data: Path, settings: ProbeConfig) -> list[Worth]:
     return [_of_problems(name, group, settings.seed) for name, group in [*sorted(tiers.items()), (ALL, rows)]]
 
 
-def worth_of_problems(data: Path, settings: ProbeConfig) -> list[Worth]:
+def lift_of_problems(data: Path, settings: ProbeConfig) -> list[StrategyLift]:
     """One row per probed problem, the largest lift first."""
     rows = sorted(read_table(data / "probe.parquet", ProbedProblem), key=lambda row: (-row.lift, row.problem_id))
     return [_of_rollouts(row, settings) for row in rows]
 
 
-def _of_problems(name: str, rows: Sequence[ProbedProblem], seed: int) -> Worth:
+def _of_problems(name: str, rows: Sequence[ProbedProblem], seed: int) -> StrategyLift:
     def estimate(values: Sequence[float], lowest: float) -> Estimate:
         return mean_estimate(values, (lowest, 1.0), CONFIDENCE, RESAMPLES, seed)
 
-    return Worth(
+    return StrategyLift(
         name=name,
         problems=len(rows),
         autonomous=estimate([row.autonomous for row in rows], 0.0),
@@ -69,14 +69,14 @@ def _of_problems(name: str, rows: Sequence[ProbedProblem], seed: int) -> Worth:
     )
 
 
-def _of_rollouts(row: ProbedProblem, settings: ProbeConfig) -> Worth:
+def _of_rollouts(row: ProbedProblem, settings: ProbeConfig) -> StrategyLift:
     without = _proportion(row.autonomous, settings.autonomous_rollouts)
     guided = _proportion(row.guided, settings.guided_rollouts)
     below = ((guided.value - guided.low) ** 2 + (without.high - without.value) ** 2) ** 0.5
     above = ((guided.high - guided.value) ** 2 + (without.value - without.low) ** 2) ** 0.5
     # Newcombe, Statistics in Medicine 1998, method 10: MOVER on two Wilson intervals.
     lift = Estimate(value=row.lift, low=row.lift - below, high=row.lift + above, method="mover")
-    return Worth(name=row.problem_id, problems=1, autonomous=without, guided=guided, lift=lift)
+    return StrategyLift(name=row.problem_id, problems=1, autonomous=without, guided=guided, lift=lift)
 
 
 def _proportion(rate: float, rollouts: int) -> Estimate:

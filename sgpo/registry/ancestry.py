@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from sgpo.config import TrackingConfig
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG, Lineage
 from sgpo.registry.models import find_version
-from sgpo.registry.records import LAST_DECISION_TAG, ChampionChange, remembered
+from sgpo.registry.records import LAST_DECISION_TAG, ChampionChange, read_record
 from sgpo.registry.store import RegistryError, open_registry
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _code(lineage: Lineage) -> str:
 def _read(client: MlflowClient, tracking: TrackingConfig, version_or_alias: str) -> VersionRecord:
     found = find_version(client, tracking, version_or_alias)
     version, tags = str(found.version), found.tags
-    aliases = remembered(client, tracking).aliases
+    aliases = read_record(client, tracking).aliases
     decision = tags.get(LAST_DECISION_TAG)
     return VersionRecord(
         registered_model=tracking.registered_model,

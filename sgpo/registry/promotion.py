@@ -28,7 +28,7 @@ from sgpo.registry.records import (
     Pending,
     aliases,
     history,
-    remembered,
+    read_record,
 )
 from sgpo.registry.store import RegistryError, open_registry
 
@@ -50,7 +50,7 @@ def set_challenger(tracking: TrackingConfig, version: str) -> None:
         _complete_pending(client, tracking)
         find_version(client, tracking, version)
         # A repeated task of a run that was promoted meanwhile must not put the champion on trial.
-        if remembered(client, tracking).aliases.get(CHAMPION) != version:
+        if read_record(client, tracking).aliases.get(CHAMPION) != version:
             client.set_registered_model_alias(tracking.registered_model, CHALLENGER, version)
 
 
@@ -80,7 +80,7 @@ def promote(
     with open_registry(tracking, write=not dry_run) as client:
         if not dry_run:
             _complete_pending(client, tracking)
-        champion = remembered(client, tracking).aliases.get(CHAMPION)
+        champion = read_record(client, tracking).aliases.get(CHAMPION)
         reasons = decision.reasons
         allowed = decision.promote
         if against is not None and champion not in (against, version):
@@ -94,7 +94,7 @@ def promote(
         refusal = _change("refuse", version, champion, champion, who, why, reasons, dry_run)
         if dry_run:
             print(refusal.describe())
-        elif not _says_the_same(remembered(client, tracking).history[-1:], refusal):
+        elif not _says_the_same(read_record(client, tracking).history[-1:], refusal):
             _record(client, tracking, refusal)
         return refusal
 
@@ -108,7 +108,7 @@ def roll_back(tracking: TrackingConfig, who: str, why: str) -> ChampionChange:
         completed = _complete_pending(client, tracking)
         if completed and completed.action == "roll_back":
             return completed
-        now = remembered(client, tracking).aliases
+        now = read_record(client, tracking).aliases
         champion, previous = now.get(CHAMPION), now.get(PREVIOUS)
         if previous is None or previous == champion:
             raise RegistryError(f"{tracking.registered_model}: no previous champion to roll back to")
@@ -131,7 +131,7 @@ def _make_champion(
         found = find_version(client, tracking, version)
         if found.status != "READY":
             raise RegistryError(f"{tracking.registered_model} version {version}: {found.status} (expected READY)")
-    champion = remembered(client, tracking).aliases.get(CHAMPION)
+    champion = read_record(client, tracking).aliases.get(CHAMPION)
     change = _change(
         "unchanged" if champion == version else action, version, champion, version, who, why, reasons, dry_run
     )
@@ -149,7 +149,7 @@ def _carry_out(client: MlflowClient, tracking: TrackingConfig, pending: Pending)
 
 def _complete_pending(client: MlflowClient, tracking: TrackingConfig) -> ChampionChange | None:
     """Do what is left of a change; every step may be repeated. `previous` first: the champion is valid throughout."""
-    name, now = tracking.registered_model, remembered(client, tracking)
+    name, now = tracking.registered_model, read_record(client, tracking)
     if now.pending is None:
         return None
     change, previous = now.pending.change, now.pending.previous

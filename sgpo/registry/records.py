@@ -57,7 +57,7 @@ class Pending(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class RegistryRecord:
     """One answer of the registry: alias -> version, the decisions oldest first, and what is to be completed."""
 
     stored_aliases: dict[str, str]
@@ -83,7 +83,7 @@ class Remembered:
         return (*self.stored_history, self.pending.change)
 
 
-def remembered(client: MlflowClient, tracking: TrackingConfig) -> Remembered:
+def read_record(client: MlflowClient, tracking: TrackingConfig) -> RegistryRecord:
     """Return what the registry remembers of the settings' registered model; empty when there is no such model yet."""
     from mlflow.exceptions import MlflowException
 
@@ -92,10 +92,10 @@ def remembered(client: MlflowClient, tracking: TrackingConfig) -> Remembered:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return Remembered({}, (), None)
+        return RegistryRecord({}, (), None)
     tags = model.tags
     records = (tags[key] for key in sorted(tags) if key.startswith(HISTORY_TAG))
-    return Remembered(
+    return RegistryRecord(
         {alias: str(version) for alias, version in model.aliases.items()},
         tuple(ChampionChange.model_validate_json(record) for record in records),
         Pending.model_validate_json(tags[PENDING_TAG]) if PENDING_TAG in tags else None,
@@ -105,13 +105,13 @@ def remembered(client: MlflowClient, tracking: TrackingConfig) -> Remembered:
 def aliases(tracking: TrackingConfig) -> dict[str, str]:
     """Return alias -> version of the registered model; empty when there is no such model yet."""
     with open_registry(tracking, write=False) as client:
-        return remembered(client, tracking).aliases
+        return read_record(client, tracking).aliases
 
 
 def history(tracking: TrackingConfig) -> list[ChampionChange]:
     """Every recorded decision, oldest first."""
     with open_registry(tracking, write=False) as client:
-        return list(remembered(client, tracking).history)
+        return list(read_record(client, tracking).history)
 
 
 def gaps(decisions: list[ChampionChange], champion: str | None) -> list[str]:

@@ -40,7 +40,7 @@ class RolloutEngine(Protocol):
         """Replace the policy's weights; the next `generate` samples from them."""
         ...
 
-    def rest(self) -> None:
+    def release_device(self) -> None:
         """Give back what memory can be given back until the next call: the sampler's turn is over."""
         ...
 

@@ -83,7 +83,7 @@ class TransformersEngine:
             self.model.train(was_training)
         return [responses[index] for index in range(len(prompts))]
 
-    def rest(self) -> None:
+    def release_device(self) -> None:
         """Nothing is held between two calls but the model."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:

@@ -66,7 +66,7 @@ class Lock:
         check_name(name)
         self._store, self._name, self._key, self._wait, self._on_lost = store, name, f"locks/{name}.json", wait, on_lost
         lease_s = store.settings.lease_s
-        self._renewing_store = store.hasty(lease_s / 3)
+        self._renewing_store = store.with_short_timeout(lease_s / 3)
         self._holder = _Holder(
             token=uuid.uuid4().hex, host=socket.gethostname(), machine=_machine(), pid=os.getpid(),
             since=datetime.now(UTC).isoformat(timespec="seconds"), lease_s=lease_s,

@@ -96,7 +96,7 @@ class ObjectStore:
                 config=configuration,
             )
 
-    def hasty(self, timeout_s: float) -> ObjectStore:
+    def with_short_timeout(self, timeout_s: float) -> ObjectStore:
         """Return the same store for requests that are of no use when late: two attempts of so many seconds."""
         shorter = {"timeout_s": min(timeout_s, self.settings.timeout_s), "attempts": min(2, self.settings.attempts)}
         return ObjectStore(self.settings.model_copy(update=shorter), self._session)

@@ -59,7 +59,7 @@ class SampledBatches:
             self._sync.push(step)
             clock.lap("time/weight_sync")
             samples, times = self._draw(step)
-            self._sampler.engine.rest()  # the device is the trainer's now
+            self._sampler.engine.release_device()  # the device is the trainer's now
             clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
             clock.restart()
             return samples

@@ -52,13 +52,13 @@ def linear_divergence_loss(
         if reverse:
             difference_CV.neg_()
         kl_N[span] = torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0)
-        (slope_C,) = collected.slopes(token_loss, span, kl_N[span])
-        if slope_C is None:
+        (grad_C,) = collected.token_gradients(token_loss, span, kl_N[span])
+        if grad_C is None:
             return
         # d KL(q || p) / d z_v = q_v (log q_v - log p_v - KL)  and  d KL(p || q) / d z_v = q_v - p_v
         reverse_CV = difference_CV.sub_(kl_N[span, None]).mul_(first_CV) if reverse else None
         dlogits_CV = logq_CV.exp_().sub_(first_CV) if reverse_CV is None else reverse_CV
-        collected.gradient.add(span, dlogits_CV.mul_(slope_C[:, None]))
+        collected.gradient.add(span, dlogits_CV.mul_(grad_C[:, None]))
 
     with torch.no_grad():
         for span in chunks(student_hidden_ND, weight_VD.shape[0], chunk_size):
@@ -89,19 +89,19 @@ def linear_logprob_loss(
         logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
         probs_CV = logprobs_CV.exp()
         entropy_N[span] = -torch.linalg.vecdot(probs_CV, logprobs_CV)
-        slope_C, entropy_slope_C = collected.slopes(token_loss, span, logprobs_N[span], entropy_N[span])
-        if slope_C is None and entropy_slope_C is None:
+        grad_C, entropy_grad_C = collected.token_gradients(token_loss, span, logprobs_N[span], entropy_N[span])
+        if grad_C is None and entropy_grad_C is None:
             return
         # d log p_y / d z_v = 1[v = y] - p_v  and  d H / d z_v = -p_v (log p_v + H)
-        if entropy_slope_C is None:
-            dlogits_CV = probs_CV.mul_(-slope_C[:, None])  # type: ignore[index]
+        if entropy_grad_C is None:
+            dlogits_CV = probs_CV.mul_(-grad_C[:, None])  # type: ignore[index]
         else:
-            weights_CV = logprobs_CV.add_(entropy_N[span, None]).mul_(entropy_slope_C[:, None])
-            if slope_C is not None:
-                weights_CV.add_(slope_C[:, None])
+            weights_CV = logprobs_CV.add_(entropy_N[span, None]).mul_(entropy_grad_C[:, None])
+            if grad_C is not None:
+                weights_CV.add_(grad_C[:, None])
             dlogits_CV = weights_CV.mul_(probs_CV).neg_()
-        if slope_C is not None:
-            dlogits_CV.scatter_add_(1, targets_N[span, None], slope_C[:, None])
+        if grad_C is not None:
+            dlogits_CV.scatter_add_(1, targets_N[span, None], grad_C[:, None])
         collected.gradient.add(span, dlogits_CV)
 
     with torch.no_grad():
@@ -121,7 +121,7 @@ class _Collected:
         self.needs_any = any(needs)
         self.loss = hidden_ND.new_zeros((), dtype=accumulation_dtype(hidden_ND.dtype))
 
-    def slopes(
+    def token_gradients(
         self, token_loss: Callable[..., torch.Tensor], span: slice, *values_C: torch.Tensor
     ) -> list[torch.Tensor | None]:
         """Return d loss / d value of one chunk; None where the loss does not depend on it, or all of it is zero."""
@@ -134,8 +134,8 @@ class _Collected:
         self.loss += total.detach()
         if not (self.needs_any and total.requires_grad):
             return [None] * len(leaves)
-        slopes = torch.autograd.grad(total, leaves, allow_unused=True)
-        return [None if slope_C is None or not bool(slope_C.any()) else slope_C for slope_C in slopes]
+        gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+        return [None if grad_C is None or not bool(grad_C.any()) else grad_C for grad_C in gradients]
 
     def attach(self) -> torch.Tensor:
         """Return the loss as a scalar that hands the gradients out."""

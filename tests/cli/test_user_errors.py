@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import sgpo
 from sgpo.errors import UserError
@@ -37,3 +39,14 @@ def test_an_error_has_the_exit_code_that_its_caller_acts_upon():
     codes = {error.__name__: error.exit_code for error in exceptions().values() if issubclass(error, UserError)}
     assert codes["ConfigError"] == codes["CheckpointError"] == 1
     assert codes["PreemptedError"] == codes["UnreachableError"] == 75
+
+
+def test_the_commands_import_nothing_of_flows():
+    folder = Path(sgpo.__file__).parent
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] not in ("flows", "prefect"), f"{path}: {name}"
+                assert name.split(".")[0] != "dvc" or path.parent.name == "pipeline", f"{path}: {name}"

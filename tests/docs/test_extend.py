@@ -148,7 +148,7 @@ def test_the_engine_draws_what_the_transformers_engine_draws(tokenizer):
     assert {r.policy_step for r in responses} == {7}
     with pytest.raises(ValueError, match=r"unknown or missing weights: \['model\.extra'\]"):
         engine.load_weights({**other.state_dict(), "model.extra": torch.zeros(1)}.items())
-    engine.rest()
+    engine.release_device()
     assert engine.prompt_ids("1 apple", None) == AlwaysFinished(model, tokenizer).prompt_ids("1 apple", None)
 
 

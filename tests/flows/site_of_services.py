@@ -19,9 +19,6 @@ from tiny_checkout import environment_of
 from sgpo.config import TrackingConfig
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-UP, DOWN, STATUS = (
-    f"import typer, sgpo.cli.services as cli; typer.run(cli.{name})" for name in ("up", "down", "status")
-)
 
 
 @dataclass
@@ -47,10 +44,10 @@ class Site:
 
     def up(self) -> str:
         ports = [argument for name, port in self.ports.items() for argument in (f"--port-{name}", str(port))]
-        return self.python("-c", UP, "--s3", *ports)
+        return self.python("-m", "sgpo.cli", "up", "--s3", *ports)
 
     def down(self) -> None:
-        self.python("-c", DOWN)
+        self.python("-m", "sgpo.cli", "down")
 
     def prefect(self, path: str, body: dict[str, Any]) -> Any:
         return post(f"{self.environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode())[1]

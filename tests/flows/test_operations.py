@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 from registered import move_alias_by_hand, register
-from site_of_services import ENDED, STATUS, Site, free_ports, post, wait_until
+from site_of_services import ENDED, Site, free_ports, post, wait_until
 from test_webhook import delivery
 from tiny_checkout import environment_of, make_tiny_checkout
 
@@ -153,10 +153,10 @@ def test_a_forged_or_replayed_delivery_is_refused_by_the_running_receiver(site: 
 
 
 def test_up_again_says_what_runs_and_starts_nothing(site: Site) -> None:
-    before = site.python("-c", STATUS)
+    before = site.python("-m", "sgpo.cli", "status")
     said = site.up()
     assert [line.split()[0] for line in said.splitlines() if "runs already" in line] == list(SERVICES)
-    assert site.python("-c", STATUS) == before
+    assert site.python("-m", "sgpo.cli", "status") == before
     assert before.count("runs (process ") == len(SERVICES)
 
 
@@ -198,7 +198,7 @@ def test_down_ends_a_training_in_progress_that_goes_on_and_reports_and_leaves_no
     wait_until(lambda: going_on in log.read_text(), 120, f"training is at {going_on}", log)
     site.down()
     assert _of(site.checkout) == []
-    assert site.python("-c", STATUS) == "nothing runs\n"
+    assert site.python("-m", "sgpo.cli", "status") == "nothing runs\n"
     step = max(_steps(site.checkout / "runs" / run_id))
     verify_checkpoint(site.checkout / "runs" / run_id / "checkpoints" / f"step-{step:06d}")
     assert step >= cancelled_at + 2

@@ -157,7 +157,7 @@ def test_a_command_that_is_stopped_can_still_write_and_say_what_it_has_done(
                 raise Cancelled
 
         try:
-            run_command(python(program, str(checkpoint)), heard=cancel)
+            run_command(python(program, str(checkpoint)), on_line=cancel)
         except Cancelled:
             return
 

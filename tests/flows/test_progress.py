@@ -29,9 +29,9 @@ def test_the_bar_follows_the_steps_of_training(monkeypatch: pytest.MonkeyPatch) 
     def training() -> None:
         bar = Progress("bar-of-steps", "Training")
         for line in ("loading", "step    1/4  reward 0.10", "step    3/4  reward 0.20", "no step"):
-            bar.hear_step(line)
+            bar.read_step(line)
         bars.append(drawn("bar-of-steps"))
-        bar.hear_step("step    4/4  reward 0.30")
+        bar.read_step("step    4/4  reward 0.30")
 
     training()
     assert bars == [[75]]
@@ -50,7 +50,7 @@ def test_quick_steps_are_not_all_drawn_but_the_last_one_is(monkeypatch: pytest.M
     def training() -> None:
         bar = Progress("bar-of-quick-steps", "Training")
         for step in range(1, 101):
-            bar.hear_step(f"step  {step:>3}/100  reward 0.10")
+            bar.read_step(f"step  {step:>3}/100  reward 0.10")
 
     training()
     assert len(changes) < 10
@@ -68,7 +68,7 @@ def test_a_server_that_is_away_costs_the_bar_and_not_the_run(
 
     @flow
     def training() -> str:
-        Progress("bar-of-nobody", "Training").hear_step("step    1/4")
+        Progress("bar-of-nobody", "Training").read_step("step    1/4")
         return "trained"
 
     assert training() == "trained"

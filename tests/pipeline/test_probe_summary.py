@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sgpo.config.pipeline import ProbeConfig
-from sgpo.pipeline.probe import worth_of_problems, worth_of_tiers
+from sgpo.pipeline.probe import lift_of_problems, lift_of_tiers
 from sgpo.pipeline.splits import ProbedProblem
 from sgpo.problems import Problem, write_problems
 from sgpo.problems.table import write_table
@@ -38,7 +38,7 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
 
 
 def test_every_tier_has_the_means_of_its_problems_and_all_comes_last(data: Path) -> None:
-    rows = worth_of_tiers(data, SETTINGS)
+    rows = lift_of_tiers(data, SETTINGS)
     assert [(row.name, row.problems) for row in rows] == [("exam", 1), ("tier 1", 2), ("tier 2", 2), ("all", 5)]
     tier_1, everything = rows[1], rows[-1]
     assert (tier_1.autonomous.value, tier_1.guided.value, tier_1.lift.value) == (0.125, 0.625, 0.5)
@@ -58,14 +58,14 @@ def test_a_lift_is_judged_by_pairs_not_by_the_two_rates(data: Path) -> None:
         [ProbedProblem(problem_id=name, autonomous=a, guided=a + 0.25, lift=0.25)
          for name, a in zip(names, rates, strict=True)], data / "probe.parquet",
     )  # fmt: skip
-    tier = worth_of_tiers(data, SETTINGS)[0]
+    tier = lift_of_tiers(data, SETTINGS)[0]
     assert tier.lift.method == "exact"
     assert tier.autonomous.method == "bootstrap"
     assert tier.lift.value == 0.25
 
 
 def test_a_problems_intervals_are_wilsons_and_newcombes(data: Path) -> None:
-    rows = {row.name: row for row in worth_of_problems(data, SETTINGS)}
+    rows = {row.name: row for row in lift_of_problems(data, SETTINGS)}
     for name, autonomous, guided, _ in RATES:
         low_a, high_a = wilson(autonomous, 4)
         low_g, high_g = wilson(guided, 8)
@@ -79,4 +79,4 @@ def test_a_problems_intervals_are_wilsons_and_newcombes(data: Path) -> None:
 
 
 def test_problems_are_ordered_by_their_lift(data: Path) -> None:
-    assert [row.name for row in worth_of_problems(data, SETTINGS)] == ["a", "b", "e", "c", "d"]
+    assert [row.name for row in lift_of_problems(data, SETTINGS)] == ["a", "b", "e", "c", "d"]

@@ -49,8 +49,8 @@ def test_weights_wake_before_they_are_loaded_and_the_cache_only_for_sampling() -
     rules = Rules()
     engine = engine_with(rules)
     engine.load_weights([], 0)
-    engine.rest()
-    engine.rest()  # a step that sampled nothing
+    engine.release_device()
+    engine.release_device()  # a step that sampled nothing
     engine.load_weights([], 1)
     assert rules.asleep == {"kv_cache"}
     engine._wake("weights", "kv_cache")  # what `generate` begins with
@@ -61,7 +61,7 @@ def test_weights_wake_before_they_are_loaded_and_the_cache_only_for_sampling() -
 def test_an_empty_call_wakes_nothing() -> None:
     rules = Rules()
     engine = engine_with(rules)
-    engine.rest()
+    engine.release_device()
     assert engine.generate([], SamplingConfig(), []) == []
     assert rules.told == ["sleep"]
 

@@ -10,7 +10,8 @@ from sgpo.strategies.bank import QualityBands
 from sgpo.strategies.refusals import Refusal, RefusedText
 from sgpo.strategies.schema import Strategy
 from sgpo.strategies.view.families import find_families
-from sgpo.strategies.view.report import BankReport, ReportError, render_page, summarise, write_report
+from sgpo.strategies.view.report import BankReport, ReportError, summarise
+from sgpo.strategies.view.report_page import render_page, write_report
 
 REFUSALS = [
     Refusal("states_answer", "states the final answer '<17>'").of("a", "candidate", 2, "It is 17."),

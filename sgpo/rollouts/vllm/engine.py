@@ -90,7 +90,7 @@ class VllmEngine:
             raise EngineError("vLLM did not reset its prefix cache (expected no request under way)")
         self.policy_step = policy_step
 
-    def rest(self) -> None:
+    def release_device(self) -> None:
         """Move the weights to main memory and let the key-value cache go, until they are needed (`engine.sleep`)."""
         if self._sleeps and not self._asleep:
             self._llm.sleep(level=1)

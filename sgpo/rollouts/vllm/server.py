@@ -116,7 +116,7 @@ class VllmServerEngine:
         folder = self.folder / note["label"].replace(":", "-")
         self._version = Version(note["label"], folder, self._version.scale, note["step"])
 
-    def rest(self) -> None:
+    def release_device(self) -> None:
         """Servers have devices of their own."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:

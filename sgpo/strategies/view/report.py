@@ -4,10 +4,8 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sgpo.errors import UserError
-from sgpo.files import publish_file
 from sgpo.strategies.bank import Band, QualityBands, band_of, quality_bands
 from sgpo.strategies.refusals import RefusedText, Stage
 from sgpo.strategies.schema import CRITERIA, Strategy
@@ -80,31 +78,6 @@ def summarise(
         refusals=tuple(count for count in counted if count.stage != "problem"),
         unserved=tuple(count for count in counted if count.stage == "problem"),
         families=tuple(families),
-    )
-
-
-def write_report(report: BankReport, folder: Path) -> tuple[Path, Path]:
-    """Write `report.html` (one page that needs no other file) and `report.png` into `folder`; returns their paths."""
-    from sgpo.strategies.view.report_picture import draw_picture
-
-    page, picture = folder / "report.html", folder / "report.png"
-    with publish_file(page) as aside:
-        aside.write_text(render_page(report), encoding="utf-8")
-    with publish_file(picture) as aside:
-        draw_picture(report, aside)
-    return page, picture
-
-
-def render_page(report: BankReport) -> str:
-    """Return the report as HTML; all texts are escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("sgpo.strategies.view", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("report.html.jinja").render(
-        report=report, paper=PAPER, band_names=BANDS, largest=report.families[:LARGEST_FAMILIES]
     )
 
 

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from sgpo.errors import UserError
 from sgpo.files import file_sha256, replace_folder, write_json
 from sgpo.rollouts.schema import ProblemSamples
-from sgpo.training.checkpoints.kept_rollouts import read_rollouts, write_rollouts
+from sgpo.training.checkpoints.prefetched_rollouts import read_rollouts, write_rollouts
 from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
 from sgpo.training.policy import Policy
 from sgpo.training.world import World
