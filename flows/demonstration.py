@@ -32,7 +32,7 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
         show(f"SGPO demo, run {run_id}: the world, its base model, and one retraining.")
         summary = demo.with_options(flow_run_name=f"demo {run_id}")(settings, base, recipe, overrides, run_id)
     except (CommandFailed, ConfigError, EvaluationError, ModelFolderError, RegistryError) as error:
-        sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it goes on from what is done.")
+        sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it resumes from what is done.")
     folder = run_folder(settings, run_id)
     show(f"\n{'=' * 100}\n{describe(summary)}")
     show(f"\n{time.perf_counter() - begun:.0f} s in all.")

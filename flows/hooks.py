@@ -1,4 +1,4 @@
-"""What a person reads when a flow run has failed, crashed or been cancelled: why, and the command that goes on."""
+"""What a person reads when a flow run has failed, crashed or been cancelled: why, and the command that resumes it."""
 
 import json
 import shlex
@@ -15,9 +15,9 @@ from flows.runs import run_id_of
 MAKES_ITS_RUN_ID_UP = ("retrain", "train")
 ADVICE = {
     "FAILED": "failed. Mend what the message names, then",
-    "CRASHED": "crashed. It goes on from what is done by",
-    "CANCELLING": "was cancelled. It goes on from what is done by",
-    "CANCELLED": "was cancelled. It goes on from what is done by",
+    "CRASHED": "crashed. It resumes from what is done by",
+    "CANCELLING": "was cancelled. It resumes from what is done by",
+    "CANCELLED": "was cancelled. It resumes from what is done by",
 }
 
 

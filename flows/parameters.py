@@ -17,7 +17,7 @@ RunName = Annotated[str, Field(description="Name of the run directory", pattern=
 RunId = Annotated[
     str,
     Field(
-        description="Name of the run directory; an unfinished run of this name goes on. Empty: a new one, by date",
+        description="Name of the run directory; an unfinished run of this name resumes. Empty: a new one, by date",
         pattern=r"^(\w[\w.-]*)?$",
     ),
 ]

@@ -17,7 +17,7 @@ USER_ERROR_CODES = (1, 2)
 """Exit codes of a bad configuration or bad input: trying again cannot help."""
 GOES_ON = os.EX_TEMPFAIL
 """Exit code of a training that the same command resumes (sgpo.training.recovery.interruption, sgpo.storage)."""
-_GOES_ON = "preempted, or its storage is away; goes on from its checkpoint"
+_GOES_ON = "preempted, or its storage is away; resumes from its checkpoint"
 
 
 class CommandFailed(RuntimeError):

@@ -41,7 +41,7 @@ def retrain(
     settings: Settings = None,
     overrides: Overrides = (),
 ) -> Summary:
-    """Retrain, measure and promote. A run id that was interrupted goes on from what is done.
+    """Retrain, measure and promote. A run id that was interrupted resumes from what is done.
 
     Without a run id, a retraining that would only repeat the last one ends before training, with that one's summary.
     """

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry
 from sgpo.config import ConfigError, RunConfig
-from sgpo.files import write_json
+from sgpo.files import first_difference, write_json
 from sgpo.registry.promotion import CHAMPION, aliases
 from sgpo.registry.store import RegistryError
 
@@ -60,9 +60,8 @@ def difference(settings: RunConfig, start: Start) -> str | None:
     Settings of the evaluation and of the gate may change: what they are about is done again.
     """
     now = _kept(settings)
-    for key in sorted(now.keys() | start.settings.keys()):
-        if now.get(key) != start.settings.get(key):
-            return f"{key} was {start.settings.get(key)!r}, now {now.get(key)!r}"
+    if key := first_difference(start.settings, now):
+        return f"{key} was {start.settings.get(key)!r}, now {now.get(key)!r}"
     return None if _params() == start.params else "params.yaml was another"
 
 

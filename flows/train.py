@@ -21,7 +21,7 @@ from flows.runs import new_run_id, run_folder, start_run
 
 @retried_task("train {run_id}", 7 * 24 * 3600, [5, 30])
 def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
-    """`sgpo train`, under torchrun where the recipe asks for several processes; goes on from the newest checkpoint."""
+    """`sgpo train`, under torchrun where the recipe asks for several processes; resumes from the newest checkpoint."""
     settings = settings_of(recipe, overrides)
     folder = run_folder(settings, run_id)
     if (REPOSITORY / folder / "model" / "config.json").is_file():

@@ -51,7 +51,7 @@ class JsonlFile:
 def open_journal(path: Path, about: Mapping[str, Any]) -> JsonlFile:
     """Return what is done of a long job: the rows after the first, if the first says it is about the same.
 
-    A file about something else is begun anew.
+    A file about something else is started again.
     """
     journal, first = JsonlFile(path), {"about": dict(about)}
     if journal.rows[:1] != [first]:

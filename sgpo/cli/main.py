@@ -114,7 +114,7 @@ def train(
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train with SGPO from `model`; goes on from the newest checkpoint of the run, here or in the storage."""
+    """Train with SGPO from `model`; resumes from the newest checkpoint of the run, here or in the storage."""
     from sgpo.config import load_config
     from sgpo.registry.provenance import note_provenance
     from sgpo.tracking.tracker import open_tracker, parent_of

@@ -1,7 +1,7 @@
 """What is stored of a run, under which names.
 
 `runs/<id>/checkpoints/step-N`, `runs/<id>/warmup`, `runs/<id>/model`, and `runs/<id>/record`: the small files that a
-run on another machine goes on from, such as metrics.jsonl and start.json.
+run on another machine resumes from, such as metrics.jsonl and start.json.
 """
 
 import os

@@ -38,7 +38,7 @@ NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
 
 
 def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: World) -> None:
-    """Pre-train and publish a model folder; goes on from the checkpoint in `work` when it was interrupted."""
+    """Pre-train and publish a model folder; resumes from the checkpoint in `work` when it was interrupted."""
     torch.manual_seed(config.seed)
     tokenizer = testbed_tokenizer(config.corpus)
     model = new_model(config, tokenizer)

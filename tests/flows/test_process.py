@@ -73,7 +73,7 @@ def test_a_crashed_command_is_tried_again(tmp_path: Path) -> None:
 
 def test_a_preempted_training_says_that_it_goes_on_and_is_tried_again(tmp_path: Path) -> None:
     program = "import sys; open(sys.argv[1], 'a').write('x'); print('PreemptedError: step 3 of 9'); sys.exit(75)"
-    with pytest.raises(CommandFailed, match=r"exited with 75 \(preempted, .*; goes on from its checkpoint\): Preem"):
+    with pytest.raises(CommandFailed, match=r"exited with 75 \(preempted, .*; resumes from its checkpoint\): Preem"):
         run_in_flow(python(program, str(tmp_path / "tries")))
     assert (tmp_path / "tries").read_text() == "xxx"
 

@@ -96,7 +96,7 @@ def test_another_machine_goes_on_with_what_is_stored(config, store, reference, t
     capsys.readouterr()
     folder = run(changed(config, attempts=5), tmp_path / "b", model_folder)
     output = capsys.readouterr().out
-    assert f"goes on from step-000003 of {store.where('runs/weekly')}" in output
+    assert f"resumes from step-000003 of {store.where('runs/weekly')}" in output
     assert step_lines(output) == ["4/6", "5/6", "6/6"]
     assert contents(folder / "model") == contents(reference / "model")
     assert rows(folder) == rows(reference)

@@ -51,7 +51,7 @@ def test_what_is_different_is_named_and_a_restart_begins_anew(place, different: 
         check_origin(config, model, run)
     assert (run / "checkpoints" / "step-000003").is_dir()
     check_origin(config, model, run, restart=True)
-    assert f"begun anew, with other {different}" in capsys.readouterr().out
+    assert f"restarted, with other {different}" in capsys.readouterr().out
     assert not (run / "checkpoints").exists()
     check_origin(config, model, run)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: everything to go on exactly, written aside and published by one rename, with checksums.
+"""Checkpoints: everything to resume exactly, written aside and published by one rename, with checksums.
 
 A checkpoint is a folder `step-000040` with the shards of every process (safetensors), state.json and manifest.json
 (sha256 of the others, written last). One that does not match its manifest is never loaded. Any number of processes can

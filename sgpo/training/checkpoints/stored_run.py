@@ -1,4 +1,4 @@
-"""A run that is stored while it goes on, so that another machine can go on with it."""
+"""A run that is stored while it goes on, so that another machine can resume it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class StoredRun:
     def fetch_checkpoint(self) -> None:
         """Fetch the newest stored checkpoint that is whole, when it is newer than this machine's.
 
-        Raises UnreachableError when the storage does not answer: the run would begin anew.
+        Raises UnreachableError when the storage does not answer: the run would restart.
         """
         if not (self._warmup / "done").exists() and read_manifest(self._store, f"{self._name}/warmup") is not None:
             pull_folder(self._store, f"{self._name}/warmup", self._warmup / "model")
@@ -86,7 +86,7 @@ class StoredRun:
             except StorageError as error:
                 print(f"passed over: {error}", flush=True)
             else:
-                print(f"storage: goes on from {step} of {self._store.where(self._name)}", flush=True)
+                print(f"storage: resumes from {step} of {self._store.where(self._name)}", flush=True)
                 return
 
     def checkpoint_published(self, checkpoint: Path) -> None:

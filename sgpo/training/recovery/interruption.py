@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the step is finished, or given up after a grace period; the checkpoint says where to go on."""
+"""SIGTERM and SIGINT: the step is finished, or given up after a grace period; the checkpoint says where to resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sgpo.errors import UserError
 from sgpo.training.world import World
 
 PREEMPTED = os.EX_TEMPFAIL
-"""Exit code of a run that was asked to stop: nothing is wrong, and the same command goes on."""
+"""Exit code of a run that was asked to stop: nothing is wrong, and the same command resumes it."""
 
 
 class PreemptedError(UserError):
@@ -63,5 +63,5 @@ class Interruption:
         self._timer.start()
 
     def _give_up(self) -> None:
-        print("the step is given up; the run goes on from its newest checkpoint", flush=True)
+        print("the step is given up; the run resumes from its newest checkpoint", flush=True)
         os._exit(PREEMPTED)

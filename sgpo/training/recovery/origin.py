@@ -1,4 +1,4 @@
-"""What a run is made of: going on with another model, data or settings would mix two runs without a word."""
+"""What a run is made of: resuming with another model, data or settings would mix two runs without a word."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from sgpo.algorithms.registry import method
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import folder_digest
-from sgpo.files import file_sha256, write_json
+from sgpo.files import file_sha256, first_difference, write_json
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 
 FILE = "made_of.json"
@@ -17,25 +17,25 @@ FILE = "made_of.json"
 def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> None:
     """Note what a run begins with, or compare it with what it began with.
 
-    Where that differs, a run that is to `restart` begins anew without its checkpoints and warm-up; otherwise
+    Where that differs, a run that is to `restart` restarts without its checkpoints and warm-up; otherwise
     CheckpointError names the first difference.
     """
     now, file = _origin(config, model_folder), run_folder / FILE
-    if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8"))) != now:
-        different = next(name for name in sorted(now.keys() | before.keys()) if now.get(name) != before.get(name))
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
+    if different := first_difference(before, now):
         if not restart:
             raise CheckpointError(
                 f"{run_folder}: this run began with other {different} (expected the same, another run directory, or "
-                "--restart to begin anew)"
+                "--restart to start again)"
             )
-        print(f"{run_folder}: begun anew, with other {different}", flush=True)
+        print(f"{run_folder}: restarted, with other {different}", flush=True)
         for part in ("checkpoints", "warmup", "model"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
     write_json(file, now)
 
 
 def digest_of_what_is_computed(config: RunConfig) -> str:
-    """Hash of the settings that weights depend on; where results go and how they are measured may change in a run."""
+    """Return a hash of the settings that weights depend on; where results go and how they are measured may change."""
     wanted = {"seed": True, "warmup": True, "training": True, "sharding": {"precision": True}}
     text = json.dumps(config.model_dump(mode="json", include=wanted), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
