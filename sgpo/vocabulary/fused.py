@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sgpo.vocabulary.divergence import check_contexts
-from sgpo.vocabulary.logprobs import check_targets
 from sgpo.vocabulary.projection import Gradient, accumulation_dtype, checked, chunks, log_softmax
 
 DivergenceLoss = Callable[[torch.Tensor, slice], torch.Tensor]
@@ -38,7 +36,11 @@ def linear_divergence_loss(
     side only, to the weight. d_N is for clipping, logging and viewing, and carries none. Raises ValueError likewise.
     """
     checked(weight_VD, temperature, chunk_size, student_hidden=student_hidden_ND, teacher_hidden=teacher_hidden_ND)
-    check_contexts(student_hidden_ND, teacher_hidden_ND)
+    if student_hidden_ND.shape != teacher_hidden_ND.shape:
+        raise ValueError(
+            f"student_hidden has {student_hidden_ND.shape[0]} tokens and teacher_hidden {teacher_hidden_ND.shape[0]} "
+            "(expected the same response tokens in both contexts)"
+        )
     teacher_VD = weight_VD if teacher_weight_VD is None else teacher_weight_VD
     checked(teacher_VD, temperature, chunk_size, teacher_hidden=teacher_hidden_ND)
     kl_N = student_hidden_ND.new_empty(student_hidden_ND.shape[0], dtype=accumulation_dtype(student_hidden_ND.dtype))
@@ -79,7 +81,11 @@ def linear_logprob_loss(
     The gradient is that of the two-pass function. logprobs_N and entropy_N carry none. Raises ValueError likewise.
     """
     checked(weight_VD, temperature, chunk_size, hidden=hidden_ND)
-    check_targets(targets_N, hidden_ND)
+    if targets_N.shape != hidden_ND.shape[:1] or targets_N.dtype != torch.int64:
+        raise ValueError(
+            f"targets are {targets_N.dtype} of shape {tuple(targets_N.shape)} "
+            f"(expected int64 of shape [{hidden_ND.shape[0]}], one token id per hidden state)"
+        )
     logprobs_N = hidden_ND.new_empty(hidden_ND.shape[0], dtype=accumulation_dtype(hidden_ND.dtype))
     entropy_N = torch.empty_like(logprobs_N)
     collected = _Collected(hidden_ND, weight_VD, temperature)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sgpo.vocabulary.projection import Gradient, accumulation_dtype, checked, chunks, log_softmax
+from sgpo.vocabulary.fused import linear_logprob_loss
 
 
 def linear_token_logprobs(
@@ -24,25 +24,11 @@ def linear_token_logprobs(
 
     Raises ValueError when shapes, dtypes or settings do not fit together.
     """
-    checked(weight_VD, temperature, chunk_size, hidden=hidden_ND)
-    check_targets(targets_N, hidden_ND)
-    return _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, float(temperature), chunk_size)  # type: ignore[return-value]
-
-
-def check_targets(targets_N: torch.Tensor, hidden_ND: torch.Tensor) -> None:
-    """Raise ValueError unless there is one token id per hidden state."""
-    if targets_N.shape != hidden_ND.shape[:1] or targets_N.dtype != torch.int64:
-        raise ValueError(
-            f"targets are {targets_N.dtype} of shape {tuple(targets_N.shape)} "
-            f"(expected int64 of shape [{hidden_ND.shape[0]}], one token id per hidden state)"
-        )
+    return _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, temperature, chunk_size)  # type: ignore[return-value]
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """Log-probability and entropy with their gradient: z = logits, p = softmax(z), H = -sum_v p_v log p_v.
-
-    d log p_y / d z_v = 1[v = y] - p_v        and        d H / d z_v = -p_v (log p_v + H).
-    """
+    """The values in one pass, and in another their gradient: that of the sum of slopes times values."""
 
     @staticmethod
     def forward(
@@ -53,39 +39,22 @@ class _TokenLogprobs(torch.autograd.Function):
         temperature: float,
         chunk_size: int | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        dtype = accumulation_dtype(hidden_ND.dtype)
-        logprobs_N = hidden_ND.new_empty(hidden_ND.shape[0], dtype=dtype)
-        entropy_N = torch.empty_like(logprobs_N)
-        spans = chunks(hidden_ND, weight_VD.shape[0], chunk_size)
-        kept_CV = None
-        for span in spans:
-            logprobs_CV = log_softmax(hidden_ND[span], weight_VD, temperature)
-            logprobs_N[span] = logprobs_CV.gather(1, targets_N[span, None])[:, 0]
-            entropy_N[span] = -logprobs_CV.exp().mul_(logprobs_CV).sum(dim=-1)
-            kept_CV = logprobs_CV if len(spans) == 1 else None
-            del logprobs_CV  # or it would outlive its chunk
-        ctx.save_for_backward(hidden_ND, weight_VD, targets_N, entropy_N, kept_CV)
-        ctx.temperature, ctx.spans = temperature, spans
+        ctx.save_for_backward(hidden_ND, weight_VD, targets_N)
+        ctx.settings = temperature, chunk_size
         ctx.set_materialize_grads(False)
-        return logprobs_N, entropy_N
+        return linear_logprob_loss(hidden_ND, weight_VD, targets_N, lambda logp_C, *_: logp_C, *ctx.settings)[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dlogprobs_N: torch.Tensor | None, dentropy_N: torch.Tensor | None) -> Any:  # type: ignore[override]
-        hidden_ND, weight_VD, targets_N, entropy_N, kept_CV = ctx.saved_tensors
-        gradient = Gradient(hidden_ND, weight_VD, ctx.temperature, ctx.needs_input_grad[:2])
-        for span in ctx.spans:
-            logprobs_CV = log_softmax(hidden_ND[span], weight_VD, ctx.temperature) if kept_CV is None else kept_CV
-            probs_CV = logprobs_CV.exp()
-            if dentropy_N is None:
-                dlogits_CV = torch.zeros_like(probs_CV) if dlogprobs_N is None else probs_CV * -dlogprobs_N[span, None]
-            else:
-                slope_CV = (logprobs_CV + entropy_N[span, None]).mul_(dentropy_N[span, None])
-                if dlogprobs_N is not None:
-                    slope_CV += dlogprobs_N[span, None]
-                dlogits_CV = slope_CV.mul_(probs_CV).neg_()
-            if dlogprobs_N is not None:
-                dlogits_CV.scatter_add_(1, targets_N[span, None], dlogprobs_N[span, None])
-            gradient.add(span, dlogits_CV)
-            del logprobs_CV, probs_CV, dlogits_CV
-        return *gradient.result(), None, None, None
+        hidden_ND, weight_VD, targets_N = ctx.saved_tensors
+        leaves = hidden_ND.detach().requires_grad_(), weight_VD.detach().requires_grad_()
+
+        def weighted(logprobs_C: torch.Tensor, entropy_C: torch.Tensor, span: slice) -> torch.Tensor:
+            parts = zip((logprobs_C, entropy_C), (dlogprobs_N, dentropy_N), strict=True)
+            terms = [values_C * slopes_N[span] for values_C, slopes_N in parts if slopes_N is not None]
+            return torch.stack(terms).sum(dim=0) if terms else torch.zeros_like(logprobs_C)
+
+        with torch.enable_grad():
+            loss, _, _ = linear_logprob_loss(*leaves, targets_N, weighted, *ctx.settings)
+        return *torch.autograd.grad(loss, leaves), None, None, None
