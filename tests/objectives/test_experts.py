@@ -1,19 +1,15 @@
-"""The losses on a strong model's own responses: cross-entropy (SFT, HPT) and LUFFY's shaped term."""
+"""The loss on a strong model's own responses: LUFFY's shaped term. Cross-entropy is in tests/training/test_step.py."""
 
 import math
 
 import pytest
 import torch
 
-from sgpo.objectives import luffy_expert_row_losses, supervised_row_losses
+from sgpo.objectives import luffy_expert_row_losses
 
 LOGPROBS = torch.tensor([[-0.1, -2.0, -4.0], [-1.0, math.nan, math.nan]], dtype=torch.float64)
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]])
 ADVANTAGES = torch.tensor([0.75, -0.25], dtype=torch.float64)
-
-
-def test_cross_entropy_is_the_token_mean_of_each_response():
-    assert supervised_row_losses(LOGPROBS, MASK).tolist() == pytest.approx([6.1 / 3, 1.0])
 
 
 def test_luffy_shapes_the_probability_and_sums_over_tokens():
@@ -24,8 +20,10 @@ def test_luffy_shapes_the_probability_and_sums_over_tokens():
     assert luffy_expert_row_losses(LOGPROBS, ADVANTAGES, MASK).tolist() == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", [supervised_row_losses, lambda x, m: luffy_expert_row_losses(x, ADVANTAGES, m)])
-def test_gradients_are_numerical_ones_and_zero_where_there_is_no_token(loss):
+def test_gradients_are_numerical_ones_and_zero_where_there_is_no_token():
+    def loss(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return luffy_expert_row_losses(x, ADVANTAGES, mask)
+
     logprobs = torch.where(MASK.bool(), LOGPROBS, -3.0).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, MASK), (logprobs,))
     (gradient,) = torch.autograd.grad(loss(logprobs, MASK).sum(), logprobs)
@@ -58,6 +56,4 @@ def test_advantages_of_another_number_of_rows_are_refused():
 
 def test_no_rows_give_an_empty_loss():
     nothing = torch.zeros(0, 4)
-    assert (
-        supervised_row_losses(nothing, nothing).shape == luffy_expert_row_losses(nothing, torch.zeros(0), nothing).shape
-    )
+    assert luffy_expert_row_losses(nothing, torch.zeros(0), nothing).shape == (0,)

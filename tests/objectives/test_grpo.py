@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.objectives import group_advantages, grpo_loss, grpo_row_losses, outer_denominator
+from sgpo.objectives import group_advantages, grpo_row_losses, outer_denominator
 
 rewards_lists = st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=2, max_size=9)
 
@@ -46,6 +46,13 @@ def loop_losses(logprobs_BT, old_BT, advantages_B, mask_BT, low, high, per_token
     return torch.tensor(losses, dtype=torch.float64), gradients, clipped
 
 
+def batch_loss(*batch, normalization="sequence", constant_length=None):
+    """Row losses over the batch's outer denominator, as training/step.py divides them."""
+    loss_B, metrics = grpo_row_losses(*batch, normalization=normalization)
+    tokens = float(metrics["grpo_tokens"])
+    return loss_B.sum() / outer_denominator(normalization, loss_B.shape[0], tokens, constant_length), metrics
+
+
 @settings(deadline=None, max_examples=80)
 @given(batches(), st.sampled_from([(0.2, 0.28), (0.1, 0.5), (0.0, 0.0)]), st.sampled_from(["sequence", "token"]))
 def test_row_losses_and_gradients_are_those_of_the_written_sum(batch, clip, normalization):
@@ -67,12 +74,12 @@ def test_row_losses_and_gradients_are_those_of_the_written_sum(batch, clip, norm
 @settings(deadline=None, max_examples=30)
 @given(batches(), st.sampled_from(["sequence", "token"]))
 def test_the_whole_loss_is_the_mean_over_responses_or_over_tokens(batch, normalization):
-    loss, metrics = grpo_loss(*batch, normalization=normalization)
+    loss, metrics = batch_loss(*batch, normalization=normalization)
     loss_B, _, clipped = loop_losses(batch[0].detach(), *batch[1:], 0.2, 0.28, normalization == "token")
     tokens = int(batch[3].sum())
     expected = loss_B.sum().item() / (len(loss_B) if normalization == "sequence" else tokens)
     assert loss.item() == pytest.approx(expected, abs=1e-9)
-    assert metrics["clip_fraction"].item() == pytest.approx(clipped / tokens)
+    assert metrics["clipped"].item() == clipped
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_clipping_binds_only_in_the_direction_of_the_advantage(ratio, advantage,
 def test_gradient_reaches_the_current_policy_alone():
     logprobs_BT, old_BT = torch.zeros(1, 2, requires_grad=True), torch.zeros(1, 2, requires_grad=True)
     advantages_B = torch.ones(1, requires_grad=True)
-    grpo_loss(logprobs_BT, old_BT, advantages_B, torch.ones(1, 2))[0].backward()
+    batch_loss(logprobs_BT, old_BT, advantages_B, torch.ones(1, 2))[0].backward()
     assert logprobs_BT.grad.tolist() == [[-0.5, -0.5]]
     assert old_BT.grad is None
     assert advantages_B.grad is None
@@ -112,14 +119,14 @@ def test_the_default_bounds_are_the_papers():
     logprobs_BT = torch.tensor([[math.log(1.5)], [math.log(0.5)]], dtype=torch.float64)
     loss_B, _ = grpo_row_losses(logprobs_BT, torch.zeros(2, 1), torch.tensor([1.0, -1.0]), torch.ones(2, 1))
     assert loss_B.tolist() == pytest.approx([-1.28, 0.8])
-    assert grpo_loss(logprobs_BT, torch.zeros(2, 1), torch.tensor([1.0, -1.0]), torch.ones(2, 1))[0].item() == (
+    assert batch_loss(logprobs_BT, torch.zeros(2, 1), torch.tensor([1.0, -1.0]), torch.ones(2, 1))[0].item() == (
         pytest.approx((-1.28 + 0.8) / 2)
     )
 
 
 def test_zero_advantage_gives_zero_loss_and_zero_gradient():
     logprobs_BT = torch.randn(3, 4, requires_grad=True)
-    loss, _ = grpo_loss(logprobs_BT, torch.randn(3, 4), torch.zeros(3), torch.ones(3, 4))
+    loss, _ = batch_loss(logprobs_BT, torch.randn(3, 4), torch.zeros(3), torch.ones(3, 4))
     loss.backward()
     assert loss.item() == 0.0
     assert logprobs_BT.grad.count_nonzero() == 0
@@ -129,7 +136,7 @@ def test_zero_advantage_gives_zero_loss_and_zero_gradient():
 def test_padding_touches_neither_value_nor_gradient(poison):
     logprobs_BT = torch.tensor([[-1.0, poison], [-2.0, -0.5]], requires_grad=True)
     mask_BT = torch.tensor([[True, False], [True, True]])
-    loss, metrics = grpo_loss(logprobs_BT, torch.full((2, 2), -1.0), torch.tensor([1.0, -1.0]), mask_BT)
+    loss, metrics = batch_loss(logprobs_BT, torch.full((2, 2), -1.0), torch.tensor([1.0, -1.0]), mask_BT)
     loss.backward()
     assert all(tensor.isfinite().all() for tensor in (loss, logprobs_BT.grad, *metrics.values()))
     assert logprobs_BT.grad[0, 1] == 0.0
@@ -138,7 +145,7 @@ def test_padding_touches_neither_value_nor_gradient(poison):
 @settings(deadline=None, max_examples=30)
 @given(batches(), st.data(), st.sampled_from(["sequence", "token"]))
 def test_any_split_into_microbatches_gives_the_same_loss_gradient_and_metrics(batch, data, normalization):
-    whole, metrics = grpo_loss(*batch, normalization=normalization)
+    whole, metrics = batch_loss(*batch, normalization=normalization)
     gradient_BT = torch.autograd.grad(whole, batch[0])[0]
     rows = batch[0].shape[0]
     cuts = sorted(data.draw(st.lists(st.integers(0, rows), max_size=4)))  # equal cuts make empty micro-batches
@@ -158,7 +165,8 @@ def test_any_split_into_microbatches_gives_the_same_loss_gradient_and_metrics(ba
 @pytest.mark.parametrize("normalization", ["sequence", "token"])
 def test_an_empty_batch_contributes_exactly_zero(normalization):
     logprobs_BT = torch.zeros(0, 4, requires_grad=True)
-    loss, _ = grpo_loss(logprobs_BT, torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4), normalization=normalization)
+    nothing = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4)
+    loss, _ = batch_loss(logprobs_BT, *nothing, normalization=normalization)
     loss.backward()
     assert loss.item() == 0.0
     assert logprobs_BT.grad.shape == (0, 4)
@@ -184,9 +192,9 @@ def test_inputs_that_do_not_fit_are_refused_by_name(change, message):
         "advantages_B": torch.zeros(2),
         "mask_BT": torch.ones(2, 3),
     }
-    grpo_loss(**good)
+    grpo_row_losses(**good)
     with pytest.raises(ValueError, match=message):
-        grpo_loss(**(good | change))
+        grpo_row_losses(**(good | change))
 
 
 @given(rewards_lists, st.booleans())
@@ -248,7 +256,7 @@ def test_a_bound_of_none_does_not_clip(batch, clip):
 @settings(deadline=None, max_examples=30)
 @given(batches(), st.integers(1, 50))
 def test_constant_length_divides_the_sum_over_tokens_by_one_length_for_all(batch, length):
-    loss, _ = grpo_loss(*batch, normalization="constant", constant_length=length)
+    loss, _ = batch_loss(*batch, normalization="constant", constant_length=length)
     loss_B, _, _ = loop_losses(batch[0].detach(), *batch[1:], 0.2, 0.28, per_token=True)
     assert loss.item() == pytest.approx(loss_B.sum().item() / (len(loss_B) * length), abs=1e-9)
 

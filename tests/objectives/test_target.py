@@ -53,14 +53,18 @@ def test_candidates_that_cannot_be_compared_are_refused(sums, lengths, how, mess
         select_target(sums, lengths, how)
 
 
-def test_shares_are_one_for_the_chosen_target_and_even_for_all():
-    assert target_weights(SUMS, LENGTHS, "sum") == [0.0, 0.0, 1.0]
-    assert target_weights(SUMS, LENGTHS, "mean") == [0.0, 1.0, 0.0]
-    assert target_weights(SUMS, LENGTHS, "all") == pytest.approx([1 / 3] * 3)
-    assert sorted(target_weights(SUMS, LENGTHS, "random", torch.Generator().manual_seed(3))) == [0.0, 0.0, 1.0]
+def test_weights_are_one_for_the_chosen_target_and_even_for_all():
+    sums, lengths = SUMS.tolist(), LENGTHS.tolist()
+    assert target_weights(sums, lengths, "sum") == [0.0, 0.0, 1.0]
+    assert target_weights(sums, lengths, "mean") == [0.0, 1.0, 0.0]
+    assert target_weights(sums, lengths, "all") == pytest.approx([1 / 3] * 3)
+    drawn = {tuple(target_weights(sums, lengths, "random", seed)) for seed in range(20)}
+    assert len(drawn) == 3
+    assert all(sorted(weights) == [0.0, 0.0, 1.0] for weights in drawn)
+    assert target_weights(sums, lengths, "random", 3) == target_weights(sums, lengths, "random", 3)
 
 
-def test_shares_of_no_candidate_are_refused():
+def test_weights_of_no_candidate_are_refused():
     for how in ("sum", "all"):
         with pytest.raises(ValueError, match="at least 1 correct guided trajectory"):
-            target_weights(SUMS[:0], LENGTHS[:0], how)
+            target_weights([], [], how)
