@@ -37,10 +37,7 @@ FOLDER = Path("runs/methods")
 METHODS: dict[str, tuple[list[str], range]] = {
     "SGPO": ([], range(5)),
     "SGPO without KL clipping": (["training.algorithm.delta=null"], range(3)),
-    "GRPO, 12 rollouts": (
-        ["training.algorithm.type=grpo"],
-        range(3),
-    ),
+    "GRPO, 12 rollouts": (["training.algorithm.type=grpo"], range(3)),
 }
 AT_ONCE = 2
 BASE_LOCK = threading.Lock()

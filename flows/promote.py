@@ -9,17 +9,7 @@ from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import comparison_of
 from flows.limits import one_change_of_champion
 from flows.names import promote_name
-from flows.parameters import (
-    DryRun,
-    Overrides,
-    Recipe,
-    RunName,
-    Settings,
-    Who,
-    Why,
-    all_overrides,
-    settings_of,
-)
+from flows.parameters import DryRun, Overrides, Recipe, RunName, Settings, Who, Why, all_overrides, settings_of
 from flows.phases import evaluation_metrics
 from flows.process import REPOSITORY, show
 from flows.runs import run_folder, started

@@ -36,10 +36,7 @@ PHASES = 6
 
 @recorded_flow(name="retrain", flow_run_name=run_name("retrain"))
 def retrain(
-    recipe: Recipe = "configs/testbed.yaml",
-    run_id: RunId = "",
-    settings: Settings = None,
-    overrides: Overrides = (),
+    recipe: Recipe = "configs/testbed.yaml", run_id: RunId = "", settings: Settings = None, overrides: Overrides = ()
 ) -> Summary:
     """Retrain, measure and promote. A run id that was interrupted resumes from what is done.
 

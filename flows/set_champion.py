@@ -23,11 +23,7 @@ def set_version(tracking: TrackingConfig, version: str, who: str, why: str) -> C
 
 @recorded_flow(name="set-champion", flow_run_name="set version {version} as champion", timeout_seconds=3600)
 def set_champion(
-    version: ChosenVersion,
-    why: Why,
-    recipe: Recipe = "configs/testbed.yaml",
-    who: Who = "",
-    overrides: Overrides = (),
+    version: ChosenVersion, why: Why, recipe: Recipe = "configs/testbed.yaml", who: Who = "", overrides: Overrides = ()
 ) -> ChampionChange:
     """Make a version the champion without the gate, and record who decided so and why."""
     tracking = settings_of(recipe, overrides).tracking

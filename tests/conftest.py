@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -34,6 +35,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file for MLflow. Making its tables takes seconds, so all tests share it under names of their own."""
     return tmp_path_factory.mktemp("mlflow") / "new folder" / "mlflow.db"
+
+
+@pytest.fixture
+def tracking(mlflow_database: Path, request: pytest.FixtureRequest) -> Any:
+    """A registered model of the test's own in the shared database."""
+    from sgpo.config import TrackingConfig
+
+    return TrackingConfig(
+        mlflow_uri=f"sqlite:///{mlflow_database}",
+        artifact_root=str(mlflow_database.parent / "artifacts"),
+        registered_model=f"model of {request.node.name}",
+    )
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """The smallest folder with everything a Hugging Face model needs; rooms that train have one of their own."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name, value in {
+        "config.json": {"model_type": "qwen2"},
+        "tokenizer.json": {"version": "1.0"},
+        "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
+    }.items():
+        (folder / name).write_text(json.dumps(value), encoding="utf-8")
+    save_file({"weight": np.arange(6, dtype=np.float32).reshape(2, 3)}, folder / "model.safetensors")
+    return folder
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -43,7 +43,7 @@ class SGPOSettings(GRPOSettings):
     alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
 
     @model_validator(mode="after")
-    def _delta_has_a_start(self) -> SGPOSettings:
+    def _delta_has_a_start(self) -> Self:
         if self.delta_end is not None and self.delta is None:
             raise ValueError(f"delta_end is {self.delta_end} but delta is null (expected a delta to start from)")
         return self

@@ -1,8 +1,6 @@
 """Which engine samples, and what it may use (docs/rollouts.md)."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -51,7 +49,7 @@ class EngineConfig(Settings):
         return tuple(without_password(url, "http://host:port, from where no password is asked") for url in urls)
 
     @model_validator(mode="after")
-    def _settings_belong_to_their_kind(self) -> EngineConfig:
+    def _settings_belong_to_their_kind(self) -> Self:
         if self.urls and self.kind != "vllm-server":
             raise ValueError(f"urls are given but kind is '{self.kind}' (expected kind vllm-server, or no urls)")
         if self.sleep and self.kind != "vllm":

@@ -1,8 +1,6 @@
 """Settings of strategy extraction: what is asked for, who is asked, and what may be spent."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -50,7 +48,7 @@ class TeacherConfig(Settings):
         return without_password(address, "the key in the environment variable that api_key_env names")
 
     @model_validator(mode="after")
-    def _can_be_asked(self) -> TeacherConfig:
+    def _can_be_asked(self) -> Self:
         if self.kind == "openai" and not self.base_url.startswith(("https://", "http://")):
             raise ValueError(f"base_url is '{self.base_url}' (expected the endpoint's http(s) address for kind openai)")
         if self.budget is not None and (self.prompt_price is None or self.completion_price is None):

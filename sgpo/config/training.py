@@ -1,8 +1,6 @@
 """The training loop, how the model lies over the processes, and the warm-up before RL."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -43,7 +41,7 @@ class TrainingConfig(Settings):
     sampling: SamplingConfig = SamplingConfig()
 
     @model_validator(mode="after")
-    def _rollouts_are_sampled(self) -> TrainingConfig:
+    def _rollouts_are_sampled(self) -> Self:
         if self.sampling.temperature == 0.0:
             raise ValueError("sampling.temperature is 0 (expected more: greedy rollouts of a group are all the same)")
         return self

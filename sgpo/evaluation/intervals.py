@@ -31,11 +31,7 @@ class Estimate(BaseModel):
 
 
 def mean_estimate(
-    values: Sequence[float] | np.ndarray,
-    bounds: tuple[float, float],
-    confidence: float,
-    resamples: int,
-    seed: int,
+    values: Sequence[float] | np.ndarray, bounds: tuple[float, float], confidence: float, resamples: int, seed: int
 ) -> Estimate:
     """Return the mean of one value per problem, [problems], all within `bounds`, with its interval over problems.
 

@@ -20,7 +20,4 @@ def sampler_mismatch_kl(
     with torch.no_grad():
         log_ratio_BT = (trainer_logprobs_BT - sampler_logprobs_BT).masked_fill(~mask_BT, 0.0)
         # expm1 keeps the small values that matter here: exp(x) - 1 would lose them in float32.
-        return {
-            "mismatch_kl": (log_ratio_BT.expm1() - log_ratio_BT).sum(),
-            "mismatch_tokens": lengths_B.sum(),
-        }
+        return {"mismatch_kl": (log_ratio_BT.expm1() - log_ratio_BT).sum(), "mismatch_tokens": lengths_B.sum()}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from sgpo.errors import UserError
 from sgpo.problems.answers import final_answer
@@ -76,7 +76,7 @@ class Verifier:
         self._entered = False
         self._pool: ProcessPool | None = None
 
-    def __enter__(self) -> Verifier:
+    def __enter__(self) -> Self:
         self._entered = True
         return self
 

@@ -1,11 +1,10 @@
 """Where a model version came from, as the tags that the registry keeps."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -42,7 +41,7 @@ class Lineage(BaseModel):
         }
 
     @classmethod
-    def of_tags(cls, tags: Mapping[str, str]) -> Lineage:
+    def of_tags(cls, tags: Mapping[str, str]) -> Self:
         """Return the lineage that `tags` were made of, whatever other tags are among them."""
         texts = {name: tags[f"{_PREFIX}{name}"] for name in cls.model_fields if f"{_PREFIX}{name}" in tags}
         written_as_json = {"data_md5s", "git_dirty", "evaluation", "environment"}

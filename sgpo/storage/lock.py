@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -76,7 +76,7 @@ class Lock:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lock {name}", daemon=True)
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         self._etag = self._take_patiently() if self._wait else self._take()
         self._thread.start()
         return self

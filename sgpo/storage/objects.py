@@ -4,8 +4,6 @@ Credentials come from boto3's own chain (environment, profile, role) and are nev
 imported when a store is opened, so that a process without them can import this package.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +94,7 @@ class ObjectStore:
                 config=configuration,
             )
 
-    def with_short_timeout(self, timeout_s: float) -> ObjectStore:
+    def with_short_timeout(self, timeout_s: float) -> "ObjectStore":
         """Return the same store for requests that are of no use when late: two attempts of so many seconds."""
         shorter = {"timeout_s": min(timeout_s, self.settings.timeout_s), "attempts": min(2, self.settings.attempts)}
         return ObjectStore(self.settings.model_copy(update=shorter), self._session)

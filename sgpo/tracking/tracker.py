@@ -5,8 +5,6 @@ that is not a metric (parameters, tags, data sets, artifacts, status). With no M
 says so once, and `replay` delivers later.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import time
@@ -14,11 +12,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sgpo.config import RunConfig, TrackingConfig, config_digest
 from sgpo.errors import UserError
-from sgpo.files import publish_file, write_json
+from sgpo.files import write_json
 from sgpo.jsonl import JsonlFile
 from sgpo.tracking.client import reason, resolved, short_patience
 from sgpo.tracking.delivery import Delivery
@@ -151,12 +149,6 @@ class RunTracker:
         write_json(self.run_dir / file, value)
         self._log_own(file)
 
-    def log_figure(self, figure: Any, file: str) -> None:
-        """Save a matplotlib figure to `file` in the run directory (such as report/reward.png) and log it as that."""
-        with publish_file(self.run_dir / file) as aside:
-            figure.savefig(aside, format=Path(file).suffix.removeprefix("."))
-        self._log_own(file)
-
     def flush(self) -> None:
         """Wait until MLflow has all that was logged, or a try to deliver it has failed."""
         self._delivery.flush()
@@ -166,7 +158,7 @@ class RunTracker:
         self._record({"kind": "status", "status": status})
         self._delivery.close()
 
-    def __enter__(self) -> RunTracker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,10 +1,9 @@
 """The sampled batch of each step: drawn when it is asked for, or one step ahead, while the step before it trains."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Self
 
 from sgpo.config import RunConfig
 from sgpo.problems import Problem
@@ -41,7 +40,7 @@ class SampledBatches:
         self._ahead: Future[tuple[list[ProblemSamples], SamplingTimes]] | None = None
         self._prefetched = None if prefetched is None else {samples.problem_id: samples for samples in prefetched}
 
-    def __enter__(self) -> SampledBatches:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

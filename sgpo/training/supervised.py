@@ -3,7 +3,7 @@
 The loss is the mean cross-entropy over response tokens, optionally weighted by token.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -59,13 +59,6 @@ def supervised_loss(
             tokens += float(batch.mask_BR.sum())
     sums = world.sum({"loss": loss_sum, "tokens": tokens})
     return sums["loss"] / max(1.0, sums["tokens"])
-
-
-def response_rows(
-    pairs: Sequence[tuple[Sequence[int], str]], encode: Callable[[str], list[int]], end_id: int
-) -> list[Row]:
-    """Return rows of (prompt ids, response text) pairs; every response ends with the end token."""
-    return [Row(tuple(prompt), (*encode(response), end_id), key) for key, (prompt, response) in enumerate(pairs)]
 
 
 def _weight(row: Row, token_weights_V: torch.Tensor | None) -> float:

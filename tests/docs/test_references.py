@@ -13,9 +13,7 @@ from sgpo.config import AlgorithmSettings, RunConfig
 from sgpo.config.pipeline import PipelineParams
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("infra/**/*.md")],
-)
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("infra/**/*.md")])
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 
 

@@ -42,7 +42,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     checkout = make_tiny_checkout(tmp_path_factory.mktemp("site") / "checkout")
     recipe = {
         "processes": 2, "evaluation": {"k": 2},
-        "training": {"steps": 100_000, "problems_per_step": 4, "autonomous_rollouts": 2, "guided_rollouts": 2},
+        "training": {
+            "steps": 100_000, "problems_per_step": 4,
+            "algorithm": {"type": "sgpo", "autonomous_rollouts": 2, "guided_rollouts": 2},
+        },
     }  # fmt: skip
     (checkout / "configs" / "testbed.yaml").write_text(yaml.safe_dump(recipe))
     tracking = TrackingConfig(

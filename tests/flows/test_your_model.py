@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from tiny_checkout import REPOSITORY, TINY_OVERRIDES, TINY_PARAMS, environment_of, make_tiny_checkout
 
+from sgpo.config import dump_config, load_config
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
 from sgpo.testbed import base_model
 from sgpo.testbed.world import build_split
@@ -72,12 +72,8 @@ def as_jsonl(path: Path, split) -> str:
 
 
 def test_the_page_from_the_hub_to_a_retraining(place: Place, tmp_path: Path) -> None:
-    tiny = [override.split("=") for override in TINY_OVERRIDES]
-    recipe = {"tracking": {"registered_model": "mine"}, "training": {}, "evaluation": {}}
-    for key, value in tiny:
-        group, name = key.split(".")
-        recipe[group][name] = int(value)
-    (place.checkout / "configs" / "mine.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    recipe = load_config(None, [*TINY_OVERRIDES, "tracking.registered_model=mine"])
+    (place.checkout / "configs" / "mine.yaml").write_text(dump_config(recipe), encoding="utf-8")
 
     place.run("dvc", "remove", "--outs", "world")
     place.run("dvc", "remove", "base_model")

@@ -73,10 +73,7 @@ def test_the_job_of_a_flow_run_is_valid_and_keeps_to_the_rules() -> None:
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "sgpo-cuda:0.1.0"
     assert container["args"] == ["prefect", "flow-run", "execute"]
-    assert container["resources"] == {
-        "requests": {"cpu": "4", "memory": "32Gi"},
-        "limits": {"nvidia.com/gpu": "1"},
-    }
+    assert container["resources"] == {"requests": {"cpu": "4", "memory": "32Gi"}, "limits": {"nvidia.com/gpu": "1"}}
     environment = {item["name"] for item in container["env"]}
     assert {"PREFECT__FLOW_RUN_ID", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} <= environment
 

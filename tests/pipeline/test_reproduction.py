@@ -20,13 +20,7 @@ from sgpo.pipeline.reproduction import ReproductionError, prepare, what_is_missi
 from sgpo.registry import download_version, register_model_folder, set_champion
 from sgpo.registry.ancestry import ancestry, describe_ancestry
 from sgpo.registry.lineage import Lineage
-from sgpo.registry.provenance import (
-    attachments_of_run,
-    dvc_md5,
-    lineage_of_run,
-    note_provenance,
-    read_provenance,
-)
+from sgpo.registry.provenance import attachments_of_run, dvc_md5, lineage_of_run, note_provenance, read_provenance
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,7 @@ import pytest
 from sgpo.files import file_md5
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import write_table
-from sgpo.strategies.bank import (
-    QualityBands,
-    StrategyFileError,
-    band_of,
-    load_strategies,
-    quality_bands,
-)
+from sgpo.strategies.bank import QualityBands, StrategyFileError, band_of, load_strategies, quality_bands
 from sgpo.strategies.schema import CRITERIA, Strategy
 
 PROBLEMS = [Problem(id=name, question=f"What is asked in {name}?", answer="17") for name in ("a", "b", "c")]

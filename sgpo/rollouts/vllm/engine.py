@@ -1,7 +1,5 @@
 """vLLM in the training process: the engine of one process and its device."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path

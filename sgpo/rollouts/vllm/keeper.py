@@ -4,8 +4,6 @@ The asking process holds the other end of this one's standard input. When that e
 because the process died, however suddenly) the server and everything it has started are ended.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """vLLM servers that a training run starts for itself, on loopback, and that end with it."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """One vLLM server: its state, its weights, and one answer at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

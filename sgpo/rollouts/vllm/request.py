@@ -1,7 +1,5 @@
 """What vLLM is asked for, in process and over HTTP alike, and what may be taken of its answers."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """vLLM servers as one engine: every request goes to a server that has the right weights, and is answered once."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import shutil

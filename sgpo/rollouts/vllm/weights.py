@@ -1,7 +1,5 @@
 """Names and shapes of a model's weights, checked before vLLM gets them: vLLM itself only logs what is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import torch

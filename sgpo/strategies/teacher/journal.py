@@ -1,7 +1,5 @@
 """Nothing is requested twice: every completion is appended to a journal, and a repeated request is answered from it."""
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import json
@@ -10,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from sgpo.config.strategies import TeacherConfig
 from sgpo.errors import UserError
@@ -65,7 +63,7 @@ class RecordedTeacher:
     def max_tokens(self) -> int:
         return self._teacher.max_tokens
 
-    async def __aenter__(self) -> RecordedTeacher:
+    async def __aenter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+b")
         try:

@@ -1,14 +1,12 @@
 """The strong model behind any endpoint that speaks OpenAI's chat protocol (a provider, vLLM, a gateway)."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -65,7 +63,7 @@ class OpenAITeacher:
     def max_tokens(self) -> int:
         return self._config.max_tokens
 
-    async def __aenter__(self) -> OpenAITeacher:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

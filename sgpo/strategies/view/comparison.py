@@ -28,11 +28,6 @@ class VersionDiff:
     changed: tuple[ChangedStrategy, ...]
     unchanged: int
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether both versions hold the same strategies."""
-        return not (self.added or self.removed or self.changed)
-
 
 def compare_versions(old: Mapping[str, Strategy], new: Mapping[str, Strategy]) -> VersionDiff:
     """Return the difference of two versions, each with its strategies by problem id, in whatever order."""

@@ -5,8 +5,6 @@ A checkpoint is a folder `step-000040` with the shards of every process (safeten
 go on from it, whatever the number that wrote it. Frozen weights are not in it, only their sha256.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +13,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
@@ -78,7 +76,7 @@ class BackgroundCheckpoints:
         self.newest_step = self._published_step = newest_step
         """The step of the newest checkpoint that is written, or under way, or was found at the start."""
 
-    def __enter__(self) -> BackgroundCheckpoints:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

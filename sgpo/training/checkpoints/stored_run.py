@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from sgpo.config import RunConfig
 from sgpo.files import file_sha256
@@ -59,7 +60,7 @@ class StoredRun:
         if self._newer:
             pull_record(store, folder)
 
-    def __enter__(self) -> StoredRun:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,11 +1,10 @@
 """SIGTERM and SIGINT: the step is finished, or given up after a grace period; the checkpoint says where to resume."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Self
 
 from sgpo.errors import UserError
 from sgpo.training.world import World
@@ -33,7 +32,7 @@ class Interruption:
         self._timer: threading.Timer | None = None
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._request)

@@ -1,13 +1,11 @@
 """One start of a run: where it resumes, what it records, when it saves, and why it stops."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -76,7 +74,7 @@ class TrainingSession:
         self._interruption = Interruption(training.grace_s)
         self._stack, self.clock, self._seconds_saving = ExitStack(), Clock(), 0.0
 
-    def __enter__(self) -> TrainingSession:
+    def __enter__(self) -> Self:
         self._stack.enter_context(self._checkpoints)
         self._stack.enter_context(self._interruption)
         return self
