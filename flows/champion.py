@@ -1,19 +1,16 @@
 """The champion: its files in the folder that the data stages read, and its alias where a person has moved it."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from prefect.artifacts import create_markdown_artifact
 
 from flows.definitions import retried_task
 from flows.process import REPOSITORY, show
 from sgpo.config import TrackingConfig
 from sgpo.registry.models import download_version, version_exists
 from sgpo.registry.promotion import CHAMPION, aliases, history
+from sgpo.registry.records import ChampionChange
 from sgpo.registry.store import open_registry
-
-if TYPE_CHECKING:
-    pass
 
 CHAMPION_FOLDER = Path("data/champion")
 
@@ -47,3 +44,11 @@ def champion_in_record(tracking: TrackingConfig) -> str | None:
     """Return the champion after the last recorded decision; None before the first."""
     decisions = history(tracking)
     return decisions[-1].after if decisions else None
+
+
+def publish_change(change: ChampionChange, what: str) -> ChampionChange:
+    """Say what became of the champion, in the log and as the artifact `decision`; returns the change."""
+    show(f"  {change.describe()}")
+    reasons = "".join(f"- {reason}\n" for reason in change.reasons)
+    create_markdown_artifact(f"**{change.describe()}**\n\n{reasons}", key="decision", description=what)
+    return change

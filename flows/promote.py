@@ -2,8 +2,7 @@
 
 import getpass
 
-from prefect.artifacts import create_markdown_artifact
-
+from flows.champion import publish_change
 from flows.data_versions import data_versions
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import comparison_of
@@ -11,7 +10,7 @@ from flows.limits import one_change_of_champion
 from flows.names import promote_name
 from flows.parameters import DryRun, Overrides, Recipe, RunName, Settings, Who, Why, all_overrides, settings_of
 from flows.phases import evaluation_metrics
-from flows.process import REPOSITORY, show
+from flows.process import REPOSITORY
 from flows.runs import run_folder, started
 from sgpo.config import RunConfig, TrackingConfig
 from sgpo.evaluation.comparison import Comparison
@@ -88,9 +87,4 @@ def promote(
     else:
         version = register_challenger(config, run_id, parent, comparison)
     change = decide_and_promote(config, version, parent, comparison, who or getpass.getuser(), why, dry_run)
-    show(f"  {change.describe()}")
-    reasons = "\n".join(f"- {reason}" for reason in change.reasons)
-    create_markdown_artifact(
-        f"**{change.describe()}**\n\n{reasons}\n", key="decision", description="The gate's decision"
-    )
-    return change
+    return publish_change(change, "The gate's decision")

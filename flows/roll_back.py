@@ -2,14 +2,11 @@
 
 import getpass
 
-from prefect.artifacts import create_markdown_artifact
-
-from flows.champion import put_back_recorded_champion
+from flows.champion import publish_change, put_back_recorded_champion
 from flows.definitions import recorded_flow, retried_task
 from flows.limits import one_change_of_champion
 from flows.names import roll_back_name
 from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, settings_of
-from flows.process import show
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, history
 from sgpo.registry.promotion import roll_back as roll_back_champion
@@ -44,6 +41,4 @@ def roll_back(
     if now is None:
         raise RegistryError(f"{tracking.registered_model}: no champion to roll back from")
     change = roll_back_from(tracking, now, who or getpass.getuser(), why)
-    show(f"  {change.describe()}")
-    create_markdown_artifact(f"**{change.describe()}**\n", key="decision", description="The roll-back")
-    return change
+    return publish_change(change, "The roll-back")

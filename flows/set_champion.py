@@ -2,13 +2,10 @@
 
 import getpass
 
-from prefect.artifacts import create_markdown_artifact
-
-from flows.champion import put_back_recorded_champion
+from flows.champion import publish_change, put_back_recorded_champion
 from flows.definitions import recorded_flow, retried_task
 from flows.limits import one_change_of_champion
 from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, settings_of
-from flows.process import show
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import ChampionChange
 from sgpo.registry.promotion import set_champion as set_champion_version
@@ -29,6 +26,4 @@ def set_champion(
     tracking = settings_of(recipe, overrides).tracking
     put_back_recorded_champion(tracking)
     change = set_version(tracking, version, who or getpass.getuser(), why)
-    show(f"  {change.describe()}")
-    create_markdown_artifact(f"**{change.describe()}**\n", key="decision", description="The decision")
-    return change
+    return publish_change(change, "The decision")

@@ -1,7 +1,5 @@
 """Progress for whoever watches: a bar in a terminal, a line every half minute in a log."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
@@ -10,7 +8,7 @@ from tqdm import tqdm
 TERMINAL_S, LOG_S = 0.1, 30.0
 
 
-def progress_bar(total: int, description: str, initial: int = 0, unit: str = "it") -> tqdm[Any]:
+def progress_bar(total: int, description: str, initial: int = 0, unit: str = "it") -> "tqdm[Any]":
     """Return a tqdm bar over `total`, of which `initial` was done earlier; in a log each state is a line of its own."""
     terminal = sys.stderr.isatty()
     return tqdm(

@@ -2,17 +2,6 @@
 
 from sgpo.evaluation.comparison import Comparison, Gain, compare
 from sgpo.evaluation.intervals import Estimate
-from sgpo.evaluation.scores import EvaluationError, Outcome, Scores, TierScore, pass_at, score
+from sgpo.evaluation.scores import EvaluationError, Outcome, Scores, pass_at, score
 
-__all__ = [
-    "Comparison",
-    "Estimate",
-    "EvaluationError",
-    "Gain",
-    "Outcome",
-    "Scores",
-    "TierScore",
-    "compare",
-    "pass_at",
-    "score",
-]
+__all__ = ["Comparison", "Estimate", "EvaluationError", "Gain", "Outcome", "Scores", "compare", "pass_at", "score"]

@@ -28,17 +28,6 @@ class Layout:
     fields: Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def read_benchmark(path: Path | str) -> list[Problem]:
-    """Return the problems of a file in one of the four published layouts; ProblemFileError where it is in none."""
-    path = Path(path)
-    _, first = next(read_rows(path))
-    layout = find_layout(first)
-    if layout is None:
-        expected = "; ".join(f"{layout.name}: {', '.join(sorted(layout.columns))}" for layout in LAYOUTS)
-        raise ProblemFileError(f"{path}: columns of no known benchmark (expected the columns of {expected})")
-    return read_layout(path, layout)
-
-
 def find_layout(columns: Iterable[str]) -> Layout | None:
     """Return the layout that has these columns, or None."""
     found = set(columns)

@@ -1,17 +1,14 @@
-"""The model registry: register a model folder, decide, promote, roll back; where a version comes from."""
+"""The model registry: register a model folder, decide, promote, roll back; where a version comes from.
 
-from sgpo.registry.ancestry import VersionRecord, ancestry, describe_ancestry
+`models` registers and fetches, `gate` decides, `promotion` moves aliases under a lock (`store`) and keeps `records`;
+`lineage`, `provenance` and `ancestry` say what a version was made of. Tags and aliases are a contract with versions
+that exist. Imports mlflow only when it is used.
+"""
+
 from sgpo.registry.gate import Decision, decide
 from sgpo.registry.lineage import Lineage, git_state
-from sgpo.registry.models import (
-    ModelFolderError,
-    download_version,
-    read_attachments,
-    register_model_folder,
-    registered_version,
-)
+from sgpo.registry.models import ModelFolderError, download_version, register_model_folder, registered_version
 from sgpo.registry.promotion import UNREGISTERED, promote, roll_back, set_challenger, set_champion
-from sgpo.registry.provenance import attachments_of_run, lineage_of_run, note_provenance
 from sgpo.registry.records import ChampionChange, aliases, gaps, history
 from sgpo.registry.store import RegistryError
 
@@ -22,20 +19,13 @@ __all__ = [
     "Lineage",
     "ModelFolderError",
     "RegistryError",
-    "VersionRecord",
     "aliases",
-    "ancestry",
-    "attachments_of_run",
     "decide",
-    "describe_ancestry",
     "download_version",
     "gaps",
     "git_state",
     "history",
-    "lineage_of_run",
-    "note_provenance",
     "promote",
-    "read_attachments",
     "register_model_folder",
     "registered_version",
     "roll_back",

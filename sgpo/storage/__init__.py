@@ -16,7 +16,6 @@ from sgpo.storage.folders import (
 from sgpo.storage.lock import Lock, LockedError
 from sgpo.storage.manifest import Manifest, StoredFile
 from sgpo.storage.objects import ObjectStore, PreconditionError, StorageError, UnreachableError
-from sgpo.storage.runs import pull_record, push_record, run_name
 
 __all__ = [
     "Lock",
@@ -31,10 +30,7 @@ __all__ = [
     "delete_folder",
     "list_folders",
     "pull_folder",
-    "pull_record",
     "push_folder",
-    "push_record",
     "read_manifest",
-    "run_name",
     "verify_folder",
 ]

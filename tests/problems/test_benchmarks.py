@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from sgpo.problems import Problem, ProblemFileError, Verifier, read_problems
-from sgpo.problems.benchmarks import read_benchmark
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"
@@ -55,7 +54,6 @@ def write(rows: list[dict], path: Path) -> Path:
 def test_a_published_layout_is_recognised_by_its_columns_in_every_format(name, suffix, tmp_path):
     row, problem = LAYOUTS[name]
     path = write([row], tmp_path / f"some-name{suffix}")
-    assert read_benchmark(path) == [problem]
     assert read_problems(path) == [problem]
 
 
@@ -87,14 +85,8 @@ def test_several_answers_are_joined_and_marked_as_multiple(tmp_path):
 def test_a_wrong_row_of_a_benchmark_is_named(row, changes, message, tmp_path):
     path = write([row, {**row, **changes}], tmp_path / "b.jsonl")
     with pytest.raises(ProblemFileError) as refused:
-        read_benchmark(path)
+        read_problems(path)
     assert str(refused.value) == f"{path} row 2: {message}"
-
-
-def test_a_file_in_no_published_layout_is_no_benchmark(tmp_path):
-    path = write([{"question": "q", "answer": "5"}], tmp_path / "own.jsonl")
-    with pytest.raises(ProblemFileError, match="columns of no known benchmark"):
-        read_benchmark(path)
 
 
 @pytest.fixture(scope="module")
