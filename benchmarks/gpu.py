@@ -1,0 +1,315 @@
+"""What one GPU makes of it: the training step, SGPO's step, the vocabulary work and sampling, with random weights.
+
+    python benchmarks/gpu.py --json gpu.json --table gpu.md            # one card, under six minutes
+    python benchmarks/gpu.py --device cpu --shape tiny                 # the same in seconds, to see that it runs
+
+Needs torch, transformers, pydantic, pyyaml and safetensors; nothing is downloaded. Every section writes its rows as
+soon as it has them, and one that fails (memory, a missing package) says so and leaves the others alone. MFU is FLOPs (6
+per weight and token, attention over the causal half, logits of responses) over the card's bf16 product rate measured in
+the same run, and over 989 TFLOP/s; unique MFU leaves copies of a prompt out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from sgpo.algorithms import registry
+from sgpo.config import SamplingConfig, ShardingConfig, TrainingConfig
+from sgpo.objectives import linear_divergence_loss, linear_logprob_loss
+from sgpo.rollouts.schema import ProblemSamples, Rollout
+from sgpo.training.optimisation import make_optimizer, optimizer_step
+from sgpo.training.policy import Policy
+from sgpo.training.sharding import shard_policy
+from sgpo.training.step import Gradient
+from sgpo.training.world import World
+
+PEAK_H100 = 989e12
+SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+    "full": {
+        "qwen3-0.6b": {
+            "vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+            "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True,
+        },
+        "qwen2.5-1.5b": {
+            "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+            "num_attention_heads": 12, "num_key_value_heads": 2, "tie_word_embeddings": True,
+        },
+    },
+    "tiny": {
+        "qwen3-0.6b": {
+            "vocab_size": 500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True,
+        },
+        "qwen2.5-1.5b": {
+            "vocab_size": 500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+        },
+    },
+}  # fmt: skip
+
+
+class Bench:
+    """The rows of a run: printed, and written after each."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.device, self.tiny = torch.device(arguments.device), arguments.shape == "tiny"
+        self.shapes, self.json, self.table = SHAPES[arguments.shape], arguments.json, arguments.table
+        self.rows: list[dict[str, Any]] = []
+        card = torch.cuda.get_device_name() if self.device.type == "cuda" else platform.processor() or "CPU"
+        self.about = {"card": card, "torch": torch.__version__, "python": platform.python_version()}
+        self.rate = 1.0
+
+    def add(self, what: str, **figures: Any) -> None:
+        """Keep a row, and write all that there are."""
+        self.rows.append({"what": what, **figures})
+        print(json.dumps(self.rows[-1]), flush=True)
+        if self.json:
+            self.json.write_text(json.dumps({**self.about, "rows": self.rows}, indent=1) + "\n")
+        if self.table:
+            shown = [f"{self.about['card']}, torch {self.about['torch']}. `python benchmarks/gpu.py`", ""]
+            shown += ["| what | figures |", "|---|---|"]
+            for row in self.rows:
+                figures = ", ".join(
+                    f"{name.replace('_', ' ')} {value}" for name, value in row.items() if name != "what"
+                )
+                shown.append(f"| {row['what']} | {figures} |")
+            self.table.write_text("\n".join(shown) + "\n")
+
+    def seconds(self, work: Callable[[], object], rounds: int = 3) -> float:
+        """Return the best time of some rounds after one that does not count."""
+        times = []
+        for _ in range(rounds + 1):
+            self.wait()
+            started = time.perf_counter()
+            work()
+            self.wait()
+            times.append(time.perf_counter() - started)
+        return min(times[1:])
+
+    def wait(self) -> None:
+        """Wait for the card."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def peak_gib(self, reset: bool = False) -> float:
+        """Return the most memory that was allocated, GiB."""
+        if self.device.type != "cuda":
+            return 0.0
+        if reset:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+
+
+def rates(bench: Bench) -> None:
+    """Matrix products and copies: what the other figures are measured by."""
+    size = 256 if bench.tiny else 8192
+    for dtype in (torch.bfloat16, torch.float32):
+        left, right = (torch.randn(size, size, device=bench.device, dtype=dtype) for _ in range(2))
+        rate = 2 * size**3 / bench.seconds(lambda left=left, right=right: left @ right, 5)
+        bench.add(f"product {size}^3 {dtype}".replace("torch.", ""), tflops=round(rate / 1e12, 2))
+        bench.rate = rate if dtype == torch.bfloat16 else bench.rate
+    source = torch.empty(2**20 if bench.tiny else 2**30, device=bench.device, dtype=torch.uint8)
+    seconds = bench.seconds(source.clone, 5)
+    bench.add("copy", gb_per_second=round(2 * source.numel() / seconds / 1e9, 1))
+
+
+def new_policy(bench: Bench, name: str, recompute: bool) -> Policy:
+    """Return a policy with random weights, sharded over one process: bf16 products, float32 master weights."""
+    shape = bench.shapes[name]
+    torch.manual_seed(0)
+    with torch.device(bench.device):
+        model = (
+            Qwen3ForCausalLM(Qwen3Config(**shape, max_position_embeddings=32768, attn_implementation="sdpa"))
+            if name.startswith("qwen3")
+            else Qwen2ForCausalLM(Qwen2Config(**shape, max_position_embeddings=32768, attn_implementation="sdpa"))
+        )
+    policy = Policy(model)
+    shard_policy(
+        policy, World(0, 1, bench.device), ShardingConfig(precision="bfloat16", activation_checkpointing=recompute)
+    )
+    return policy
+
+
+def flops_of(bench: Bench, name: str, contexts: list[tuple[int, int]]) -> float:
+    """Return FLOPs of forward and backward over (prompt, response) rows; logits of the responses alone."""
+    shape = bench.shapes[name]
+    head = shape.get("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
+    wide = head * shape["num_attention_heads"]
+    narrow = head * shape["num_key_value_heads"]
+    layer = shape["hidden_size"] * (2 * wide + 2 * narrow + 3 * shape["intermediate_size"])
+    total = 0.0
+    for prompt, response in contexts:
+        tokens = prompt + response
+        total += 6 * shape["num_hidden_layers"] * (layer * tokens + wide * tokens**2)
+        total += 6 * response * shape["vocab_size"] * shape["hidden_size"]
+    return total
+
+
+def sampled(bench: Bench, name: str, problems: int, autonomous: int, guided: int, prompt: int, response: int):
+    """Return rollouts of random tokens; half of each group is right."""
+    choose, vocabulary = random.Random(0), bench.shapes[name]["vocab_size"]
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(choose.randrange(5, vocabulary) for _ in range(count))
+
+    def group(kind: Any, count: int) -> tuple[Rollout, ...]:
+        return tuple(
+            Rollout("p", kind, tokens(response), (-11.0,) * response, "", "stop", float(place % 2), 0, 0)
+            for place in range(count)
+        )
+
+    return [
+        ProblemSamples(
+            f"p{n}", tokens(prompt), tokens(2 * prompt), group("autonomous", autonomous), group("guided", guided)
+        )
+        for n in range(problems)
+    ]
+
+
+def step(bench: Bench, name: str, what: str, samples: list[ProblemSamples], algorithm: dict[str, Any], recompute: bool):
+    """Measure prepare, forward, backward and AdamW of one step."""
+    bench.peak_gib(reset=True)
+    policy = new_policy(bench, name, recompute)
+    training = TrainingConfig(
+        algorithm=algorithm,  # pyright: ignore[reportArgumentType]
+        tokens_per_microbatch=1000 if bench.tiny else 16384, fused_optimizer=bench.device.type == "cuda",
+        sampling=SamplingConfig(max_new_tokens=4096),
+    )  # fmt: skip
+    optimizer = make_optimizer(policy, training)
+    gradient = Gradient(policy, registry.build(training, 0), training, World(0, 1, bench.device), pad_id=0)
+
+    def one() -> None:
+        (minibatch,) = gradient.minibatches(samples, 0, len(samples))
+        gradient.accumulate(minibatch)
+        optimizer_step(policy, optimizer, 1e-9, 1.0)
+
+    seconds = bench.seconds(one, 2)
+    rows = [(len(s.autonomous_prompt), len(r.token_ids)) for s in samples for r in s.autonomous]
+    rows += [(len(s.autonomous_prompt), len(s.guided[0].token_ids)) for s in samples if s.guided]
+    computed = flops_of(bench, name, rows)
+    unique = flops_of(bench, name, [(0, response) for _, response in rows])
+    unique += flops_of(bench, name, [(len(s.autonomous_prompt), 0) for s in samples])
+    tokens = sum(map(sum, rows))
+    bench.add(
+        what, seconds=round(seconds, 3), tokens=tokens, tokens_per_second=round(tokens / seconds),
+        mfu_of_measured_rate=round(computed / seconds / bench.rate, 3),
+        mfu_of_989_tflops=round(computed / seconds / PEAK_H100, 3), unique_mfu=round(unique / seconds / PEAK_H100, 3),
+        peak_gib=bench.peak_gib(),
+    )  # fmt: skip
+
+
+def grpo_steps(bench: Bench) -> None:
+    """Qwen3-0.6B's shape, trainer alone, at 16k and 65k tokens: the published row's sizes."""
+    for rows, label in ((8, "16k"), (32, "65k")):
+        long = (8, 24) if bench.tiny else (256, 1792)
+        samples = sampled(bench, "qwen3-0.6b", rows // 8, 8, 0, *long)
+        step(bench, "qwen3-0.6b", f"GRPO step, 0.6B, {label} tokens", samples, {"type": "grpo"}, recompute=False)
+
+
+def sgpo_step(bench: Bench) -> None:
+    """SGPO at Qwen2.5-1.5B's shape: 8 + 4 rollouts of 1,024 tokens for each of 4 problems."""
+    long = (8, 24) if bench.tiny else (256, 1024)
+    samples = sampled(bench, "qwen2.5-1.5b", 4, 8, 4, *long)
+    for recompute in (False, True):
+        note = ", activations computed again" if recompute else ""
+        step(bench, "qwen2.5-1.5b", f"SGPO step, 1.5B, 4 x (8 + 4) x 1,024{note}", samples, {"delta": None}, recompute)
+
+
+def vocabulary(bench: Bench) -> None:
+    """8,192 tokens over 151,936 words at width 1,536: forward and backward of both losses, and of plain torch."""
+    tokens, words, wide = (64, 500, 64) if bench.tiny else (8192, 151936, 1536)
+    dtype = torch.bfloat16 if bench.device.type == "cuda" else torch.float32
+    draw = lambda *shape: torch.randn(*shape, device=bench.device, dtype=dtype)  # noqa: E731
+    hidden, guide, weight = draw(tokens, wide), draw(tokens, wide), 0.02 * draw(words, wide)
+    targets = torch.randint(words, (tokens,), device=bench.device)
+    leaves = hidden.requires_grad_(), weight.requires_grad_()
+
+    def ours_logprobs() -> None:
+        linear_logprob_loss(*leaves, targets, lambda logprobs, entropy, span: -logprobs)[0].backward()
+
+    def ours_kl() -> None:
+        linear_divergence_loss(hidden, guide, weight, lambda kl, span: kl)[0].backward()
+
+    def plain_logprobs() -> None:
+        logits = (hidden @ weight.t()).float()
+        torch.nn.functional.cross_entropy(logits, targets, reduction="sum").backward()
+
+    def plain_kl() -> None:
+        student = (hidden @ weight.t()).float().log_softmax(-1)
+        with torch.no_grad():
+            teacher = (guide @ weight.t()).float().log_softmax(-1)
+        (teacher.exp() * (teacher - student)).sum().backward()
+
+    works = {"log-probability": ours_logprobs, "forward KL": ours_kl, "log-probability, plain torch": plain_logprobs,
+             "forward KL, plain torch": plain_kl}  # fmt: skip
+    for name, work in works.items():
+        hidden.grad = weight.grad = None
+        before = bench.peak_gib(reset=True)
+        try:
+            seconds = bench.seconds(work)
+        except torch.OutOfMemoryError:
+            bench.add(f"vocabulary, {name}", seconds="out of memory")
+            continue
+        bench.add(
+            f"vocabulary, {name}", milliseconds=round(1000 * seconds, 1), extra_gib=round(bench.peak_gib() - before, 2)
+        )
+
+
+def sampling(bench: Bench) -> None:
+    """Our engine at Qwen3-0.6B's shape in bf16: 256 prompts of 128 tokens, 128 new ones each."""
+    from sgpo.rollouts.transformers_engine import TransformersEngine
+
+    shape = bench.shapes["qwen3-0.6b"]
+    with torch.device(bench.device):
+        model = Qwen3ForCausalLM(Qwen3Config(**shape, max_position_embeddings=2048, attn_implementation="sdpa"))
+    model = model.to(torch.bfloat16 if bench.device.type == "cuda" else torch.float32).eval()
+    many, long, new = (4, 8, 8) if bench.tiny else (256, 128, 128)
+    choose = random.Random(1)
+    prompts = [[choose.randrange(5, shape["vocab_size"]) for _ in range(long)] for _ in range(many)]
+    engine = TransformersEngine(model, 0)
+    settings = SamplingConfig(max_new_tokens=new, batch_size=many, top_p=1.0)
+    bench.peak_gib(reset=True)
+    seconds = bench.seconds(lambda: engine.generate(prompts, settings, list(range(many))), 1)
+    rate = round(many * new / seconds)
+    bench.add(
+        "sampling, 0.6B, our engine", rollouts=many, new_tokens=new, tokens_per_second=rate, peak_gib=bench.peak_gib()
+    )
+
+
+SECTIONS = (rates, vocabulary, grpo_steps, sgpo_step, sampling)
+
+
+def main() -> None:
+    """Run every section; one that fails says so."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--shape", choices=SHAPES, default="full")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--only", nargs="*", choices=[section.__name__ for section in SECTIONS])
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    for section in SECTIONS:
+        if arguments.only and section.__name__ not in arguments.only:
+            continue
+        try:
+            section(bench)
+        except Exception as error:  # the other sections are worth their time
+            bench.add(section.__name__, failed=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        if bench.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
