@@ -63,6 +63,7 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.device, self.tiny = torch.device(arguments.device), arguments.shape == "tiny"
+        self.eager = arguments.eager
         self.shapes, self.json, self.table = SHAPES[arguments.shape], arguments.json, arguments.table
         self.rows: list[dict[str, Any]] = []
         card = torch.cuda.get_device_name() if self.device.type == "cuda" else platform.processor() or "CPU"
@@ -124,7 +125,7 @@ def rates(bench: Bench) -> None:
     bench.add("copy", gb_per_second=round(2 * source.numel() / seconds / 1e9, 1))
 
 
-def new_policy(bench: Bench, name: str, recompute: bool) -> Policy:
+def new_policy(bench: Bench, name: str, recompute: bool, compiled: bool) -> Policy:
     """Return a policy with random weights, sharded over one process: bf16 products, float32 master weights."""
     shape = bench.shapes[name]
     torch.manual_seed(0)
@@ -134,6 +135,9 @@ def new_policy(bench: Bench, name: str, recompute: bool) -> Policy:
             if name.startswith("qwen3")
             else Qwen2ForCausalLM(Qwen2Config(**shape, max_position_embeddings=32768, attn_implementation="sdpa"))
         )
+    if compiled:
+        for layer in model.model.layers:
+            layer.compile()
     policy = Policy(model)
     shard_policy(
         policy, World(0, 1, bench.device), ShardingConfig(precision="bfloat16", activation_checkpointing=recompute)
@@ -177,10 +181,13 @@ def sampled(bench: Bench, name: str, problems: int, autonomous: int, guided: int
     ]
 
 
-def step(bench: Bench, name: str, what: str, samples: list[ProblemSamples], algorithm: dict[str, Any], recompute: bool):
+def step(
+    bench: Bench, name: str, what: str, samples: list[ProblemSamples], algorithm: dict[str, Any],
+    recompute: bool = False, compiled: bool = False,
+) -> None:  # fmt: skip
     """Measure prepare, forward, backward and AdamW of one step."""
     bench.peak_gib(reset=True)
-    policy = new_policy(bench, name, recompute)
+    policy = new_policy(bench, name, recompute, compiled)
     training = TrainingConfig(
         algorithm=algorithm,  # pyright: ignore[reportArgumentType]
         tokens_per_microbatch=1000 if bench.tiny else 16384, fused_optimizer=bench.device.type == "cuda",
@@ -214,7 +221,11 @@ def grpo_steps(bench: Bench) -> None:
     for rows, label in ((8, "16k"), (32, "65k")):
         long = (8, 24) if bench.tiny else (256, 1792)
         samples = sampled(bench, "qwen3-0.6b", rows // 8, 8, 0, *long)
-        step(bench, "qwen3-0.6b", f"GRPO step, 0.6B, {label} tokens", samples, {"type": "grpo"}, recompute=False)
+        step(bench, "qwen3-0.6b", f"GRPO step, 0.6B, {label} tokens", samples, {"type": "grpo"})
+        if bench.eager:
+            continue
+        what = f"GRPO step, 0.6B, {label} tokens, layers compiled"
+        step(bench, "qwen3-0.6b", what, samples, {"type": "grpo"}, compiled=True)
 
 
 def sgpo_step(bench: Bench) -> None:
@@ -224,6 +235,10 @@ def sgpo_step(bench: Bench) -> None:
     for recompute in (False, True):
         note = ", activations computed again" if recompute else ""
         step(bench, "qwen2.5-1.5b", f"SGPO step, 1.5B, 4 x (8 + 4) x 1,024{note}", samples, {"delta": None}, recompute)
+    if bench.eager:
+        return
+    what = "SGPO step, 1.5B, 4 x (8 + 4) x 1,024, layers compiled"
+    step(bench, "qwen2.5-1.5b", what, samples, {"delta": None}, compiled=True)
 
 
 def vocabulary(bench: Bench) -> None:
@@ -295,6 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shape", choices=SHAPES, default="full")
+    parser.add_argument("--eager", action="store_true", help="leave out the rows with compiled layers")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--only", nargs="*", choices=[section.__name__ for section in SECTIONS])
