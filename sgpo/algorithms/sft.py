@@ -36,13 +36,11 @@ class SFT(Algorithm[SFTSettings]):
 
     def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
         """Return the strong model's response to each problem."""
+        responses = [expert_response(problem, self.settings.type) for problem in samples]
         return [
-            TrainRow(
-                problem.autonomous_prompt, expert_response(problem, self.settings.type), place, "expert", place, 1.0,
-                "token",
-            )
-            for place, problem in enumerate(samples)
-        ]  # fmt: skip
+            TrainRow(problem.autonomous_prompt, response, place, "expert", place, 1.0, "token")
+            for place, (problem, response) in enumerate(zip(samples, responses, strict=True))
+        ]
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return the cross-entropy of each token."""

@@ -51,22 +51,7 @@ def step_metrics(
 
     `own_names` are sums of a method's own (`Algorithm.metric_names`), logged as method/<name>.
     """
-    rollouts = [rollout for problem in samples for rollout in (*problem.autonomous, *problem.guided)]
-    autonomous = [rollout for problem in samples for rollout in problem.autonomous]
-    guided = [rollout for problem in samples for rollout in problem.guided]
-    local = {
-        "rollouts": len(rollouts),
-        "response_tokens": sum(len(rollout.token_ids) for rollout in rollouts),
-        "truncated": sum(rollout.finish_reason == "length" for rollout in rollouts),
-        "staleness": sum(step - rollout.policy_step for rollout in rollouts),
-        "autonomous": len(autonomous),
-        "autonomous_reward": sum(rollout.reward for rollout in autonomous),
-        "groups": sum(bool(problem.autonomous) for problem in samples),
-        "equal_groups": sum(len({rollout.reward for rollout in problem.autonomous}) == 1 for problem in samples),
-        "guided": len(guided),
-        "guided_reward": sum(rollout.reward for rollout in guided),
-        **{name: sums.get(name, 0.0) for name in (*SUMMED, *own_names)},
-    }
+    local = {**_counts(samples, step), **{name: sums.get(name, 0.0) for name in (*SUMMED, *own_names)}}
     total = world.sum({name: float(value) for name, value in local.items()})
     largest = world.maximum({**{name: sums.get(name, 0.0) for name in LARGEST}, **times})
     seconds = sum(largest[name] for name in times)
@@ -114,6 +99,25 @@ SUMMED = (
     *(f"alpha_bin_{place}" for place in range(ALPHA_BINS)),
 )  # fmt: skip
 LARGEST = ("ratio_max", "grad_norm_max", "sampler_ratio_max")
+
+
+def _counts(samples: Sequence[ProblemSamples], step: int) -> dict[str, float]:
+    """Return what this process's rollouts add to the counts of a step."""
+    rollouts = [rollout for problem in samples for rollout in (*problem.autonomous, *problem.guided)]
+    autonomous = [rollout for problem in samples for rollout in problem.autonomous]
+    guided = [rollout for problem in samples for rollout in problem.guided]
+    return {
+        "rollouts": len(rollouts),
+        "response_tokens": sum(len(rollout.token_ids) for rollout in rollouts),
+        "truncated": sum(rollout.finish_reason == "length" for rollout in rollouts),
+        "staleness": sum(step - rollout.policy_step for rollout in rollouts),
+        "autonomous": len(autonomous),
+        "autonomous_reward": sum(rollout.reward for rollout in autonomous),
+        "groups": sum(bool(problem.autonomous) for problem in samples),
+        "equal_groups": sum(len({rollout.reward for rollout in problem.autonomous}) == 1 for problem in samples),
+        "guided": len(guided),
+        "guided_reward": sum(rollout.reward for rollout in guided),
+    }
 
 
 def _ratio(total: dict[str, float], over: str, under: str) -> float | None:
