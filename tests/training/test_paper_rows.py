@@ -82,6 +82,25 @@ def test_a_row_trains(name, data, model_folder, tmp_path):
         assert logged[0]["loss/expert"] < 0.0  # a correct trace among wrong rollouts has a positive advantage
 
 
+def test_supervised_fine_tuning_runs_in_the_same_loop_and_samples_nothing(data, model_folder, tmp_path):
+    logged = []
+
+    class Sink:
+        def log(self, step, metrics):
+            logged.append(metrics)
+
+        def resume_at(self, step):
+            pass
+
+    config = load_config(None, [f"data={data}", *SMALL, "training.steps=6", "training.algorithm.type=sft"])
+    folder = train(config, model_folder, tmp_path / "run", Sink())
+    assert logged[-1]["loss/expert"] < logged[0]["loss/expert"]
+    assert logged[0]["expert/fraction"] == 1.0
+    assert not any(name.startswith("reward/") for name in logged[0])
+    before, after = load_model(model_folder)[0].state_dict(), load_model(folder)[0].state_dict()
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+
+
 def test_learning_from_responses_that_are_not_there_is_refused(data_folder, model_folder, tmp_path):
     write_table([], data_folder / "responses.parquet", StrongResponse)
     config = load_config(None, [f"data={data_folder}", *SMALL, "training.algorithm.type=hpt"])
