@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -223,7 +224,8 @@ def _upload(
     mlflow_run_id: str | None,
 ) -> str:
     """Return a new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
-    model = client.create_logged_model(experiment, name=name, source_run_id=mlflow_run_id, model_type="transformers")
+    allowed = re.sub(r"[/:.%\"']", "-", name)  # a logged model's name may hold less than a registered one's
+    model = client.create_logged_model(experiment, name=allowed, source_run_id=mlflow_run_id, model_type="transformers")
     try:
         for file in files:
             client.log_model_artifact(model.model_id, str(file))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sgpo.config import TrackingConfig
+from sgpo.config import TrackingConfig, load_config
 from sgpo.registry import (
     Lineage,
     ModelFolderError,
@@ -222,3 +222,13 @@ def test_git_state_tells_the_commit_and_whether_files_differ_from_it(tmp_path: P
     subprocess.run(["git", *author, "commit", "-q", "-m", "second"], cwd=tmp_path, check=True)
     (tmp_path / "dvc.lock").write_text("rewritten again")
     assert (git_state(tmp_path) or ("", True))[1] is False
+
+
+@pytest.mark.parametrize("recipe", ["qwen2.5-1.5b", "qwen2.5-7b", "llama-8b"])
+def test_a_model_is_registered_under_the_name_that_each_shipped_recipe_gives_it(
+    recipe: str, tracking: TrackingConfig, model_folder: Path
+) -> None:
+    """MLflow refuses a dot in a logged model's name, which is not the registered one's."""
+    name = load_config(Path(__file__).parents[2] / "configs" / f"{recipe}.yaml").tracking.registered_model
+    named = tracking.model_copy(update={"registered_model": name})
+    assert register_model_folder(named, model_folder, {"sgpo.base_model": "tiny"}, f"base-{recipe}") == "1"
