@@ -62,6 +62,8 @@ class Plain:
         mean = sum(rewards) / len(rewards)
         std = (sum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1)) ** 0.5
         for (response, rollout), reward in zip(members, rewards, strict=True):
+            if rollout is not None and objective.mask_truncated and rollout.finish_reason == "length":
+                continue
             advantage = (reward - mean) / (std + 1e-6) if objective.normalize_std else reward - mean
             logprobs = self.sampled(prompt, response)
             self.tokens += len(response)

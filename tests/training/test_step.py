@@ -111,6 +111,24 @@ def _recorded_near_the_policy(samples: list[ProblemSamples]) -> list[ProblemSamp
     return [replace(one, autonomous=tuple(map(near, one.autonomous))) for one in samples]
 
 
+@pytest.mark.parametrize("algorithm", [{"type": "grpo"}, {"type": "grpo", "normalization": "token"}])
+def test_truncated_responses_can_be_left_out_of_the_loss_but_not_of_their_group(tokenizer, algorithm):
+    samples = [
+        replace(one, autonomous=(replace(one.autonomous[0], finish_reason="length"), *one.autonomous[1:]))
+        for one in make_samples(8)
+    ]
+    policy = tiny_policy(tokenizer)
+    masked = TrainingConfig(steps=10, algorithm={**algorithm, "mask_truncated": True})
+    sums, gradient = gradient_of(policy, samples, masked, tokenizer.pad_token_id)
+    policy.zero_grad()
+    loss = plain_loss(policy, samples, masked)
+    loss.backward()
+    assert sums["loss"] == pytest.approx(loss.item(), abs=1e-9)
+    torch.testing.assert_close(gradient, flat_gradient(policy), atol=5e-8, rtol=1e-6)
+    _, whole = gradient_of(policy, samples, TrainingConfig(steps=10, algorithm=algorithm), tokenizer.pad_token_id)
+    assert not torch.allclose(gradient, whole, atol=1e-4)
+
+
 def test_every_alternative_is_another_gradient(tokenizer):
     policy, samples = tiny_policy(tokenizer), make_samples(16)
     seen: dict[str, torch.Tensor] = {}
