@@ -1,12 +1,14 @@
 """Folders and locks on any endpoint that speaks S3.
 
-`objects` is the bucket, `manifest` says what a folder holds, `folders` publishes and fetches whole folders, `lock`
-keeps two machines from running one run id, `runs` names what is stored of a run.
+`objects` is the bucket, `client` the connection to it, `readback` tells whether it kept what was sent, `manifest` says
+what a folder holds, `folders` publishes and fetches whole folders, `lock` keeps two machines from running one run id,
+`runs` names what is stored of a run.
 """
 
 from sgpo.storage.folders import (
     Publication,
     delete_folder,
+    forget_fetched,
     list_folders,
     pull_folder,
     push_folder,
@@ -15,7 +17,7 @@ from sgpo.storage.folders import (
 )
 from sgpo.storage.lock import Lock, LockedError
 from sgpo.storage.manifest import Manifest, StoredFile
-from sgpo.storage.objects import ObjectStore, PreconditionError, StorageError, UnreachableError
+from sgpo.storage.objects import ObjectStore, PreconditionError, SpoiledError, StorageError, UnreachableError
 
 __all__ = [
     "Lock",
@@ -24,10 +26,12 @@ __all__ = [
     "ObjectStore",
     "PreconditionError",
     "Publication",
+    "SpoiledError",
     "StorageError",
     "StoredFile",
     "UnreachableError",
     "delete_folder",
+    "forget_fetched",
     "list_folders",
     "pull_folder",
     "push_folder",

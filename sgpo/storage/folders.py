@@ -5,6 +5,7 @@ sha256, two writers cannot mix their files, and one that is interrupted sends on
 """
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from tempfile import TemporaryDirectory
 
 from sgpo.files import file_sha256, publish_file, replace_folder
 from sgpo.storage.manifest import Manifest, Notes, StoredFile, check_name, folder_files, parse_manifest
-from sgpo.storage.objects import ObjectStore, PreconditionError, StorageError
+from sgpo.storage.objects import ObjectStore, PreconditionError, SpoiledError, StorageError, UnreachableError
+from sgpo.storage.readback import difference, error_code
 
 _MANIFEST = "manifest.json"
 _OF_A_FOLDER = re.compile(rf"(?P<name>.+?)/({_MANIFEST}|content/[0-9a-f]{{64}}/.+)")
@@ -37,6 +39,7 @@ def push_folder(
 ) -> Publication:
     """Publish `folder` as `name`; nothing is sent twice, and nothing at all when the same files are there already.
 
+    No manifest vouches for a file that was not read back. SpoiledError when the server gives back something else.
     `files` is what to send, by path, where that is known; otherwise every file is read once more for its sha256. Of
     several writers exactly one publishes. Raises StorageError when another folder is there, or came first; with
     `replace` the one that is there at the start is replaced.
@@ -44,15 +47,16 @@ def push_folder(
     check_name(name)
     files = folder_files(folder) if files is None else dict(files)
     there = _read(store, name)
+    proven = there[0].files if there is not None else {}
     if there is not None and there[0].files == files:
-        manifest, sent = there[0], _send_missing(store, folder, name, files)
+        manifest, sent = there[0], _send_missing(store, folder, name, files, proven)
     elif there is not None and not replace:
         raise StorageError(f"{store.where(name)}: holds another folder (expected a new name, or to replace it)")
     else:
-        sent = _send_missing(store, folder, name, files)
+        sent = _send_missing(store, folder, name, files, proven)
         manifest = _publish(store, name, Manifest(files=files, notes=notes or {}), there[1] if there else None)
         # Whoever replaced or deleted what was there before may have taken an object that we found and counted on.
-        sent += _send_missing(store, folder, name, files)
+        sent += _send_missing(store, folder, name, files, proven=files)
     if replace:  # also what an outage kept an earlier one from deleting
         _delete_content(store, name, keep=files)
     return Publication(manifest, sent)
@@ -61,22 +65,33 @@ def push_folder(
 def pull_folder(store: ObjectStore, name: str, target: Path) -> Manifest:
     """Fetch `name` into `target`, replacing what is there; every file's sha256 is checked before `target` appears.
 
-    One that is interrupted fetches only what is missing when it begins again. StorageError names the first object that
-    is missing or is not what was published.
+    One that is interrupted keeps the files that it has whole beside `target`, and fetches only what is missing when it
+    begins again; where it has none nothing is left. StorageError names the first object that is missing or is not what
+    was published.
     """
     manifest = _existing(store, name)
-    aside = target.with_name(f".{target.name}.fetched")
+    aside = _aside(target)
     aside.mkdir(parents=True, exist_ok=True)
-    for path, stored in manifest.files.items():
-        file = aside / path
-        if not (file.is_file() and file_sha256(file) == stored.sha256):
-            with publish_file(file) as unchecked:
-                _fetch(store, name, path, stored, unchecked)
+    try:
+        for path, stored in manifest.files.items():
+            file = aside / path
+            if not (file.is_file() and file_sha256(file) == stored.sha256):
+                with publish_file(file) as unchecked:
+                    _fetch(store, name, path, stored, unchecked)
+    except BaseException:
+        if not any(path.is_file() for path in aside.rglob("*")):
+            forget_fetched(target)
+        raise
     for file in [path for path in aside.rglob("*") if path.is_file()]:
         if file.relative_to(aside).as_posix() not in manifest.files:  # of a fetch that another version interrupted
             file.unlink()
     replace_folder(aside, target)
     return manifest
+
+
+def forget_fetched(target: Path) -> None:
+    """Delete what an interrupted pull into `target` left beside it to go on with."""
+    shutil.rmtree(_aside(target), ignore_errors=True)
 
 
 def verify_folder(store: ObjectStore, name: str) -> Manifest:
@@ -111,6 +126,10 @@ def delete_folder(store: ObjectStore, name: str) -> None:
     store.abort_uploads(f"{name}/content/")
 
 
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.fetched")
+
+
 def _read(store: ObjectStore, name: str) -> tuple[Manifest, str] | None:
     """Return the manifest and its entity tag."""
     check_name(name)
@@ -140,20 +159,40 @@ def _existing(store: ObjectStore, name: str) -> Manifest:
     return manifest
 
 
-def _send_missing(store: ObjectStore, folder: Path, name: str, files: Mapping[str, StoredFile]) -> int:
+def _send_missing(
+    store: ObjectStore, folder: Path, name: str, files: Mapping[str, StoredFile], proven: Mapping[str, StoredFile]
+) -> int:
+    """Send what is not there, and read back all that is not `proven`; returns the number of files sent.
+
+    What an earlier push sent before it was killed is there and not proven: it is sent again when it is not the file.
+    """
     there, sent = store.keys(f"{name}/content/"), 0
     for path, file in files.items():
-        if there.get(_content_key(name, path, file)) != file.size:
-            store.send_file(folder / path, _content_key(name, path, file))
-            sent += 1
+        key = _content_key(name, path, file)
+        if there.get(key) == file.size and (
+            proven.get(path) == file or difference(store, key, folder / path, file) is None
+        ):
+            continue
+        store.send_file(folder / path, key)
+        sent += 1
+        if (what := difference(store, key, folder / path, file)) is not None:
+            raise SpoiledError(f"{folder / path}: {what} (sent to {store.where(key)})")
     return sent
 
 
 def _fetch(store: ObjectStore, name: str, path: str, stored: StoredFile, file: Path) -> None:
     key = _content_key(name, path, stored)
     store.fetch_file(key, file)
-    if file_sha256(file) != stored.sha256:
-        raise StorageError(f"{store.where(key)}: not the file that was published (sha256 differs)")
+    if file_sha256(file) == stored.sha256:
+        return
+    if file.stat().st_size != stored.size and (code := error_code(_beginning(file))) is not None:
+        raise UnreachableError(f"{store.where(key)}: the server's error {code}, answered with status 200")
+    raise SpoiledError(f"{store.where(key)}: not the file that was published (sha256 differs)")
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(1024)
 
 
 def _delete_content(store: ObjectStore, name: str, keep: Mapping[str, StoredFile]) -> None:

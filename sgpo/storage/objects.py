@@ -14,8 +14,9 @@ from typing import Any
 
 from sgpo.config import ConfigError, StorageConfig
 from sgpo.errors import UserError
+from sgpo.storage.client import is_of_certificates, open_client
+from sgpo.storage.readback import error_code, likely_cause
 
-_CONNECT_TIMEOUT_S = 10.0
 _CHECKSUMS = {"sha256": {"ChecksumAlgorithm": "SHA256"}, "crc32": {"ChecksumAlgorithm": "CRC32"}, "none": {}}
 _OVERLOADED = ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "TooManyRequests")
 
@@ -28,6 +29,10 @@ class UnreachableError(StorageError):
     """The storage does not answer, or answers that it cannot now: the same thing may work later."""
 
     exit_code = os.EX_TEMPFAIL
+
+
+class SpoiledError(StorageError):
+    """What the storage gives back is not what was sent; the message says how it differs."""
 
 
 class PreconditionError(StorageError):
@@ -65,7 +70,6 @@ class ObjectStore:
             import tenacity  # noqa: F401
             from boto3.s3.transfer import TransferConfig
             from boto3.session import Session
-            from botocore.config import Config
         except ImportError as error:
             raise ConfigError(
                 f"storage.bucket is set but {error.name} is not installed here (expected the extra ops)"
@@ -75,24 +79,10 @@ class ObjectStore:
         self._checksum: dict[str, Any] = _CHECKSUMS[settings.checksum]
         part = settings.part_mib * 2**20
         self._transfer = TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=4)
-        configuration = Config(
-            retries={"mode": "adaptive", "total_max_attempts": settings.attempts},
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=settings.timeout_s,
-            tcp_keepalive=True,
-            # Only the checksum that was asked for: not every endpoint knows those that boto3 adds of its own accord.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
         with self._errors(""):
             # The default region is for endpoints that have none, where the signature needs one all the same.
             self._session = session or Session(region_name=settings.region)
-            self._client: Any = self._session.client(
-                "s3",
-                endpoint_url=settings.endpoint_url,
-                region_name=self._session.region_name or "us-east-1",
-                config=configuration,
-            )
+            self._client: Any = open_client(settings, self._session)
 
     def with_short_timeout(self, timeout_s: float) -> "ObjectStore":
         """Return the same store for requests that are of no use when late: two attempts of so many seconds."""
@@ -105,37 +95,30 @@ class ObjectStore:
         return f"s3://{self._bucket}/{self._full(key)}{endpoint}"
 
     def put(self, key: str, body: bytes, *, only_if_new: bool = False, if_match: str | None = None) -> str:
-        """Write a small object whole; returns its entity tag.
+        """Write a small object whole, and read it back; returns its entity tag.
 
         Raises PreconditionError when there is one already (`only_if_new`), or it is no longer the one with the tag
-        `if_match`. A repeated request can meet its own first try: who must know compares what is there.
+        `if_match`. A repeated request can meet its own first try: who must know compares what is there. SpoiledError
+        when the server keeps something else than `body`.
         """
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-        conflicts = Retrying(
-            retry=retry_if_exception_type(_ConflictError), stop=stop_after_attempt(8),
-            wait=wait_random_exponential(multiplier=0.1, max=2), reraise=True,
-        )  # fmt: skip
-        if only_if_new:
-            return conflicts(self._put, key, body, {"IfNoneMatch": "*"})
-        if if_match is None:
-            return self._put(key, body, {})
-        try:
-            return conflicts(self._put, key, body, {"IfMatch": if_match})
-        except PreconditionError:
-            # Ceph wants the tag without the quotes that HTTP has around it, others may want it with them.
-            if self._etag(key) != if_match:
-                raise
-            return conflicts(self._put, key, body, {"IfMatch": f'"{if_match}"'})
+        etag = self._put_on_condition(key, body, only_if_new, if_match)
+        found = self.get(key)
+        if found is None:
+            raise SpoiledError(f"{self.where(key)}: is not there after it was written")
+        if found.etag == etag and found.body != body:  # with another tag it is what somebody else wrote since
+            size = f"{len(found.body):,} bytes come back of {len(body):,}"
+            cause = likely_cause(found.body, len(found.body) < len(body))
+            raise SpoiledError(f"{self.where(key)}: not what was written, {size}{cause}")
+        return etag
 
     def get(self, key: str) -> StoredObject | None:
         """Return a small object whole; None when there is none."""
         try:
-            with self._errors(key):
-                found = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
-                body = found["Body"].read()
+            found, body = self._got(key)
         except _MissingError:
             return None
+        if (code := error_code(body)) is not None:
+            raise UnreachableError(f"{self.where(key)}: the server's error {code}, answered with status 200")
         # The server's clock for both, so that machines whose clocks differ agree on an age.
         now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
         return StoredObject(body, found["ETag"].strip('"'), (now - found["LastModified"]).total_seconds())
@@ -155,6 +138,20 @@ class ObjectStore:
         """Download an object to `file`, in parts when it is large. StorageError when there is none."""
         with self._errors(key):
             self._client.download_file(self._bucket, self._full(key), str(file), Config=self._transfer)
+
+    def size(self, key: str) -> int | None:
+        """Return an object's size in bytes as a reader is told it; None when there is none."""
+        try:
+            with self._errors(key):
+                return self._client.head_object(Bucket=self._bucket, Key=self._full(key))["ContentLength"]
+        except _MissingError:
+            return None
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of an object from `start`, or fewer where it ends before."""
+        if length == 0:  # no range can ask for this
+            return b""
+        return self._got(key, length, Range=f"bytes={start}-{start + length - 1}")[1]
 
     def keys(self, prefix: str) -> dict[str, int]:
         """Every key that begins with `prefix`, and the object's size in bytes."""
@@ -181,6 +178,25 @@ class ObjectStore:
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
 
+    def _put_on_condition(self, key: str, body: bytes, only_if_new: bool, if_match: str | None) -> str:
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        conflicts = Retrying(
+            retry=retry_if_exception_type(_ConflictError), stop=stop_after_attempt(8),
+            wait=wait_random_exponential(multiplier=0.1, max=2), reraise=True,
+        )  # fmt: skip
+        if only_if_new:
+            return conflicts(self._put, key, body, {"IfNoneMatch": "*"})
+        if if_match is None:
+            return self._put(key, body, {})
+        try:
+            return conflicts(self._put, key, body, {"IfMatch": if_match})
+        except PreconditionError:
+            # Ceph wants the tag without the quotes that HTTP has around it, others may want it with them.
+            if self._etag(key) != if_match:
+                raise
+            return conflicts(self._put, key, body, {"IfMatch": f'"{if_match}"'})
+
     def _put(self, key: str, body: bytes, condition: dict[str, str]) -> str:
         try:
             with self._errors(key):
@@ -189,7 +205,26 @@ class ObjectStore:
                 )
         except _MissingError as error:  # the one that was to be replaced
             raise PreconditionError(str(error)) from None
+        if "ETag" not in written:
+            raise StorageError(f"{self.where(key)}: written, but the endpoint's answer has no ETag")
         return written["ETag"].strip('"')
+
+    def _got(self, key: str, length: int | None = None, **wanted: str) -> tuple[dict[str, Any], bytes]:
+        """Return an answer and `length` bytes of its body, asked for again when the connection ends within the body."""
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        def get() -> tuple[dict[str, Any], bytes]:
+            found = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **wanted)
+            return found, found["Body"].read(length)
+
+        cut = retry_if_exception_type((IncompleteReadError, ReadTimeoutError, ResponseStreamingError))
+        again = Retrying(
+            retry=cut, stop=stop_after_attempt(min(4, self.settings.attempts)),
+            wait=wait_random_exponential(multiplier=0.1, max=5), reraise=True,
+        )  # fmt: skip
+        with self._errors(key):
+            return again(get)
 
     def _etag(self, key: str) -> str | None:
         found = self.get(key)
@@ -229,6 +264,9 @@ class ObjectStore:
                 return _MissingError(f"{self.where(key)}: no such object")
             unreachable = status >= 500 or status == 429 or code.startswith(_OVERLOADED)
             return UnreachableError(what) if unreachable else StorageError(what)
+        if is_of_certificates(error):
+            hint = "expected a certificate that is trusted here: AWS_CA_BUNDLE names the file of a private authority's"
+            return StorageError(f"{self.where(key)}: {_one_line(error)} ({hint})")
         unanswered = (
             exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError,
             exceptions.ResponseStreamingError, RetriesExceededError,

@@ -16,7 +16,7 @@ from typing import Self
 
 from sgpo.config import RunConfig
 from sgpo.files import file_sha256
-from sgpo.storage.folders import delete_folder, list_folders, pull_folder, push_folder, read_manifest
+from sgpo.storage.folders import delete_folder, forget_fetched, list_folders, pull_folder, push_folder, read_manifest
 from sgpo.storage.lock import Lock, LockedError
 from sgpo.storage.manifest import Manifest, StoredFile
 from sgpo.storage.objects import ObjectStore, StorageError, UnreachableError
@@ -86,6 +86,7 @@ class StoredRun:
                 raise
             except StorageError as error:
                 print(f"passed over: {error}", flush=True)
+                forget_fetched(self._checkpoints / step)
             else:
                 print(f"storage: resumes from {step} of {self._store.where(self._name)}", flush=True)
                 return
