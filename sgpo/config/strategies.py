@@ -15,7 +15,12 @@ class StrategyConfig(Settings):
     tries: int = Field(default=3, ge=1, le=64, description="Requests for one accepted response or ranking")
     max_words: int = Field(default=160, ge=20, le=2000, description="A longer strategy is refused")
     # DeepSeek-R1's usage notes recommend 0.5-0.7, and warn of endless repetition when greedy.
-    temperature: float = Field(default=0.6, ge=0.0, le=2.0, description="The teacher's sampling temperature")
+    temperature: float | None = Field(
+        default=0.6, ge=0.0, le=2.0, description="The teacher's sampling temperature; null: none is sent"
+    )
+    refused_at_start: int | None = Field(
+        default=20, ge=1, description="So many first answers that are all refused end the run; null: nothing does"
+    )
 
 
 class TeacherConfig(Settings):
@@ -32,6 +37,9 @@ class TeacherConfig(Settings):
     concurrency: int = Field(default=16, ge=1, le=1024, description="Requests under way at once")
     max_tokens: int = Field(
         default=16_384, ge=16, description="Tokens that one answer may have, its reasoning included"
+    )
+    length_parameter: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="What the endpoint calls it; OpenAI's reasoning models refuse max_tokens"
     )
     send_seed: bool = Field(default=True, description="Some endpoints refuse the seed parameter")
     request_timeout_s: float = Field(default=900.0, gt=0, description="Seconds for one attempt at a request")

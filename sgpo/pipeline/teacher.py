@@ -23,7 +23,8 @@ async def recorded_teacher(
             address = await stack.enter_async_context(scripted_endpoint())
             config = config.model_copy(update={"base_url": address, "api_key_env": ""})
         endpoint = await stack.enter_async_context(OpenAITeacher(config))
-        journal = RecordedTeacher(endpoint, work / "teacher.jsonl", config, purpose=purpose_of(problems))
+        purpose = purpose_of(problems)
+        journal = RecordedTeacher(endpoint, work / "teacher.jsonl", config, purpose=purpose, first_alone=True)
         yield await stack.enter_async_context(journal)
 
 

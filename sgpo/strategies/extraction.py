@@ -14,10 +14,11 @@ from sgpo.problems.schema import Problem
 from sgpo.problems.table import iterate_table, publish_table
 from sgpo.progress import progress_bar
 from sgpo.strategies.duplicates import near_duplicates
+from sgpo.strategies.first_answers import FirstAnswers
 from sgpo.strategies.leaks.equivalents import Verify, find_equivalent, has_fragments
 from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy, parse_candidate, parse_ranking
-from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
+from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, publish_refusals
 from sgpo.strategies.responses import PROBLEMS_AT_ONCE
 from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
 from sgpo.strategies.teacher.concurrency import in_order
@@ -64,12 +65,14 @@ async def extract_all(
     With `verify`, a strategy's expressions are judged against the answer too (`find_equivalent`).
 
     What the teacher's journal holds is not requested again, so a killed run goes on where it was, and the files are the
-    same bytes as an undisturbed run's. Both files appear at the end, each whole or not at all. Raises ExtractionError,
+    same bytes as an undisturbed run's. Both files appear at the end, each whole or not at all. A run whose first
+    answers are all refused stops (`FirstAnswers`); its refusals are there. Raises ExtractionError,
     TeacherError, JournalError.
     """
     total = _check_ids(problems, responses)
     asked = {problem.id: problem for problem in problems}
     kept = 0
+    first, stopped = FirstAnswers(settings.refused_at_start, settings.candidates, PROBLEMS_AT_ONCE), False
 
     with ThreadPoolExecutor(max_workers=1) as verification, publish_table(strategies, Strategy) as table:
 
@@ -83,7 +86,7 @@ async def extract_all(
             return await extract_strategy(asked[response.problem_id], response.text, teacher, settings, equivalent)
 
         with publish_refusals(refusals) as refused, progress_bar(total, "strategies", unit="problem") as bar:
-            async with aclosing(in_order(iterate_table(responses, StrongResponse), work, PROBLEMS_AT_ONCE)) as outcomes:
+            async with aclosing(in_order(iterate_table(responses, StrongResponse), work, first.at_once)) as outcomes:
                 async for outcome in outcomes:
                     refused.extend(outcome.refusals)
                     if outcome.strategy is not None:
@@ -92,6 +95,10 @@ async def extract_all(
                     used = teacher.spending.describe()
                     bar.set_postfix(kept=kept, requests=teacher.asked, used=used, refresh=False)
                     bar.update()
+                    if stopped := first.all_refused(outcome.refusals, _any_candidate(outcome, settings)):
+                        break
+        if stopped:
+            raise ExtractionError(f"{refusals}: {first.describe()}")
         if not kept:
             most = ", ".join(f"{reason} {count}" for reason, count in refused.counts.most_common(3)) or "nothing"
             raise ExtractionError(f"{refusals}: no strategy from any of {total} responses (refused: {most})")
@@ -134,8 +141,8 @@ async def extract_strategy(
 
 def check_candidate(completion: Completion, problem: Problem, settings: StrategyConfig) -> ParsedStrategy | Refusal:
     """Return the strategy in a completion, or why it is none that may be used."""
-    if completion.finish_reason == "length":
-        return Refusal("truncated", "cut at the teacher's token limit")
+    if (refusal := no_answer(completion)) is not None:
+        return refusal
     candidate = parse_candidate(completion.text)
     if isinstance(candidate, Refusal):
         return candidate
@@ -143,6 +150,10 @@ def check_candidate(completion: Completion, problem: Problem, settings: Strategy
     if words > settings.max_words:
         return Refusal("too_long", f"{words} words (expected at most {settings.max_words})")
     return find_leak(candidate, problem) or candidate
+
+
+def _any_candidate(outcome: Extraction, settings: StrategyConfig) -> bool:
+    return sum(refusal.stage == "candidate" for refusal in outcome.refusals) < settings.candidates
 
 
 async def _write_candidates(
@@ -195,7 +206,8 @@ async def _rank(
         ranking = parse_ranking(completion.text, len(candidates))
         if not isinstance(ranking, Refusal):
             return ranking, refusals
-        refusals.append(ranking.of(problem.id, "ranking", attempt, completion.text))
+        refusal = no_answer(completion) or ranking  # a ranking that was cut behind its last score can be read
+        refusals.append(refusal.of(problem.id, "ranking", attempt, completion.text))
     return None, refusals
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sgpo.errors import UserError
 from sgpo.files import publish_file
+from sgpo.strategies.teacher.teacher import Completion
 
 Reason = Literal[
     "wrong_answer",  # a response that the verifier does not accept
@@ -24,7 +25,8 @@ Reason = Literal[
     "several_strategies",
     "placeholder",  # a part that only repeats the layout it should have filled in
     "too_long",
-    "teacher_refused",  # the endpoint would not answer this request
+    "teacher_refused",  # the endpoint would not answer this request, or the model declined
+    "only_reasoning",  # reasoning with no answer behind it
     "near_duplicate",  # of an earlier candidate for the same problem
     "states_answer",  # the three ways to leak, see leak.py
     "states_result",
@@ -78,6 +80,21 @@ class Refusal:
             detail=_encodable(self.detail),
             text=_encodable(text),
         )
+
+
+def no_answer(completion: Completion) -> Refusal | None:
+    """Return why a completion is no whole answer, whatever its text; None when it is one."""
+    match completion.finish_reason:
+        case "length":
+            return Refusal("truncated", "cut at the teacher's token limit (raise teacher.max_tokens)")
+        case "content_filter":
+            return Refusal("teacher_refused", "the endpoint's content filter stopped the answer")
+        case "refusal":
+            return Refusal("teacher_refused", "the model declined to answer")
+        case "no_answer":
+            return Refusal("only_reasoning", "reasoning, and no answer behind it (message.content is empty)")
+        case "stop":
+            return None
 
 
 class RefusalWriter:

@@ -14,11 +14,12 @@ from sgpo.config.strategies import StrategyConfig
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import publish_table
 from sgpo.progress import progress_bar
-from sgpo.strategies.refusals import Refusal, RefusedText, publish_refusals
+from sgpo.strategies.first_answers import FirstAnswers
+from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, publish_refusals
 from sgpo.strategies.schema import StrongResponse
 from sgpo.strategies.teacher.concurrency import in_order
 from sgpo.strategies.teacher.journal import RecordedTeacher
-from sgpo.strategies.teacher.teacher import RequestRefusedError, Teacher, request_seed
+from sgpo.strategies.teacher.teacher import RequestRefusedError, Teacher, TeacherError, request_seed
 from sgpo.strategies.teacher.templates import PROMPT_VERSION, respond_request
 
 if TYPE_CHECKING:
@@ -52,27 +53,31 @@ async def respond_all(
 
     A response that comes with the problem is used when the verifier accepts it; otherwise the teacher has
     `settings.tries` tries. Both files are in the order of `problems`, and appear at the end, each whole or not at all.
-    What the teacher's journal holds is not requested again. Raises TeacherError, JournalError.
+    What the teacher's journal holds is not requested again. A run whose first answers are all refused stops
+    (`FirstAnswers`); its refusals are there. Raises TeacherError, JournalError.
     """
     kept = 0
-    with (
-        ThreadPoolExecutor(max_workers=1) as verification,  # a verifier answers one caller at a time
-        publish_table(responses, StrongResponse) as accepted,
-        publish_refusals(refusals) as refused,
-        progress_bar(len(problems), "responses", unit="problem") as bar,
-    ):
+    first, stopped = FirstAnswers(settings.refused_at_start, settings.tries, PROBLEMS_AT_ONCE), False
+    # A verifier answers one caller at a time.
+    with ThreadPoolExecutor(max_workers=1) as verification, publish_table(responses, StrongResponse) as accepted:
 
         async def work(problem: Problem) -> tuple[StrongResponse | None, list[RefusedText]]:
             return await respond(problem, teacher, verify, settings, verification)
 
-        async with aclosing(in_order(problems, work, PROBLEMS_AT_ONCE)) as outcomes:
-            async for response, texts in outcomes:
-                refused.extend(texts)
-                if response is not None:
-                    accepted.append(response)
-                    kept += 1
-                bar.set_postfix(kept=kept, requests=teacher.asked, used=teacher.spending.describe(), refresh=False)
-                bar.update()
+        with publish_refusals(refusals) as refused, progress_bar(len(problems), "responses", unit="problem") as bar:
+            async with aclosing(in_order(problems, work, first.at_once)) as outcomes:
+                async for response, texts in outcomes:
+                    refused.extend(texts)
+                    if response is not None:
+                        accepted.append(response)
+                        kept += 1
+                    used = teacher.spending.describe()
+                    bar.set_postfix(kept=kept, requests=teacher.asked, used=used, refresh=False)
+                    bar.update()
+                    if stopped := first.all_refused(texts, response is not None and response.attempt > 0):
+                        break
+        if stopped:
+            raise TeacherError(f"{refusals}: {first.describe()}")
     return ResponseSummary(len(problems), kept, dict(refused.counts))
 
 
@@ -97,9 +102,8 @@ async def respond(
         except RequestRefusedError as error:
             refusals.append(Refusal("teacher_refused", str(error)).of(problem.id, "response", attempt))
             continue
-        if completion.finish_reason == "length":
-            refusal = Refusal("truncated", "cut at the teacher's token limit")
-        else:
+        refusal = no_answer(completion)
+        if refusal is None:
             verdict = await verdict_on(completion.text)
             if verdict.correct:
                 return _record(problem, completion.text, teacher.name, attempt), refusals

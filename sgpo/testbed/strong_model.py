@@ -25,7 +25,7 @@ class ScriptedStrongModel:
 
     name = "scripted-strong-model"
 
-    def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+    def complete(self, messages: Sequence[Message], *, seed: int, temperature: float | None) -> Completion:
         """Complete one of the three requests of `sgpo/strategies/prompts`; TeacherError for any other text."""
         prompt = messages[-1].content
         choose = random.Random(f"{seed}/{prompt}")

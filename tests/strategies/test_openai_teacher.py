@@ -245,7 +245,7 @@ def test_what_holds_for_every_request_ends_the_run(hopeless) -> None:
     assert KEY not in str(error)
 
 
-@pytest.mark.parametrize("refusal", [failing(400), failing(413), failing(422), choice("content_filter", content="")])
+@pytest.mark.parametrize("refusal", [failing(400), failing(413), failing(422)])
 def test_what_is_refused_is_this_request_alone(refusal) -> None:
     first, second = ask(Endpoint(refusal, body()), seeds=2)
     assert type(first) is RequestRefusedError

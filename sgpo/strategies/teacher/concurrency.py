@@ -17,9 +17,11 @@ FAILED_IN_A_ROW = 25
 
 
 async def in_order(
-    items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[ResultT]], at_once: int
+    items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[ResultT]], at_once: int | Callable[[], int]
 ) -> AsyncGenerator[ResultT, None]:
     """`work(item)` for every item, at most `at_once` of them held at a time, results in the order of the items.
+
+    A function as `at_once` is asked before each: it may know more after the first results.
 
     An item whose request failed (RequestFailedError) yields nothing and holds up no other; after the last item, or
     after FAILED_IN_A_ROW of them, TeacherError says how many there were. Any other error ends the work at once.
@@ -30,7 +32,7 @@ async def in_order(
     last: RequestFailedError | None = None
     try:
         while True:
-            while len(waiting) < at_once:
+            while len(waiting) < (at_once if isinstance(at_once, int) else at_once()):
                 try:
                     waiting.append(asyncio.ensure_future(work(next(source))))
                 except StopIteration:

@@ -13,7 +13,16 @@ from typing import Any, Self
 from sgpo.config.strategies import TeacherConfig
 from sgpo.errors import UserError
 from sgpo.strategies.teacher.spending import Spending, Usage
-from sgpo.strategies.teacher.teacher import Completion, Message, Teacher, request_key
+from sgpo.strategies.teacher.teacher import (
+    BudgetReachedError,
+    Completion,
+    Message,
+    RequestFailedError,
+    RequestRefusedError,
+    Teacher,
+    TeacherError,
+    request_key,
+)
 
 
 class JournalError(UserError):
@@ -31,6 +40,10 @@ class RecordedTeacher:
     At most `concurrency` requests are under way, within the budget of what `purpose` (the name of one set of problems)
     has used so far, in earlier runs too. When the context ends, by an error or a cancellation too, no request is sent
     any more, and those under way have `grace_s` seconds to be answered and recorded: they are paid for.
+
+    With `first_alone` no second request is sent before one was answered, so that settings that cannot work cost one
+    request; a refusal that may be about the settings is an end (TeacherError) as long as no answer of this teacher is
+    recorded, from whatever run.
     """
 
     def __init__(
@@ -40,6 +53,7 @@ class RecordedTeacher:
         config: TeacherConfig | None = None,
         *,
         purpose: str = "",
+        first_alone: bool = False,
         grace_s: float = 60.0,
     ) -> None:
         config = config or TeacherConfig()
@@ -50,6 +64,9 @@ class RecordedTeacher:
         self._slots = asyncio.Semaphore(config.concurrency)
         self._under_way: dict[str, asyncio.Task[Completion]] = {}
         self._offsets: dict[str, int] = {}
+        self._first_alone, self._first = first_alone, asyncio.Lock()
+        self._no_use: TeacherError | None = None
+        self._known = False
         self.spending = Spending(config)
         self.asked = 0
         self.reused = 0
@@ -92,25 +109,56 @@ class RecordedTeacher:
             os.close(self._end)
             self._file.close()
 
-    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float | None) -> Completion:
         """Return the recorded completion of this very request, or else the teacher's, which is then recorded."""
         key = request_key(self.name, messages, seed, temperature)
         if (recorded := self._recorded(key)) is not None:
             self.reused += 1
             return recorded
         async with self._slots:
-            most = self.spending.most(messages)
-            await self.spending.reserve(most)
-            if (recorded := self._recorded(key)) is not None or key in self._under_way:
-                await self.spending.release(most)  # the same request came first
-                self.reused += 1
-                return recorded or await asyncio.shield(self._under_way[key])
-            request = asyncio.create_task(self._ask(key, messages, seed, temperature, most))
-            self._under_way[key] = request
-            return await asyncio.shield(request)
+            if self._first_alone:
+                async with self._first:
+                    if self._no_use is not None:
+                        raise self._no_use
+                    if self._first_alone:
+                        return await self._first_answer(key, messages, seed, temperature)
+            return await self._answer(key, messages, seed, temperature)
+
+    async def _first_answer(
+        self, key: str, messages: Sequence[Message], seed: int, temperature: float | None
+    ) -> Completion:
+        """Ask alone, and find out whether others can be asked at all."""
+        try:
+            completion = await self._answer(key, messages, seed, temperature)
+        except RequestFailedError:
+            self._first_alone = False  # it may be up again: how many may fail is counted elsewhere
+            raise
+        except RequestRefusedError as error:
+            if error.about_settings and not self._known:
+                self._no_use = TeacherError(f"{error} (the first request: nothing more was asked)")
+                raise self._no_use from None
+            raise
+        except BudgetReachedError:
+            raise
+        except TeacherError as error:
+            self._no_use = error
+            raise
+        self._first_alone = False
+        return completion
+
+    async def _answer(self, key: str, messages: Sequence[Message], seed: int, temperature: float | None) -> Completion:
+        most = self.spending.most(messages)
+        await self.spending.reserve(most)
+        if (recorded := self._recorded(key)) is not None or key in self._under_way:
+            await self.spending.release(most)  # the same request came first
+            self.reused += 1
+            return recorded or await asyncio.shield(self._under_way[key])
+        request = asyncio.create_task(self._ask(key, messages, seed, temperature, most))
+        self._under_way[key] = request
+        return await asyncio.shield(request)
 
     async def _ask(
-        self, key: str, messages: Sequence[Message], seed: int, temperature: float, most: Usage
+        self, key: str, messages: Sequence[Message], seed: int, temperature: float | None, most: Usage
     ) -> Completion:
         try:
             completion = await self._teacher.complete(messages, seed=seed, temperature=temperature)
@@ -136,6 +184,7 @@ class RecordedTeacher:
             self._file.truncate(offset)  # nothing may be appended to half a line
             raise JournalError(f"{self._path}: cannot be written (is the disk full?); what it holds is kept")
         self._offsets[key] = offset
+        self._known = True
         self.asked += 1
         self.asked_usage += Usage(completion.prompt_tokens, completion.completion_tokens)
         self.spending.add(completion)
@@ -165,6 +214,7 @@ class RecordedTeacher:
                 record: dict[str, Any] = json.loads(line)
                 self._offsets[record["key"]] = offset
                 completion, _ = Completion(**record["completion"]), int(record["max_tokens"])
+                self._known = self._known or record["teacher"] == self.name
                 if record["purpose"] == self._purpose:
                     self.spending.add(completion)
             except (ValueError, TypeError, KeyError):

@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from sgpo.config.strategies import TeacherConfig
+from sgpo.strategies.teacher.refused_parameters import is_about_the_prompt, setting_to_change
 from sgpo.strategies.teacher.teacher import (
     Completion,
     Message,
@@ -71,8 +72,10 @@ class OpenAITeacher:
     ) -> None:
         await self._client.close()
 
-    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float | None) -> Completion:
         """Return the endpoint's answer; RequestRefusedError, RequestFailedError, or TeacherError if none can succeed.
+
+        A refusal within an answer is an answer: it is paid for, and so has to be recorded (Completion.finish_reason).
 
         Reasoning that the endpoint gives apart stands before the answer, between <think> and </think>.
         """
@@ -91,15 +94,17 @@ class OpenAITeacher:
         self._refused = 0
         return completion
 
-    async def _attempt(self, messages: Sequence[Message], seed: int, temperature: float) -> Completion:
+    async def _attempt(self, messages: Sequence[Message], seed: int, temperature: float | None) -> Completion:
         key = request_key(self.name, messages, seed, temperature)
+        most, length = self._config.max_tokens, self._config.length_parameter
         async with asyncio.timeout(self._config.request_timeout_s):  # the client's own limit is for one read
             try:
                 answer = await self._client.chat.completions.create(
                     model=self._config.model,
                     messages=[{"role": message.role, "content": message.content} for message in messages],  # pyright: ignore[reportArgumentType]
-                    temperature=temperature,
-                    max_tokens=self._config.max_tokens,
+                    temperature=openai.omit if temperature is None else temperature,
+                    max_tokens=most if length == "max_tokens" else openai.omit,
+                    max_completion_tokens=most if length == "max_completion_tokens" else openai.omit,
                     seed=seed if self._config.send_seed else openai.omit,
                     extra_headers={"Idempotency-Key": key},
                 )
@@ -114,10 +119,12 @@ class OpenAITeacher:
             return TeacherError(message)
         if _passes(error):
             return RequestFailedError(message)
+        if (setting := setting_to_change(error)) is not None:
+            return TeacherError(f"{message} ({setting})")
         self._refused += 1
         if self._refused >= REFUSED_IN_A_ROW:
             return TeacherError(f"{message} ({self._refused} requests in a row were refused)")
-        return RequestRefusedError(message)
+        return RequestRefusedError(message, about_settings=not is_about_the_prompt(error))
 
     def _where(self) -> str:
         return f"{self._config.model} at {self._config.base_url}"
@@ -150,11 +157,15 @@ def _completion(answer: Any, messages: Sequence[Message]) -> Completion:
     finish = getattr(choice, "finish_reason", None)
     if not isinstance(content, str) or not isinstance(finish, str):
         raise MalformedAnswerError("a choice without text or finish_reason")
-    if finish == "content_filter":
-        raise RequestRefusedError("the endpoint's content filter stopped the answer")
+    declined = getattr(message, "refusal", None)
     text = f"<think>\n{reasoning}\n</think>\n{content}" if isinstance(reasoning, str) else content
     prompt_tokens, completion_tokens = _usage(answer, messages, text)
-    return Completion(text, prompt_tokens, completion_tokens, "length" if finish == "length" else "stop")
+    if finish in ("length", "content_filter"):
+        return Completion(text, prompt_tokens, completion_tokens, finish)
+    if isinstance(declined, str) and declined and not content.strip():
+        return Completion(declined, prompt_tokens, completion_tokens, "refusal")
+    nothing = isinstance(reasoning, str) and not content.strip()
+    return Completion(text, prompt_tokens, completion_tokens, "no_answer" if nothing else "stop")
 
 
 def _usage(answer: ChatCompletion, messages: Sequence[Message], text: str) -> tuple[int, int]:

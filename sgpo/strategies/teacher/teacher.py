@@ -18,7 +18,14 @@ class RequestFailedError(TeacherError):
 
 
 class RequestRefusedError(TeacherError):
-    """The teacher will not answer this very request, however often it is asked (too long, filtered)."""
+    """The teacher will not answer this very request, however often it is asked (too long, filtered).
+
+    `about_settings`: nothing says that another request would fare better.
+    """
+
+    def __init__(self, message: str, *, about_settings: bool = False) -> None:
+        super().__init__(message)
+        self.about_settings = about_settings
 
 
 class BudgetReachedError(TeacherError):
@@ -35,12 +42,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the teacher answered. `finish_reason` is "length" when the answer was cut at `Teacher.max_tokens`."""
+    """What the teacher answered. `finish_reason` is "length" when the answer was cut at `Teacher.max_tokens`.
+
+    "content_filter" (the endpoint stopped it), "refusal" (the model declines, `text` says how) and "no_answer"
+    (reasoning and nothing behind it) are paid for like an answer and are none.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: Literal["stop", "length"] = "stop"
+    finish_reason: Literal["stop", "length", "content_filter", "refusal", "no_answer"] = "stop"
 
 
 class Teacher(Protocol):
@@ -60,14 +71,15 @@ class Teacher(Protocol):
         """Tokens that one answer may have."""
         ...
 
-    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float) -> Completion:
+    async def complete(self, messages: Sequence[Message], *, seed: int, temperature: float | None) -> Completion:
         """Answer `messages`; raises TeacherError when it cannot."""
         ...
 
 
-def request_key(teacher: str, messages: Sequence[Message], seed: int, temperature: float) -> str:
+def request_key(teacher: str, messages: Sequence[Message], seed: int, temperature: float | None) -> str:
     """32 hex digits for everything that a request consists of; the prompts' version is in the messages' wording."""
-    request = [teacher, [[message.role, message.content] for message in messages], seed, float(temperature)]
+    sent = None if temperature is None else float(temperature)
+    request = [teacher, [[message.role, message.content] for message in messages], seed, sent]
     return hashlib.sha256(json.dumps(request).encode()).hexdigest()[:32]
 
 
