@@ -26,7 +26,6 @@ Reason = Literal[
     "placeholder",  # a part that only repeats the layout it should have filled in
     "too_long",
     "teacher_refused",  # the endpoint would not answer this request, or the model declined
-    "only_reasoning",  # reasoning with no answer behind it
     "near_duplicate",  # of an earlier candidate for the same problem
     "states_answer",  # the three ways to leak, see leak.py
     "states_result",
@@ -92,7 +91,7 @@ def no_answer(completion: Completion) -> Refusal | None:
         case "refusal":
             return Refusal("teacher_refused", "the model declined to answer")
         case "no_answer":
-            return Refusal("only_reasoning", "reasoning, and no answer behind it (message.content is empty)")
+            return Refusal("empty", "nothing behind the reasoning (message.content is empty)")
         case "stop":
             return None
 

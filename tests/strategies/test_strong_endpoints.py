@@ -82,7 +82,7 @@ def test_a_refused_parameter_ends_the_run_with_the_setting_and_without_a_second_
 @pytest.mark.parametrize(
     "answer",
     [
-        refusing("maximum context length is 8192 tokens, you asked for max_tokens=9000", None, "context_length_exceeded"),
+        refusing("maximum context length is 8192 tokens, not max_tokens=9000", None, "context_length_exceeded"),
         refusing("The response was filtered due to the content management policy", "prompt", "content_filter"),
         refusing("The word 'seeds' in this text is strange"),
     ],
@@ -241,8 +241,8 @@ def test_responses_that_are_refused_from_the_start_end_the_run_too(tmp_path: Pat
         (choice("length", content=None, reasoning_content="so"), "truncated", "raise teacher.max_tokens"),
         (choice("content_filter", content=""), "teacher_refused", "content filter stopped the answer"),
         (choice(content=None, refusal="I can't help with that."), "teacher_refused", "the model declined"),
-        (choice(content=None, reasoning_content="so it is"), "only_reasoning", "message.content is empty"),
-        (choice(content=" ", reasoning="so it is"), "only_reasoning", "message.content is empty"),
+        (choice(content=None, reasoning_content="so it is"), "empty", "message.content is empty"),
+        (choice(content=" ", reasoning="so it is"), "empty", "message.content is empty"),
     ],
 )
 def test_a_paid_refusal_is_named_journalled_and_not_paid_again(tmp_path: Path, answer, reason, detail) -> None:
