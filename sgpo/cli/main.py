@@ -33,15 +33,25 @@ Run = Annotated[Path, typer.Option(help="Run directory")]
 
 @problems_app.command("import")
 def problems_import(
-    sources: Annotated[list[Path], typer.Argument(help="Parquet, JSONL or CSV files with question and answer")],
+    sources: Annotated[list[Path], typer.Argument(help="Parquet, JSONL, JSON or CSV files, in a published layout too")],
     split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
     force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
     data: Data = DATA,
+    question: Annotated[str | None, typer.Option(help="Field with the question, text or messages")] = None,
+    answer: Annotated[str | None, typer.Option(help="Field with the answer, or a solution with #### or a box")] = None,
+    response: Annotated[str | None, typer.Option(help="Field with a strong model's response")] = None,
+    id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: of the content")] = None,
 ) -> None:
     """Take problems of your own, in the place of the testbed's."""
-    from sgpo.pipeline.imports import import_problems
+    from sgpo.pipeline.imports import ProblemImportError, import_problems
+    from sgpo.problems.layouts.mapping import FieldMapping
 
-    print("\n".join(import_problems(sources, data, split, force=force)))
+    mapping = None
+    if question is not None and answer is not None:
+        mapping = FieldMapping(question, answer, response, id_field)
+    elif (question, answer, response, id_field) != (None, None, None, None):
+        raise ProblemImportError("fields are named together (expected --question FIELD and --answer FIELD at least)")
+    print("\n".join(import_problems(sources, data, split, force=force, mapping=mapping)))
 
 
 @world_app.command("problems")

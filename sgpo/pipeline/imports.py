@@ -1,14 +1,14 @@
 """A user's own problems in the place of the testbed's: data/problems/<split>.parquet, and nothing that undoes it."""
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 from sgpo.errors import UserError
+from sgpo.problems.layouts.mapping import FieldMapping
 from sgpo.problems.readers import read_problems, write_problems
-from sgpo.problems.rows import ProblemFileError
-from sgpo.problems.schema import Problem
+from sgpo.problems.repeats import refuse_shared
+from sgpo.problems.sources import read_sources
 
 Split = Literal["train", "tuning", "held_out"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -18,11 +18,14 @@ class ProblemImportError(UserError):
     """Problems that cannot be put in their place; the message says what stands in the way and what to do."""
 
 
-def import_problems(sources: Sequence[Path], data: Path, split: Split, *, force: bool = False) -> list[str]:
-    """Write the problems of Parquet, JSONL or CSV files as `data`/problems/`split`.parquet, whole or not at all.
+def import_problems(
+    sources: Sequence[Path], data: Path, split: Split, *, force: bool = False, mapping: FieldMapping | None = None
+) -> list[str]:
+    """Write the problems of Parquet, JSON, JSONL or CSV files as `data`/problems/`split`.parquet, whole or not at all.
 
-    Returns what came of it, in lines. Raises ProblemFileError for a source that cannot be used, or that shares an id or
-    a question with another one or another split, and ProblemImportError where the split is there already and not
+    `mapping` names the fields of files in a layout that is not known. Returns how each file was read and what came of
+    it, in lines. Raises ProblemFileError for a source that cannot be used, that gives one question two answers, or that
+    shares an id or a question with another split, and ProblemImportError where the split is there already and not
     `force`, or where a DVC stage makes the problems and would overwrite these.
     """
     folder = data / "problems"
@@ -30,47 +33,24 @@ def import_problems(sources: Sequence[Path], data: Path, split: Split, *, force:
     tracked = _check_maker(folder)
     if target.exists() and not force:
         raise ProblemImportError(f"{target}: is there already (expected no such file, or --force to replace it)")
-    read = {source: read_problems(source) for source in sources}
+    problems, reports = read_sources(sources, mapping)
     elsewhere = {
         other: read_problems(folder / f"{other}.parquet")
         for other in SPLITS
         if other != split and (folder / f"{other}.parquet").exists()
     }
-    before: list[tuple[Path, list[Problem]]] = [(folder / f"{other}.parquet", elsewhere[other]) for other in elsewhere]
-    for source, problems in read.items():
-        for file, others in before:
-            _refuse_shared(source, problems, file, others)
-        before.append((source, problems))
-    problems = [problem for part in read.values() for problem in part]
+    where = ", ".join(str(source) for source in sources)
+    for other, others in elsewhere.items():
+        refuse_shared(where, problems, folder / f"{other}.parquet", others)
     counts = {split: len(problems), **{other: len(others) for other, others in elsewhere.items()}}
     write_problems(problems, target)
     present = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
     absent = ", ".join(name for name in SPLITS if name not in counts)
-    lines = [f"{target}: {len(problems)} problems", f"{folder}: {present}" + (f"; no {absent}" if absent else "")]
+    lines = [line for report in reports for line in report.lines()]
+    lines += [f"{target}: {len(problems)} problems", f"{folder}: {present}" + (f"; no {absent}" if absent else "")]
     if tracked is not None:
         lines.append(tracked)
     return lines
-
-
-def _refuse_shared(source: Path, problems: Sequence[Problem], other_file: Path, others: Sequence[Problem]) -> None:
-    """Raise where a problem is in two splits, the same but for spacing; rewordings are not found."""
-    ids = {problem.id: problem.id for problem in others}
-    questions = {_plain(problem.question): problem.id for problem in others}
-    shared = [
-        (problem.id, match)
-        for problem in problems
-        if (match := ids.get(problem.id) or questions.get(_plain(problem.question))) is not None
-    ]
-    if shared:
-        (name, match), more = shared[0], f", and {len(shared) - 1} more are" if len(shared) > 1 else ""
-        raise ProblemFileError(
-            f"{source}: problem '{name}' is in {other_file} too, as '{match}'{more} "
-            "(expected every id and every question in one file and one split)"
-        )
-
-
-def _plain(question: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 
 def _check_maker(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from sgpo.config import ConfigError, Settings
 from sgpo.config.pipeline import PipelineParams, SplitConfig
 from sgpo.files import publish_folder, write_json
 from sgpo.problems import Problem, read_problems, write_problems
+from sgpo.problems.repeats import refuse_shared
 from sgpo.problems.table import read_table
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import StrongResponse
@@ -38,10 +39,13 @@ def split(params: PipelineParams, data: Path) -> None:
     """data/splits from problems, strategies and the probe's pass rates, and the counts in data/splits.json.
 
     The folder has {warmup,train,held_out}.parquet, and left_out.jsonl with a reason for every problem that has a
-    strategy and is not trained on. Raises ConfigError where a setting leaves nothing, or asks for more than was probed.
+    strategy and is not trained on. Raises ConfigError where a setting leaves nothing, or asks for more than was probed,
+    and ProblemFileError where a problem is both trained on and held out.
     """
     settings = params.splits
-    problems = read_problems(data / "problems" / "train.parquet")
+    train_file, held_out_file = (data / "problems" / f"{name}.parquet" for name in ("train", "held_out"))
+    problems, held_out = read_problems(train_file), read_problems(held_out_file)
+    refuse_shared(str(train_file), problems, held_out_file, held_out)  # put there by hand, it passed no import
     strategies = load_strategies(data / "strategies.parquet", problems)
     probed = {row.problem_id: row for row in read_table(data / "probe.parquet", ProbedProblem)}
     candidates = [problem for problem in problems if problem.id in strategies]
@@ -57,7 +61,6 @@ def split(params: PipelineParams, data: Path) -> None:
             f"({why}; see splits.min_lift and splits.drop_solved)"
         )
     warmup = round(settings.warmup_fraction * len(usable))
-    held_out = read_problems(data / "problems" / "held_out.parquet")
     with_response = _with_responses(usable[:warmup], data / "responses.parquet")
     with publish_folder(data / "splits") as folder:
         if with_response:

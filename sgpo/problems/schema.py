@@ -1,15 +1,22 @@
 """What is asked: one problem with a checkable answer."""
 
 import hashlib
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-_NOT_BLANK = r"\S"
+_NOT_BLANK = r"[^\s\p{Cc}\p{Cf}]"  # something that is seen: spaces of all kinds and zero-width characters are not
 
 
 def problem_id(question: str, answer: str) -> str:
     """Stable content hash: the same question and answer have the same id everywhere."""
     return hashlib.sha256(f"{question}\0{answer}".encode()).hexdigest()[:16]
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    return text
 
 
 class Problem(BaseModel):
@@ -24,8 +31,12 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(default="", description="text that is unique in the file, or nothing for a content hash")
-    question: str = Field(pattern=_NOT_BLANK, description="the problem as text")
-    answer: str = Field(pattern=_NOT_BLANK, description="the final answer as text")
+    question: Annotated[str, AfterValidator(_without_nul)] = Field(
+        pattern=_NOT_BLANK, description="the problem as text"
+    )
+    answer: Annotated[str, AfterValidator(_without_nul)] = Field(
+        pattern=_NOT_BLANK, description="the final answer as text"
+    )
     domain: str = Field(default="math", pattern=_NOT_BLANK, description="a domain name such as math")
     difficulty: int | None = Field(default=None, ge=1, description="a whole number from 1, the easiest, or nothing")
     source: str | None = Field(default=None, pattern=_NOT_BLANK, description="the data set's name, or nothing")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sgpo.errors import UserError
 from sgpo.files import publish_file
+from sgpo.problems.values import is_blank, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,7 +106,7 @@ def iterate_table(path: Path | str, model: type[RowT], error: type[TableError] =
 
     schema = arrow_schema(model)
     required = {name for name, needed in _fields(model).items() if needed}
-    with _open_parquet(path, error) as file:
+    with open_parquet(path, error) as file:
         names = file.schema_arrow.names
         check_columns(names, schema.names, required, str(path), error)
         number = 0
@@ -113,7 +114,7 @@ def iterate_table(path: Path | str, model: type[RowT], error: type[TableError] =
             try:
                 table = file.read_row_group(group)
             except (pa.ArrowException, OSError) as cause:
-                raise error(f"{path}: not a readable Parquet file: {_one_line(cause)}") from None
+                raise error(f"{path}: not a readable Parquet file: {one_line(cause)}") from None
             columns = {name: _read_column(table, schema.field(name), path, error) for name in names}
             for index in range(table.num_rows):
                 number += 1
@@ -121,18 +122,8 @@ def iterate_table(path: Path | str, model: type[RowT], error: type[TableError] =
                 yield validate(model, record, f"{path} row {number}", error)
 
 
-def read_parquet(path: Path | str, error: type[TableError]) -> pa.Table:
-    """Return the Parquet file as an Arrow table; raises `error` where there is no such file or it is something else."""
-    import pyarrow as pa
-
-    with _open_parquet(path, error) as file:
-        try:
-            return file.read()
-        except (pa.ArrowException, OSError) as cause:
-            raise error(f"{path}: not a readable Parquet file: {_one_line(cause)}") from None
-
-
-def _open_parquet(path: Path | str, error: type[TableError]) -> pq.ParquetFile:
+def open_parquet(path: Path | str, error: type[TableError]) -> pq.ParquetFile:
+    """Return an open Parquet file; raises `error` where there is no such file or it is something else."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -141,7 +132,7 @@ def _open_parquet(path: Path | str, error: type[TableError]) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as cause:
-        raise error(f"{path}: not a readable Parquet file: {_one_line(cause)}") from None
+        raise error(f"{path}: not a readable Parquet file: {one_line(cause)}") from None
 
 
 def check_columns(
@@ -231,7 +222,7 @@ def _column(values: list[Any], field: pa.Field, path: Path, rows_before: int) ->
             try:
                 pa.array([value], type=field.type)
             except refusals as cause:
-                message = f"'{field.name}' does not fit a column of {field.type}: {_one_line(cause)}"
+                message = f"'{field.name}' does not fit a column of {field.type}: {one_line(cause)}"
                 raise TableError(f"{path} row {number}: {message}") from None
         raise
 
@@ -251,7 +242,7 @@ def _read_column(table: pa.Table, field: pa.Field, path: Path | str, error: type
     try:
         return column.cast(field.type).to_pylist()
     except pa.ArrowInvalid as cause:
-        raise error(f"{path}: column '{field.name}' holds {column.type}: {_one_line(cause)}") from None
+        raise error(f"{path}: column '{field.name}' holds {column.type}: {one_line(cause)}") from None
 
 
 def _fits(found: pa.DataType, expected: pa.DataType) -> bool:
@@ -284,13 +275,15 @@ def _describe(model: type, item: Any) -> str:
     if item["type"] == "missing":
         return f"'{key}' is missing ({expected})"
     value = item["input"]
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and is_blank(value)):
         return f"'{key}' is empty ({expected})"
+    if isinstance(value, str) and "\0" in value:
+        return f"'{key}' holds a NUL character ({expected})"
     if item["type"] == "string_unicode":
         return f"'{key}' holds a lone surrogate, which is no Unicode text ({expected})"
-    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    return f"'{key}' is {shown} ({expected})"
+    return f"'{key}' is {shown(value)} ({expected})"
 
 
-def _one_line(cause: BaseException) -> str:
+def one_line(cause: BaseException) -> str:
+    """Return what an exception says, in one line."""
     return " ".join(str(cause).split())

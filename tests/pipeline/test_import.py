@@ -44,7 +44,12 @@ def test_every_layout_gives_the_same_file(tmp_path: Path, write: Callable[[Path,
     write_problems(OWN, tmp_path / "expected.parquet")
     target = tmp_path / "data" / "problems" / "train.parquet"
     assert target.read_bytes() == (tmp_path / "expected.parquet").read_bytes()
-    assert lines == [f"{target}: 6 problems", f"{target.parent}: train 6; no tuning, held_out"]
+    assert lines == [
+        f"{source}: read as question and answer: 6 rows",
+        *(f'  "{problem.question}" -> "{problem.answer}"' for problem in OWN[:3]),
+        f"{target}: 6 problems",
+        f"{target.parent}: train 6; no tuning, held_out",
+    ]
 
 
 def test_a_bad_row_leaves_what_was_there(tmp_path: Path) -> None:
@@ -96,12 +101,45 @@ def test_the_same_question_or_id_is_found_whatever_its_spacing(tmp_path: Path, s
         import_problems([tmp_path / "train.parquet"], data, "train")
 
 
+def test_files_of_one_import_share_questions_only_with_the_same_answer(tmp_path: Path) -> None:
+    one, two = as_jsonl(tmp_path / "one.jsonl", OWN[:4]), as_jsonl(tmp_path / "two.jsonl", OWN[2:])
+    lines = import_problems([one, two], tmp_path / "data", "train")
+    assert f"{two}: read as question and answer: 4 rows, 2 repeated ones merged" in lines
+    assert read_problems(tmp_path / "data" / "problems" / "train.parquet") == OWN
+    other = as_jsonl(tmp_path / "other.jsonl", [Problem(question=f"{OWN[1].question}  ", answer="7")])
+    with pytest.raises(ProblemFileError) as caught:
+        import_problems([one, other], tmp_path / "data", "train", force=True)
+    assert str(caught.value) == (
+        f"{other} row 1: the question of {one} row 2 has the answer '24' there and '7' here "
+        "(expected one answer to one question)"
+    )
+
+
+def test_a_layout_nobody_knows_is_mapped_by_the_command(sgpo, tmp_path: Path) -> None:
+    rows = [{"key": n, "ask": problem.question, "gold": problem.answer, "r1": "r"} for n, problem in enumerate(OWN)]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    command = ("problems", "import", "new.jsonl", "--split", "train")
+    assert sgpo(*command, cwd=tmp_path).refusal() == (
+        "ProblemFileError: new.jsonl: no 'question', and no published layout: its fields are 'key', 'ask', 'gold', 'r1'"
+        " (expected question and answer; `sgpo problems import` takes any with --question FIELD --answer FIELD)"
+    )
+    assert "expected --question FIELD and --answer FIELD" in sgpo(*command, "--answer", "gold", cwd=tmp_path).refusal()
+    names = ("--question", "ask", "--answer", "gold", "--response", "r1", "--id", "key")
+    assert sgpo(*command, *names, cwd=tmp_path).stdout.splitlines()[:2] == [
+        "new.jsonl: read as the fields named: 6 rows",
+        f'  "{OWN[0].question}" -> "{OWN[0].answer}"',
+    ]
+    expected = [problem.model_copy(update={"id": str(n), "response": "r"}) for n, problem in enumerate(OWN)]
+    assert read_problems(tmp_path / "data" / "problems" / "train.parquet") == expected
+
+
 def test_the_command_names_what_is_wrong_in_one_line(sgpo, tmp_path: Path) -> None:
     line = sgpo("problems", "import", "no.jsonl", "--split", "train", cwd=tmp_path).refusal()
     assert line == "ProblemFileError: no.jsonl: no such file"
     as_jsonl(tmp_path / "new.jsonl", OWN)
     done = sgpo("problems", "import", "new.jsonl", "--split", "held_out", cwd=tmp_path)
-    assert done.stdout.splitlines()[0] == "data/problems/held_out.parquet: 6 problems"
+    assert done.stdout.splitlines()[0] == "new.jsonl: read as question and answer: 6 rows"
+    assert "data/problems/held_out.parquet: 6 problems" in done.stdout.splitlines()
     line = sgpo("problems", "import", "new.jsonl", "--split", "held_out", cwd=tmp_path).refusal()
     assert line.startswith("ProblemImportError: data/problems/held_out.parquet: is there already")
 

@@ -11,7 +11,7 @@ from sgpo.config import ConfigError
 from sgpo.config.pipeline import PipelineParams
 from sgpo.pipeline import stages
 from sgpo.pipeline.splits import LeftOutProblem, ProbedProblem, split
-from sgpo.problems import Problem, read_problems, write_problems
+from sgpo.problems import Problem, ProblemFileError, read_problems, write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
 
@@ -68,6 +68,17 @@ def left_out(data: Path) -> dict[str, str]:
     rows = [LeftOutProblem.model_validate_json(line) for line in lines]
     assert all((row.autonomous, row.guided) == RATES[row.problem_id] for row in rows)
     return {row.problem_id: row.reason for row in rows}
+
+
+def test_what_is_trained_on_is_not_held_out(data: Path) -> None:
+    train = read_problems(data / "problems" / "train.parquet")
+    copy = Problem(id="copy", question=f" {train[3].question.upper()}", answer="7")
+    write_problems([copy], data / "problems" / "held_out.parquet")
+    with pytest.raises(
+        ProblemFileError, match=rf"train\.parquet: problem '{train[3].id}' is in .*held_out\.parquet too"
+    ):
+        split(params(), data)
+    assert not (data / "splits").exists()
 
 
 def test_without_a_margin_every_problem_with_a_strategy_is_trained_on(data: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_published_layout_is_recognised_by_its_columns_in_every_format(name, s
 
 def test_several_answers_are_joined_and_marked_as_multiple(tmp_path):
     rows = [{**OLYMPIAD, "id": 1, "final_answer": ["1,3"], "is_multiple_answer": True},
-            {**OLYMPIAD, "id": 2, "final_answer": ["$90$", "$60$"]}]  # fmt: skip
+            {**OLYMPIAD, "id": 2, "question": "r", "final_answer": ["$90$", "$60$"]}]  # fmt: skip
     first, second = read_problems(write(rows, tmp_path / "o.jsonl"))
     assert (first.answer, first.multiple) == ("1,3", True)
     assert (second.answer, second.multiple) == ("$90$, $60$", True)
@@ -73,13 +73,13 @@ def test_several_answers_are_joined_and_marked_as_multiple(tmp_path):
         (AMC23, {"answer": True}, "'answer' is True (expected a number)"),
         (AMC23, {"answer": None}, "'answer' is missing (every row of amc23 has it)"),
         (AIME24, {"answer": 2.5}, "'answer' is 2.5 (expected a whole number)"),
-        (MATH500, {"level": "hard"}, "'level' is 'hard' (expected a number)"),
+        (MATH500, {"level": "hard"}, "'level' is 'hard' (expected a number, or a level such as Level 3)"),
         (MATH500, {"answer": " "}, "'answer' is empty (expected the final answer as text)"),
         (OLYMPIAD, {"final_answer": []}, "'final_answer' is [] (expected a list of answers as text)"),
         (OLYMPIAD, {"final_answer": [2]}, "'final_answer' is [2] (expected a list of answers as text)"),
         (OLYMPIAD, {"is_multiple_answer": 1}, "'is_multiple_answer' is 1 (expected true or false)"),
         (OLYMPIAD, {"error": "small"}, "'error' is 'small' (expected a number)"),
-        (OLYMPIAD, {}, "id 'olympiadbench/1606' is already the id of row 1 (expected every id once)"),
+        (OLYMPIAD, {"question": "r"}, "id 'olympiadbench/1606' is already the id of row 1 (expected every id once)"),
     ],
 )
 def test_a_wrong_row_of_a_benchmark_is_named(row, changes, message, tmp_path):
