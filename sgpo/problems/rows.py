@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgpo.problems.made_by import no_such_file
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import TableError, check_columns, one_line, open_parquet
 
@@ -34,7 +35,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if suffix not in readers:
         raise ProblemFileError(f"{path}: unsupported kind of file '{path.suffix}' (expected {KINDS})")
     if not path.is_file():
-        raise ProblemFileError(f"{path}: no such file")
+        raise ProblemFileError(no_such_file(path))
     empty = True
     for row in readers[suffix](path):
         empty = False

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sgpo.errors import UserError
 from sgpo.files import publish_file
+from sgpo.problems.made_by import no_such_file
 from sgpo.problems.values import is_blank, shown
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def open_parquet(path: Path | str, error: type[TableError]) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     if not Path(path).is_file():
-        raise error(f"{path}: no such file")
+        raise error(no_such_file(path))
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as cause:

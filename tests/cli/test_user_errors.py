@@ -12,7 +12,7 @@ import sgpo
 from sgpo.errors import UserError
 
 FAULTS = {
-    "MalformedAnswerError", "ReplicaLostError", "UnparsableError", "QuestionError",
+    "MalformedAnswerError", "ReplicaLostError", "UnparsableError", "QuestionError", "FieldError",
 }  # fmt: skip
 """Errors that another part of the product answers; no person sees them."""
 

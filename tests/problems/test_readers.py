@@ -169,6 +169,11 @@ def test_a_csv_from_a_spreadsheet_with_a_byte_order_mark_and_long_cells_is_read(
 def test_a_file_that_is_missing_empty_or_of_another_kind_is_refused(tmp_path):
     assert refusal(tmp_path / "none.jsonl") == ": no such file"
     assert refusal(tmp_path / "none.parquet") == ": no such file"
+    assert refusal(tmp_path / "splits" / "train.parquet") == ": no such file (`dvc repro splits` makes it)"
+    assert refusal(tmp_path / "problems" / "held_out.parquet") == (
+        ": no such file "
+        "(`sgpo problems import FILE --split held_out` puts your own there, `dvc repro world` the testbed's)"
+    )
     assert refusal(tmp_path / "a.txt") == ": unsupported kind of file '.txt' (expected .parquet, .jsonl, .json or .csv)"
     for name in ("empty.jsonl", "empty.csv"):
         (tmp_path / name).write_bytes(b"")
