@@ -37,6 +37,13 @@ class TrainingConfig(Settings):
     max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
     fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")
     log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")
+    exclude_problems: tuple[str, ...] = Field(
+        default=(), description="Ids of training problems that are left out; may change when a run is resumed"
+    )
+    leave_out_too_long: bool = Field(
+        default=False,
+        description="Leave out problems that do not fit the model's positions, where a run would not start otherwise",
+    )
     lora: LoraConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
 

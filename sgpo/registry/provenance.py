@@ -62,7 +62,7 @@ def note_provenance(config: RunConfig, run_folder: Path) -> None:
         git_commit=state[0] if state else None,
         git_dirty=state[1] if state else None,
         data_md5s=training_data_md5s(config),
-        environment=environment(),
+        environment={**environment(), **_left_out(config)},
     )
     folder = run_folder / FOLDER
     before = read_provenance(run_folder)
@@ -76,6 +76,12 @@ def note_provenance(config: RunConfig, run_folder: Path) -> None:
                 with publish_file(folder / file) as aside:
                     aside.write_bytes((root / file).read_bytes())
     write_json(folder / TRAINING, [entry.model_dump(mode="json") for entry in (*before, now)])
+
+
+def _left_out(config: RunConfig) -> dict[str, str]:
+    """Return the problems that the settings exclude, which may begin in the middle of a run."""
+    names = config.training.exclude_problems
+    return {"excluded problems": ", ".join(names)} if names else {}
 
 
 def read_provenance(run_folder: Path) -> list[Provenance]:

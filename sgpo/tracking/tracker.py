@@ -54,6 +54,8 @@ METRICS = (
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
+_TAG_LENGTH = 5000
+"""Characters of a tag's value that every MLflow server takes."""
 _NAME = re.compile(r"[\w.\-: ]+(/[\w.\-: ]+)*", re.ASCII)
 
 
@@ -182,6 +184,8 @@ class RunTracker:
 def open_tracker(config: RunConfig, run_dir: Path, parent: Path | None = None, name: str | None = None) -> RunTracker:
     """Return the tracker of a run with these settings: they are its parameters, and their digest is a tag."""
     tags = {"sgpo.config_digest": config_digest(config)}
+    if config.training.exclude_problems:  # a parameter keeps its first value, a tag does not
+        tags["sgpo.exclude_problems"] = ", ".join(config.training.exclude_problems)[:_TAG_LENGTH]
     tracker = RunTracker(run_dir, config.tracking, parent=parent, name=name, tags=tags)
     tracker.log_params(config.model_dump(mode="json"))
     return tracker

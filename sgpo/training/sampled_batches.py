@@ -83,6 +83,9 @@ class SampledBatches:
             return None
         chosen = self.problems_of(step)
         if {problem.id for problem in chosen} != self._prefetched.keys():
+            training = self._config.training
+            if training.exclude_problems or training.leave_out_too_long:  # they may be left out since then
+                return None
             raise CheckpointError(
                 f"the newest checkpoint has rollouts of other problems than the data now give for step {step + 1} "
                 "(expected the data that the run began with, or another run id)"
