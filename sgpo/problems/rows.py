@@ -155,12 +155,14 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     number = 0
     with open_parquet(path, ProblemFileError) as file:
-        names = file.schema_arrow.names
-        check_columns(names, names, (), str(path), ProblemFileError)
         try:
+            names = file.schema_arrow.names
+            check_columns(names, names, (), str(path), ProblemFileError)
             for batch in file.iter_batches(batch_size=1024):
                 for number, record in enumerate(_shortest(batch).to_pylist(), start=number + 1):  # noqa: B020
                     yield number, record
+        except ProblemFileError:
+            raise
         except UnicodeDecodeError:
             raise ProblemFileError(f"{path} row {number + 1}: holds text that is not UTF-8") from None
         except (pa.ArrowException, OSError, ValueError, OverflowError) as cause:

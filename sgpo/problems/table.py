@@ -132,7 +132,7 @@ def open_parquet(path: Path | str, error: type[TableError]) -> pq.ParquetFile:
         raise error(no_such_file(path))
     try:
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as cause:
+    except (pa.ArrowException, OSError, ValueError) as cause:  # damaged names are a ValueError
         raise error(f"{path}: not a readable Parquet file: {one_line(cause)}") from None
 
 

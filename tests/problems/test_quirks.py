@@ -134,7 +134,7 @@ def _parquet() -> bytes:
 
 
 WHOLE = {
-    ".jsonl": (json.dumps(verl("q", "2")) + "\n" + json.dumps(gsm8k("q", "2")) + "\n").encode(),
+    ".jsonl": (json.dumps(verl("q", "2")) + "\n" + json.dumps(verl("r", 2)) + "\n").encode(),
     ".json": json.dumps([ONE, {"question": "Roots?", "answer": [1, 2.5]}]).encode(),
     ".csv": b'question,answer,difficulty\n"two\nlines",2,1\nq,"3,5",\n',
     ".parquet": _parquet(),
