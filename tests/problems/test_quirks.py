@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgpo.problems import Problem, ProblemFileError, read_problems
-from tests.problems.test_layouts import gsm8k, jsonl, read, refusal, verl
+from tests.problems.test_layouts import jsonl, read, refusal, verl
 
 ONE = {"question": "What is 1+1?", "answer": "2"}
 
