@@ -31,6 +31,11 @@ def registry_show(config: Config = None, overrides: Overrides = None) -> None:
     now, decisions = aliases(tracking), history(tracking)
     for alias, version in sorted(now.items()):
         print(f"{tracking.registered_model}@{alias} is version {version}")
+    if CHAMPION not in now:
+        print(
+            f"{tracking.registered_model} has no champion yet: `sgpo registry register MODEL`, then "
+            "`sgpo registry champion VERSION WHY`, with the same --config, make the first one"
+        )
     for change in decisions:
         print(f"{change.when}  {change.who}: {change.describe()}")
     for gap in gaps(decisions, now.get(CHAMPION)):
@@ -44,12 +49,15 @@ def registry_register(
     overrides: Overrides = None,
 ) -> None:
     """Register a model that no run of this project has trained, such as the first champion; the same one only once."""
+    from sgpo.config import load_config
     from sgpo.registry.models import register_base_model
-    from sgpo.rollouts.model_folder import local_folder
+    from sgpo.rollouts.examination import examine
 
-    tracking, folder = _tracking(config, overrides), local_folder(model)
-    version = register_base_model(tracking, folder, model)
-    print(f"{tracking.registered_model} version {version}: {model}")
+    settings = load_config(config, overrides or ())
+    found = examine(model, settings.chat, settings.engine.kind)
+    print(found.describe())
+    version = register_base_model(settings.tracking, found.folder, model)
+    print(f"{settings.tracking.registered_model} version {version}: {model}")
 
 
 @registry_app.command("champion")

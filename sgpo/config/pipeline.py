@@ -6,6 +6,7 @@ import yaml
 from pydantic import Field
 
 from sgpo.config.base import ConfigError, Precision, Settings, parse_settings
+from sgpo.config.chat import ChatConfig
 from sgpo.config.engine import EngineConfig
 from sgpo.config.sampling import SamplingConfig
 from sgpo.config.strategies import StrategyConfig, TeacherConfig
@@ -21,6 +22,7 @@ class ProbeConfig(Settings):
     guided_rollouts: int = Field(default=4, ge=1)
     sampling: SamplingConfig = SamplingConfig()
     engine: EngineConfig = EngineConfig()
+    chat: ChatConfig = Field(default=ChatConfig(), description="As in the recipe that trains: the same prompts")
     precision: Precision = "float32"
 
 

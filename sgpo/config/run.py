@@ -9,6 +9,7 @@ from pydantic import Field
 
 from sgpo.config.algorithm import DEFAULT, PREFIX, moved_keys
 from sgpo.config.base import ConfigError, Settings, parse_settings, read_yaml
+from sgpo.config.chat import ChatConfig
 from sgpo.config.engine import EngineConfig
 from sgpo.config.evaluation import EvaluationConfig, GateConfig
 from sgpo.config.services import StorageConfig, TrackingConfig
@@ -22,6 +23,7 @@ class RunConfig(Settings):
     data: Path = Field(Path("data"), description="Folder with problems, strategies and splits")
     runs: Path = Field(Path("runs"), description="Folder of run directories")
     processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
+    chat: ChatConfig = ChatConfig()
     warmup: WarmupConfig = WarmupConfig()
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     sharding: ShardingConfig = ShardingConfig()

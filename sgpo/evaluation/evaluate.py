@@ -12,6 +12,7 @@ from sgpo.jsonl import open_journal
 from sgpo.problems import Verifier, read_problems
 from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.groups import Sampler
+from sgpo.rollouts.lengths import refuse_too_long
 from sgpo.rollouts.model_folder import local_folder
 
 
@@ -30,19 +31,25 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
         "weights": folder_digest(folder),
         "problems": file_sha256(path),
         "settings": config_digest(settings.model_copy(update={"engine": None})),
+        "chat": config_digest(config.chat),
         "seed": str(config.seed),
         "engine": f"{chosen.kind}, {precision}",
     }
     outcomes = read_outcomes(output, about)
     if outcomes is None:
+        refuse_too_long(
+            problems, folder, chosen, config.chat, {}, settings.sampling.max_new_tokens,
+            "evaluation.sampling.max_new_tokens",
+        )  # fmt: skip
         journal = open_journal(output.with_name(f"{output.name}.partial"), about)
         with (
             Verifier(timeout_s=settings.verifier_timeout, workers=settings.verifier_workers) as verifier,
             open_frozen(
-                folder, chosen, precision, settings.sampling.batch_size, output.with_name(f"{output.name}.engine")
-            ) as (engine, tokenizer),
+                folder, chosen, precision, settings.sampling.batch_size, output.with_name(f"{output.name}.engine"),
+                config.chat,
+            ) as (engine, chat),
         ):  # fmt: skip
-            sampler = Sampler(engine, tokenizer, verifier, {}, config.seed)
+            sampler = Sampler(engine, chat, verifier, {}, config.seed)
             outcomes = measure(sampler, problems, settings.k, settings.sampling, f"evaluating {model}", journal)
         write_outcomes(outcomes, output, about)
         journal.path.unlink()

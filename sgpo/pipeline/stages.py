@@ -131,10 +131,15 @@ def _probe_samples(
     from sgpo.evaluation.report import folder_digest
     from sgpo.rollouts.frozen import open_frozen
     from sgpo.rollouts.groups import Sampler
+    from sgpo.rollouts.lengths import refuse_too_long
     from sgpo.rollouts.model_folder import local_folder
     from sgpo.rollouts.schema import GroupSizes, ProblemSamples
 
     folder, row = local_folder(model), TypeAdapter(ProblemSamples)
+    refuse_too_long(
+        problems, folder, settings.engine, settings.chat, strategies, settings.sampling.max_new_tokens,
+        "probe.sampling.max_new_tokens",
+    )  # fmt: skip
     asked = [[problem.id, problem.question, strategies[problem.id]] for problem in problems]
     about = {
         "weights": folder_digest(folder),
@@ -147,9 +152,12 @@ def _probe_samples(
     sizes, sampling = GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts), settings.sampling
     with (
         Verifier() as verifier,
-        open_frozen(folder, settings.engine, settings.precision, sampling.batch_size, work) as (engine, tokenizer),
+        open_frozen(folder, settings.engine, settings.precision, sampling.batch_size, work, settings.chat) as (
+            engine,
+            chat,
+        ),
     ):
-        sampler = Sampler(engine, tokenizer, verifier, strategies, settings.seed)
+        sampler = Sampler(engine, chat, verifier, strategies, settings.seed)
         for samples in draw(sampler, missing, sizes, sampling, "probe", len(done)):
             done[samples.problem_id] = samples
             journal.append(row.dump_python(samples, mode="json"))

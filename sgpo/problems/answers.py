@@ -1,4 +1,4 @@
-r"""Final answers as text: taken out of a response, brought to one spelling, read as lists, sets, tuples and numbers.
+r"""Final answers as text: brought to one spelling, read as lists, sets, tuples and numbers.
 
 Nothing here evaluates mathematics, and every step is linear in the text, so it runs in the caller's process on
 whatever a model wrote. What text alone cannot decide goes to `sgpo.problems.judge`.
@@ -11,43 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{|-?\d[\d.,/]*|[A-Za-z])")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-
-
-def final_answer(response: str) -> str | None:
-    """Return what the last box of the response holds, thinking excluded, or None where there is none.
-
-    Only the text after the last `</think>` counts, and a response that is still thinking has no answer. A box that is
-    opened last and never closed (a truncated response) is no answer either; earlier boxes do not stand in for it.
-    """
-    text = response.rpartition("</think>")[2].partition("<think>")[0]
-    closing = _closing_braces(text)
-    boxes: list[tuple[int, int, str]] = []  # start, end, content
-    for found in _BOX.finditer(text):
-        if found[1] != "{":
-            boxes.append((found.start(), found.end(), found[1]))
-        elif (opened := found.end() - 1) not in closing:
-            boxes.append((found.start(), -1, ""))
-        elif content := text[opened + 1 : closing[opened]].strip():
-            boxes.append((found.start(), closing[opened], content))
-    if not boxes or boxes[-1][1] < 0:
-        return None
-    last_end = boxes[-1][1]
-    return next(content for _, end, content in boxes if end >= last_end)  # the outermost around the last
-
-
-def _closing_braces(text: str) -> dict[int, int]:
-    """Position of every matched opening brace -> position of the brace that closes it."""
-    opened: list[int] = []
-    closing: dict[int, int] = {}
-    for found in _BRACE.finditer(text):
-        if found[0] == "{":
-            opened.append(found.start())
-        elif found[0] == "}" and opened:
-            closing[opened.pop()] = found.start()
-    return closing
-
+from sgpo.problems.responses import closing_braces
 
 _UNICODE = str.maketrans({"−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ",
                           "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ",
@@ -93,7 +57,7 @@ def clean(text: str) -> str:
     for pattern, replacement in _SPELLING:
         text = pattern.sub(replacement, text)
     text = text.strip()
-    while text.startswith("{") and _closing_braces(text).get(0) == len(text) - 1:
+    while text.startswith("{") and closing_braces(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
     return text
 

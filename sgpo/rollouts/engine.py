@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sgpo.config import SamplingConfig
 from sgpo.errors import UserError
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.schema import Response
 
 if TYPE_CHECKING:  # a process that only keeps servers starts without them
@@ -71,10 +72,17 @@ def check_request(
             raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
 
 
-def end_token_ids(source: PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
-    """Return the ids that end a response: the tokenizer's end token, or the ids given; ValueError without any."""
+def end_token_ids(source: ChatFormat | PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:
+    """Return the ids that end a response: those of the chat format, or the ids given; ValueError without any.
+
+    Of a tokenizer they are its end token and the one with which its chat template ends a turn.
+    """
+    if isinstance(source, ChatFormat):
+        return source.end_ids
     if isinstance(source, int | Sequence):
         end_ids = (source,) if isinstance(source, int) else tuple(source)
+    elif source.chat_template:
+        end_ids = ChatFormat(source).end_ids
     else:
         end_ids = () if source.eos_token_id is None else (int(source.eos_token_id),)  # type: ignore[arg-type]
     if not end_ids:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig
 
-from sgpo.config import EngineConfig
+from sgpo.config import ChatConfig, EngineConfig
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import RolloutEngine
-from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder, open_ending_tokenizer
+from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder, open_chat, open_ending_tokenizer
 from sgpo.rollouts.transformers_engine import TransformersEngine
 
 INDEX = "model.safetensors.index.json"
@@ -19,9 +20,14 @@ INDEX = "model.safetensors.index.json"
 
 @contextmanager
 def open_frozen(
-    source: str | Path, settings: EngineConfig, precision: str, batch_size: int, work: Path
-) -> Iterator[tuple[RolloutEngine, PreTrainedTokenizerBase]]:
-    """Yield an engine of `settings.kind` with the weights of a model folder or hub id, on the GPU where there is one.
+    source: str | Path,
+    settings: EngineConfig,
+    precision: str,
+    batch_size: int,
+    work: Path,
+    chat_settings: ChatConfig | None = None,
+) -> Iterator[tuple[RolloutEngine, ChatFormat]]:
+    """Yield an engine with the weights of a model folder or hub id, on the GPU where there is one, and its chat format.
 
     `precision` is float32 or bfloat16; `work` gets the servers' logs, and the weights for servers given by URL.
     Raises ModelFolderError for a model that cannot be opened, EngineError for an engine that cannot.
@@ -31,16 +37,18 @@ def open_frozen(
         model, tokenizer = load_model(folder)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model.to(device, dtype=getattr(torch, precision))  # pyright: ignore[reportArgumentType]
-        yield TransformersEngine(model, tokenizer), tokenizer
+        chat = open_chat(folder, tokenizer, chat_settings)
+        yield TransformersEngine(model, chat), chat
         return
     config, tokenizer = AutoConfig.from_pretrained(str(folder)), open_ending_tokenizer(folder, source)
+    chat = open_chat(folder, tokenizer, chat_settings)
     with ExitStack() as stack:  # whatever fails, what was started ends
         if settings.kind == "vllm":
             from sgpo.rollouts.vllm.engine import VllmEngine
 
-            colocated = VllmEngine(folder, config, tokenizer, settings, precision, batch_size)
+            colocated = VllmEngine(folder, config, chat, settings, precision, batch_size)
             stack.callback(colocated.close)
-            yield colocated, tokenizer
+            yield colocated, chat
             return
         from sgpo.rollouts.vllm.process import start_servers
         from sgpo.rollouts.vllm.server import VllmServerEngine
@@ -51,11 +59,11 @@ def open_frozen(
             for server in started:
                 stack.callback(server.stop)
         urls = settings.urls or [server.url for server in started]
-        engine = VllmServerEngine(urls, config, tokenizer, (work / "weights").resolve(), settings)
+        engine = VllmServerEngine(urls, config, chat, (work / "weights").resolve(), settings)
         stack.callback(engine.close)
         if settings.urls:  # they were started on some other model of this shape
             engine.load_weights(_weights(folder))
-        yield engine, tokenizer
+        yield engine, chat
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

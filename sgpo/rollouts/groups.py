@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
 from sgpo.problems import Problem, Verifier
+from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import RolloutEngine
-from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.rollouts.schema import Group, GroupSizes, ProblemSamples, Response, Rollout
 from sgpo.rollouts.seeds import derive_seed
 
@@ -31,15 +31,14 @@ class Sampler:
     def __init__(
         self,
         engine: RolloutEngine,
-        tokenizer: PreTrainedTokenizerBase,
+        chat: ChatFormat | PreTrainedTokenizerBase,
         verifier: Verifier,
         strategies: Mapping[str, str],
         run_seed: int,
         experts: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
-        self.engine, self.tokenizer, self.verifier = engine, tokenizer, verifier
+        self.engine, self.chat, self.verifier = engine, chat_of(chat), verifier
         self.strategies, self.run_seed, self.experts = strategies, run_seed, experts or {}
-        self.prompts = PromptBuilder(tokenizer)
 
     def sample(
         self, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, step: int
@@ -58,9 +57,7 @@ class Sampler:
         started = time.perf_counter()
         responses = self.engine.generate([prompts[index][group] for index, group, _ in plan], sampling, seeds)
         sampled = time.perf_counter()
-        # transformers decodes no responses to one empty text.
-        ids = [list(response.token_ids) for response in responses]
-        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
+        texts = self.chat.texts([response.token_ids for response in responses])
         rewards = self._rewards([problems[index] for index, _, _ in plan], responses, texts)
         judged = time.perf_counter()
         groups: dict[tuple[int, Group], list[Rollout]] = {}
@@ -84,14 +81,15 @@ class Sampler:
         return samples, SamplingTimes(sampled - started, judged - sampled)
 
     def _prompts(self, problem: Problem) -> dict[str, tuple[int, ...]]:
-        prompts = {"autonomous": tuple(self.prompts.autonomous(problem.question))}
+        prompts = {"autonomous": tuple(self.chat.autonomous(problem.question))}
         if problem.id in self.strategies:
-            prompts["guided"] = tuple(self.prompts.guided(problem.question, self.strategies[problem.id]))
+            prompts["guided"] = tuple(self.chat.guided(problem.question, self.strategies[problem.id]))
         return prompts
 
     def _rewards(self, problems: Sequence[Problem], responses: Sequence[Response], texts: Sequence[str]) -> list[float]:
         """1 for a verified final answer, 0 for a response cut at the length limit [docs/method.md section 11]."""
-        verdicts = self.verifier.score_many(list(zip(texts, problems, strict=True)))
+        judged = [self.chat.with_thinking(text) for text in texts]
+        verdicts = self.verifier.score_many(list(zip(judged, problems, strict=True)))
         return [
             float(verdict.correct and response.finish_reason == "stop")
             for verdict, response in zip(verdicts, responses, strict=True)

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -13,8 +15,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sgpo.config import ChatConfig
 from sgpo.errors import UserError
-from sgpo.files import publish_folder
+from sgpo.rollouts.chat import ChatFormat
 
 HEAD_EXTRAS = {
     "final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "output_multiplier": 1.0,
@@ -53,12 +56,67 @@ def local_folder(source: str | Path) -> Path:
 def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer from a local folder or a hub id, in float32 and from safetensors only.
 
-    Raises ModelFolderError naming what is missing.
+    Raises ModelFolderError naming what is missing, left over or not finite: nothing is trained from random weights.
     """
     folder = local_folder(source)
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True)
+    model = _opened(folder, source, dtype=torch.float32)
     _check_head(model, source)
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise ModelFolderError(f"{source}: '{name}' has values that are not finite (expected finite weights)")
     return model, open_ending_tokenizer(folder, source)
+
+
+def check_tensors(folder: Path, source: str | Path) -> PreTrainedModel:
+    """Compare a folder's tensors with the architecture without reading them; returns the model without weights.
+
+    Raises ModelFolderError for one that is missing, left over or of another shape.
+    """
+    model = _opened(folder, source, device_map="meta")
+    _check_head(model, source)
+    return model
+
+
+def open_chat(folder: Path | str, tokenizer: PreTrainedTokenizerBase, settings: ChatConfig | None = None) -> ChatFormat:
+    """Return how the model of a local folder writes conversations, with the end tokens of its generation config."""
+    return ChatFormat(tokenizer, settings, _generation_end_ids(Path(folder)))
+
+
+def _generation_end_ids(folder: Path) -> tuple[int, ...]:
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return ()
+    try:
+        ends = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        ids = () if ends is None else tuple(ends) if isinstance(ends, list) else (ends,)
+    except (ValueError, AttributeError) as error:
+        raise ModelFolderError(f"{file}: not a JSON object: {error}") from None
+    if not all(type(index) is int for index in ids):
+        raise ModelFolderError(f"{file}: eos_token_id is {ends!r} (expected a token's id, or a list of them)")
+    return ids
+
+
+def _opened(folder: Path, source: str | Path, **options: Any) -> PreTrainedModel:
+    """Return the model as transformers opens it, whose loading report is an error here and not a warning."""
+    try:
+        opened: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ModelFolderError(f"{source}: transformers cannot open it ({type(error).__name__}: {said})") from None
+    model, report = opened
+    for key, what in (
+        ("missing_keys", "is not in the folder and would be random"),
+        ("unexpected_keys", "is in the folder and nothing of the architecture"),
+        ("mismatched_keys", "has another shape in the folder than in config.json"),
+    ):
+        if names := sorted(str(name[0] if isinstance(name, tuple) else name) for name in report[key]):
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ModelFolderError(
+                f"{source}: tensor '{names[0]}' {what}{more} (expected every tensor of {type(model).__name__} once)"
+            )
+    return model
 
 
 def open_ending_tokenizer(folder: Path, source: str | Path) -> PreTrainedTokenizerBase:
@@ -77,15 +135,6 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id that fills batches up: the padding token, or the end token where there is none."""
     return end_id(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)  # type: ignore[arg-type]
-
-
-def export_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, weights: dict[str, torch.Tensor], folder: Path
-) -> None:
-    """Publish a Hugging Face folder (safetensors, tokenizer, generation config) with these whole weights."""
-    with publish_folder(folder) as aside:
-        model.save_pretrained(aside, state_dict=weights)
-        tokenizer.save_pretrained(aside)
 
 
 def _from_hub(name: str) -> Path:
@@ -118,6 +167,10 @@ def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     # AutoTokenizer goes by the model's architecture and replaces the pre-tokenizer in tokenizer.json by that family's,
     # without a word. A folder that asks for the generic class gets exactly what its tokenizer.json says.
     settings = Path(source) / "tokenizer_config.json"
-    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") in GENERIC:
-        return PreTrainedTokenizerFast.from_pretrained(str(source))
-    return AutoTokenizer.from_pretrained(str(source))
+    try:
+        if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") in GENERIC:
+            return PreTrainedTokenizerFast.from_pretrained(str(source))
+        return AutoTokenizer.from_pretrained(str(source))
+    except Exception as error:  # the tokenizers library raises nothing narrower for a spoiled tokenizer.json
+        said = " ".join(str(error).split())[:300]
+        raise ModelFolderError(f"{source}: its tokenizer cannot be opened ({type(error).__name__}: {said})") from None

@@ -16,9 +16,9 @@ import torch
 from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
+from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import check_request, end_token_ids
 from sgpo.rollouts.kv_cache import PreallocatedCache
-from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.rollouts.sampling import sample_tokens, uniforms
 from sgpo.rollouts.schema import FinishReason, Response
 
@@ -37,19 +37,19 @@ class TransformersEngine:
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer_or_eos_ids: PreTrainedTokenizerBase | Sequence[int] | int,
+        chat_or_end_ids: ChatFormat | PreTrainedTokenizerBase | Sequence[int] | int,
         device: torch.device | str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Responses end at the tokenizer's end token, or at any of the ids given instead.
+        """Responses end where the chat format says, or at any of the ids given instead.
 
         `device` moves the model; `progress(position, live)` is called after every token with the tokens drawn so far
         per row of the batch and the number of rows without end token.
         Raises ValueError without end token, and for a model with sliding-window layers.
         """
         self.model = model if device is None else model.to(device)  # type: ignore[arg-type]
-        self.end_ids = end_token_ids(tokenizer_or_eos_ids)
-        self.tokenizer = None if isinstance(tokenizer_or_eos_ids, int | Sequence) else tokenizer_or_eos_ids
+        self.end_ids = end_token_ids(chat_or_end_ids)
+        self.chat = None if isinstance(chat_or_end_ids, int | Sequence) else chat_or_end_ids
         self.progress = progress
         self.policy_step: int | None = None
         if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
@@ -87,8 +87,8 @@ class TransformersEngine:
         """Nothing is held between two calls but the model."""
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
-        """Return the prompt by the tokenizer given; None when only end tokens were given."""
-        return None if self.tokenizer is None else PromptBuilder(self.tokenizer).build(question, strategy)
+        """Return the prompt by the chat format given; None when only end tokens were given."""
+        return None if self.chat is None else chat_of(self.chat).build(question, strategy)
 
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], policy_step: int | None = None) -> None:
         """Copy every parameter in place; ValueError names one that is unknown, missing or of another shape.

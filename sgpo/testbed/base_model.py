@@ -21,8 +21,8 @@ from transformers import (
 from sgpo.algorithms.rows import Row
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig
 from sgpo.files import publish_folder
-from sgpo.rollouts.model_folder import end_id, pad_id
-from sgpo.rollouts.prompts import GUIDED_TEMPLATE, SYSTEM_PROMPT, PromptBuilder
+from sgpo.rollouts.chat import GUIDED_TEMPLATE, SYSTEM_PROMPT, ChatFormat
+from sgpo.rollouts.model_folder import pad_id
 from sgpo.testbed.corpus import Example, draw_example
 from sgpo.testbed.tokenizer import build_tokenizer
 from sgpo.testbed.world import TIERS
@@ -108,7 +108,7 @@ def pretrain(
     """
     policy = Policy(model).to(world.device)
     matrices, others = _optimizers(model, config)
-    prompts = PromptBuilder(tokenizer)
+    chat = ChatFormat(tokenizer)
     weights_V = torch.ones(len(tokenizer))
     weights_V[list(number_tokens(tokenizer).values())] = config.number_weight
     state = load_checkpoint(work, policy, (matrices, others)) or {"step": 0}
@@ -116,7 +116,7 @@ def pretrain(
                     desc=f"pre-training {config.family}", mininterval=5.0, disable=not world.is_main)  # fmt: skip
     for step in progress:
         examples = world.shard(_examples(config, step))
-        rows = [_row(key, example, tokenizer, prompts) for key, example in enumerate(examples)]
+        rows = [_row(key, example, chat) for key, example in enumerate(examples)]
         loss = supervised_gradient(policy, rows, TOKENS_PER_MICROBATCH, world, pad_id(tokenizer), weights_V)
         world.sum_gradients(policy.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -151,12 +151,8 @@ def _examples(config: BaseModelConfig, step: int) -> list[Example]:
     ]
 
 
-def _row(key: int, example: Example, tokenizer: PreTrainedTokenizerFast, prompts: PromptBuilder) -> Row:
-    prompt = (
-        prompts.guided(example.question, example.strategy) if example.strategy else prompts.autonomous(example.question)
-    )
-    response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
-    return Row(tuple(prompt), (*response, end_id(tokenizer)), key)
+def _row(key: int, example: Example, chat: ChatFormat) -> Row:
+    return Row(tuple(chat.build(example.question, example.strategy or None)), chat.response_ids(example.response), key)
 
 
 def _rate(config: BaseModelConfig, step: int) -> float:

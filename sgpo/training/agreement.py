@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from sgpo.algorithms.rows import Row
 from sgpo.config import SamplingConfig
 from sgpo.problems import Problem
+from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import EngineError, RolloutEngine
-from sgpo.rollouts.prompts import PromptBuilder
 from sgpo.rollouts.schema import Response
 from sgpo.rollouts.seeds import derive_seed
 from sgpo.training.batches import make_batch
@@ -53,7 +53,7 @@ def probes_of(problems: Sequence[Problem], strategies: Mapping[str, str]) -> lis
 def check_agreement(
     engine: RolloutEngine,
     policy: Policy,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: ChatFormat | PreTrainedTokenizerBase,
     probes: Sequence[Probe],
     sampling: SamplingConfig,
     bound: float,
@@ -67,7 +67,8 @@ def check_agreement(
     """
     problem: EngineMismatchError | None = None
     largest = 0.0
-    prompts = [PromptBuilder(tokenizer).build(probe.question, probe.strategy) for probe in probes]
+    chat = chat_of(chat)
+    prompts, tokenizer = [chat.build(probe.question, probe.strategy) for probe in probes], chat.tokenizer
     try:
         for probe, prompt in zip(probes, prompts, strict=True):
             _compare_prompt(engine, tokenizer, probe, prompt)

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from sgpo.config import RunConfig
 from sgpo.files import write_json
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
@@ -21,7 +21,7 @@ def open_engine(
     config: RunConfig,
     policy: Policy,
     source: str | Path,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: ChatFormat,
     world: World,
     shared: bool,
     run_folder: Path,
@@ -36,23 +36,23 @@ def open_engine(
         from sgpo.rollouts.vllm.engine import VllmEngine
 
         colocated = VllmEngine(
-            source, policy.model.config, tokenizer, settings, precision, config.training.sampling.batch_size
+            source, policy.model.config, chat, settings, precision, config.training.sampling.batch_size
         )
         stack.callback(colocated.close)
         return colocated, GatheredWeights(policy, colocated)
     if settings.kind == "vllm-server":
-        return _open_servers(config, policy, source, tokenizer, world, run_folder, stack)
+        return _open_servers(config, policy, source, chat, world, run_folder, stack)
     if shared:
-        engine = TransformersEngine(policy.model, tokenizer)
+        engine = TransformersEngine(policy.model, chat)
         return engine, SharedWeights(engine)
     replica, _ = load_model(source)
     replica.to(world.device, dtype=getattr(torch, precision))  # pyright: ignore[reportArgumentType]
-    engine = TransformersEngine(replica, tokenizer)
+    engine = TransformersEngine(replica, chat)
     return engine, GatheredWeights(policy, engine)
 
 
 def _open_servers(
-    config: RunConfig, policy: Policy, source: str | Path, tokenizer: PreTrainedTokenizerBase, world: World,
+    config: RunConfig, policy: Policy, source: str | Path, chat: ChatFormat, world: World,
     run_folder: Path, stack: ExitStack,
 ) -> tuple[RolloutEngine, WeightSync]:  # fmt: skip
     """Servers by URL, or started by the first process, whose addresses the others read from a file."""
@@ -71,7 +71,7 @@ def _open_servers(
         world.barrier()
         urls = tuple(json.loads(addresses.read_text(encoding="utf-8")))
     engine = VllmServerEngine(
-        urls, policy.model.config, tokenizer, (run_folder / "weights").resolve(), settings, world.is_main
+        urls, policy.model.config, chat, (run_folder / "weights").resolve(), settings, world.is_main
     )
     stack.callback(engine.close)
     return engine, PublishedWeights(policy, engine, world)

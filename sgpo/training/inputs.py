@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
-
 from sgpo.algorithms.registry import method
 from sgpo.config import ConfigError, RunConfig
 from sgpo.problems import Problem, read_problems
 from sgpo.problems.table import read_table
-from sgpo.rollouts.model_folder import end_id
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.strategies.bank import load_strategies
 from sgpo.strategies.schema import StrongResponse
 
@@ -21,13 +19,9 @@ class TrainingInputs:
     strategies: dict[str, str]
     responses: dict[str, str]
 
-    def experts(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, ...]]:
-        """Return the responses as token ids that end with the end token, by problem id."""
-        end = end_id(tokenizer)
-        return {
-            problem_id: (*tokenizer(text, add_special_tokens=False)["input_ids"], end)  # type: ignore[misc]
-            for problem_id, text in self.responses.items()
-        }
+    def experts(self, chat: ChatFormat) -> dict[str, tuple[int, ...]]:
+        """Return the responses as token ids that end as the assistant's turn does, by problem id."""
+        return {problem_id: chat.response_ids(text) for problem_id, text in self.responses.items()}
 
 
 def load_inputs(config: RunConfig) -> TrainingInputs:

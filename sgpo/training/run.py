@@ -11,12 +11,14 @@ import torch.distributed as dist
 from sgpo.config import EngineConfig, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
 from sgpo.problems import Verifier, read_problems
+from sgpo.rollouts.export import export_model
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import export_model, load_model, local_folder, pad_id
+from sgpo.rollouts.model_folder import load_model, local_folder, open_chat, pad_id
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
 from sgpo.training.checkpoints.stored_run import StoredRun
 from sgpo.training.engines import open_engine
 from sgpo.training.inputs import load_inputs
+from sgpo.training.left_out import record_left_out, without_left_out
 from sgpo.training.loop import Trainer
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
 from sgpo.training.policy import Policy
@@ -47,6 +49,9 @@ def train(
     with open_world() as world, ExitStack() as stack:
         if world.is_main:
             check_origin(config, folder, run_folder, restart)
+        inputs, left_out = without_left_out(config, inputs, folder)
+        if world.is_main:
+            record_left_out(left_out, run_folder)
         _keep_configuration(config, run_folder, world)
         _fetch_checkpoint(config, stored, world)
         torch.manual_seed(config.seed)
@@ -54,6 +59,10 @@ def train(
             for_warmup = read_problems(config.data / "splits" / "warmup.parquet")
             model_source = folder = warm_up(config, for_warmup, folder, run_folder / "warmup", world)
         model, tokenizer = load_model(folder)
+        chat = open_chat(folder, tokenizer, config.chat)
+        if world.is_main:
+            for note in chat.notes:
+                print(f"{folder}: {note}", flush=True)
         lora = config.training.lora
         policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None).to(world.device)
         verifier = stack.enter_context(
@@ -62,14 +71,14 @@ def train(
         sharded = shard_policy(policy, world, config.sharding)
         # An engine of its own samples while the policy is in pieces, recomputes activations, or is being trained.
         shared = not (sharded or config.sharding.activation_checkpointing or config.training.overlap)
-        engine, sync = open_engine(config, policy, folder, tokenizer, world, shared, run_folder, stack)
+        engine, sync = open_engine(config, policy, folder, chat, world, shared, run_folder, stack)
         if not isinstance(sync, SharedWeights):
             sync.push(0)
             check_agreement(
-                engine, policy, tokenizer, probes_of(inputs.problems, inputs.strategies), config.training.sampling,
+                engine, policy, chat, probes_of(inputs.problems, inputs.strategies), config.training.sampling,
                 config.engine.mismatch_bound or BOUNDS[config.sharding.precision], world, pad_id(tokenizer),
             )  # fmt: skip
-        sampler = Sampler(engine, tokenizer, verifier, inputs.strategies, config.seed, inputs.experts(tokenizer))
+        sampler = Sampler(engine, chat, verifier, inputs.strategies, config.seed, inputs.experts(chat))
         # A checkpoint belongs to its settings, but wherever it is stored and whatever samples.
         trainer = Trainer(
             config.model_copy(update={"storage": StorageConfig(), "engine": EngineConfig()}),
@@ -82,7 +91,7 @@ def train(
         if world.is_main:
             if lora:
                 export_adapter(policy.model, adapter, run_folder / "adapter")
-            export_model(policy.model, tokenizer, weights, run_folder / "model")
+            export_model(policy.model, tokenizer, weights, run_folder / "model", chat.end_ids)
         if stored is not None:
             stored.model_exported(run_folder / "model")
         world.barrier()

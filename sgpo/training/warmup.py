@@ -7,13 +7,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from sgpo.algorithms.rows import Row
 from sgpo.config import ConfigError, RunConfig, TrainingConfig, WarmupConfig
 from sgpo.problems import Problem
-from sgpo.rollouts.model_folder import end_id, export_model, load_model, pad_id
-from sgpo.rollouts.prompts import PromptBuilder
+from sgpo.rollouts.chat import ChatFormat
+from sgpo.rollouts.export import export_model
+from sgpo.rollouts.model_folder import load_model, open_chat, pad_id
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
@@ -38,9 +37,10 @@ def warm_up(
     if done.is_file():
         return best
     model, tokenizer = load_model(model_source)
+    chat = open_chat(model_source, tokenizer, config.chat)
     policy, pad = Policy(model).to(world.device), pad_id(tokenizer)
     shard_policy(policy, world, config.sharding)
-    train_rows, held_out_rows = _split(settings, _rows(problems, tokenizer), config.seed)
+    train_rows, held_out_rows = _split(settings, _rows(problems, chat), config.seed)
     per_epoch = -(-len(train_rows) // settings.batch_size)
     schedule = _schedule(config, settings.epochs * per_epoch)
     optimizer = make_optimizer(policy, schedule)
@@ -62,7 +62,7 @@ def warm_up(
                 if world.is_main:
                     print(f"warm-up epoch {epoch}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
                     if loss < state["lowest"]:
-                        export_model(policy.model, tokenizer, weights, best)
+                        export_model(policy.model, tokenizer, weights, best, chat.end_ids)
                 state["lowest"] = min(state["lowest"], loss)
             asked = interruption.requested_of_any(world)
             if left == 0 or asked:  # the best model is there before the checkpoint that counts its epoch as done
@@ -93,14 +93,12 @@ def _schedule(config: RunConfig, steps: int) -> TrainingConfig:
     )  # fmt: skip
 
 
-def _rows(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
-    prompts = PromptBuilder(tokenizer)
+def _rows(problems: Sequence[Problem], chat: ChatFormat) -> list[Row]:
     rows = []
     for key, problem in enumerate(problems):
         if not problem.response:
             raise ConfigError(f"warm-up problem '{problem.id}' has no response (expected a strong model's response)")
-        response = tokenizer(problem.response, add_special_tokens=False)["input_ids"]
-        rows.append(Row(tuple(prompts.autonomous(problem.question)), (*response, end_id(tokenizer)), key))  # type: ignore[arg-type]
+        rows.append(Row(tuple(chat.autonomous(problem.question)), chat.response_ids(problem.response), key))
     return rows
 
 

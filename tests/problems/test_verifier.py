@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgpo.problems import Problem, Verifier
-from sgpo.problems.answers import final_answer
+from sgpo.problems.responses import final_answer
 from sgpo.problems.verifier import VerifierError
 
 ROOT = Path(__file__).parents[2]

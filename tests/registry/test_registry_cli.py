@@ -59,3 +59,10 @@ def test_an_alias_that_was_moved_without_a_record_is_shown(tracking: TrackingCon
         "warning: The alias champion is on version 2, but the record ends with 1: it was moved in MLflow itself, "
         "without who and why."
     )
+
+
+def test_a_registry_without_a_champion_says_how_to_make_one(tracking: TrackingConfig, settings: list[str]) -> None:
+    assert printed("show", *settings) == [
+        f"{tracking.registered_model} has no champion yet: `sgpo registry register MODEL`, then "
+        "`sgpo registry champion VERSION WHY`, with the same --config, make the first one"
+    ]

@@ -221,7 +221,7 @@ def swap_two_numbers(folder: Path) -> None:
 
 
 def forget_the_system_turn(folder: Path) -> None:
-    template = "{% for message in messages[1:] %}{{ message['content'] }}{% endfor %}"
+    template = "{% for message in messages if message['role'] != 'system' %}{{ message['content'] }}{% endfor %}"
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 

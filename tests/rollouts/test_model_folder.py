@@ -70,10 +70,10 @@ def test_a_frozen_model_is_sampled_in_the_precision_asked_for(old_folder: Path, 
     greedy = SamplingConfig(temperature=0.0, max_new_tokens=4)
     logprobs = {}
     for precision in ("float32", "bfloat16"):
-        with open_frozen(old_folder, EngineConfig(), precision, 8, tmp_path) as (engine, tokenizer):
+        with open_frozen(old_folder, EngineConfig(), precision, 8, tmp_path) as (engine, chat):
             (response,) = engine.generate([[9, 10, 11]], greedy, [0])
             logprobs[precision] = response.logprobs[0]
-            assert tokenizer.chat_template
+            assert chat.tokenizer.chat_template
     with torch.no_grad():
         logits = load_model(old_folder)[0](input_ids=torch.tensor([[9, 10, 11]])).logits[0, -1]
     exact = float(logits.double().log_softmax(-1).max())

@@ -20,7 +20,8 @@ from test_step import flat_gradient, gradient_of, tiny_policy
 from test_survival import finish, launch, rows
 
 from sgpo.config import ConfigError, LoraConfig, SamplingConfig, TrainingConfig, load_config
-from sgpo.rollouts.model_folder import export_model, load_model
+from sgpo.rollouts.export import export_model
+from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpoint
 from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter, merged_tensors

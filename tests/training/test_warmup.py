@@ -11,6 +11,7 @@ import torch
 from sgpo.config import ConfigError, RunConfig, ShardingConfig, TrainingConfig, WarmupConfig
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems import Problem
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.model_folder import load_model
 from sgpo.testbed.stories import read
 from sgpo.testbed.traces import write_trace
@@ -51,9 +52,8 @@ def test_the_held_out_loss_falls_and_the_best_epoch_is_kept(problems, model_fold
     assert len(seen) == 4
     assert min(seen) < 0.9 * seen[0]
     model, tokenizer = load_model(best)
-    kept = warmup.supervised_loss(
-        warmup.Policy(model), warmup._split(SETTINGS, warmup._rows(problems, tokenizer), 0)[1], 4096, ALONE, 0
-    )
+    rows = warmup._rows(problems, ChatFormat(tokenizer))
+    kept = warmup.supervised_loss(warmup.Policy(model), warmup._split(SETTINGS, rows, 0)[1], 4096, ALONE, 0)
     assert kept == pytest.approx(min(seen), abs=1e-3)
 
 
@@ -61,7 +61,7 @@ def test_an_overfitted_last_epoch_is_not_the_one_that_is_kept(problems, model_fo
     claimed = iter([2.0, 1.0, 3.0, 4.0])
     exported = []
     monkeypatch.setattr(warmup, "supervised_loss", lambda *_: next(claimed))
-    monkeypatch.setattr(warmup, "export_model", lambda model, tokenizer, weights, folder: exported.append(weights))
+    monkeypatch.setattr(warmup, "export_model", lambda model, tokenizer, weights, *_: exported.append(weights))
     run(problems, model_folder, tmp_path)
     assert len(exported) == 2
 

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sgpo.config import EngineConfig, SamplingConfig
+from sgpo.rollouts.chat import ChatFormat, settings_of
 from sgpo.rollouts.engine import EngineError, check_request, end_token_ids
 from sgpo.rollouts.schema import Response
 from sgpo.rollouts.vllm.request import (
@@ -31,7 +32,7 @@ class VllmEngine:
         self,
         source: str | Path,
         config: PreTrainedConfig,
-        tokenizer_or_eos_ids: PreTrainedTokenizerBase | Sequence[int] | int,
+        chat_or_end_ids: ChatFormat | PreTrainedTokenizerBase | Sequence[int] | int,
         settings: EngineConfig | None = None,
         precision: str = "float32",
         batch_size: int = 256,
@@ -40,7 +41,7 @@ class VllmEngine:
 
         Raises EngineError when vLLM is not installed or cannot run the model.
         """
-        self.end_ids = end_token_ids(tokenizer_or_eos_ids)
+        self.end_ids, self._chat = end_token_ids(chat_or_end_ids), settings_of(chat_or_end_ids)
         settings = settings or EngineConfig()
         self.positions, self.vocabulary = settings.positions(config.max_position_embeddings), config.vocab_size
         self.policy_step: int | None = None
@@ -96,7 +97,7 @@ class VllmEngine:
 
     def prompt_ids(self, question: str, strategy: str | None) -> list[int] | None:
         """Return the prompt as the tokenizer in the engine's model folder writes it."""
-        return self._call("render_prompt", question, strategy)
+        return self._call("render_prompt", question, strategy, self._chat)
 
     def close(self) -> None:
         """Free what vLLM holds."""

@@ -90,9 +90,9 @@ class Replica:
             raise EngineError(f"{self.url} gave log-probabilities of other tokens than it sampled")
         return Response(tokens, logprobs, finish_reason(ended_by, tokens, end_ids), version.step)
 
-    async def prompt_ids(self, question: str, strategy: str | None) -> list[int]:
+    async def prompt_ids(self, question: str, strategy: str | None, chat: dict[str, Any]) -> list[int]:
         """Return the prompt by the server's own tokenizer."""
-        ids = await self._call("render_prompt", question, strategy)
+        ids = await self._call("render_prompt", question, strategy, chat)
         with self._readable(RPC):
             return [int(token) for token in ids]
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.files import publish_folder
+from sgpo.rollouts.chat import ChatFormat, settings_of
 from sgpo.rollouts.engine import EngineError, check_request, end_token_ids
 from sgpo.rollouts.schema import Response
 from sgpo.rollouts.vllm.replica import START_IT, Replica, ReplicaLostError, Version
@@ -53,7 +54,7 @@ class VllmServerEngine:
         self,
         urls: Sequence[str],
         config: PreTrainedConfig,
-        tokenizer_or_eos_ids: PreTrainedTokenizerBase | Sequence[int] | int,
+        chat_or_end_ids: ChatFormat | PreTrainedTokenizerBase | Sequence[int] | int,
         folder: Path,
         settings: EngineConfig | None = None,
         is_main: bool = True,
@@ -61,7 +62,7 @@ class VllmServerEngine:
         """`folder` is where weights are published: on a file system that the servers share."""
         self.urls, self.settings = tuple(url.rstrip("/") for url in urls), settings or EngineConfig()
         self.folder, self.is_main = folder, is_main
-        self.end_ids = end_token_ids(tokenizer_or_eos_ids)
+        self.end_ids, self._chat = end_token_ids(chat_or_end_ids), settings_of(chat_or_end_ids)
         self.positions = self.settings.positions(config.max_position_embeddings)
         self.vocabulary = config.vocab_size
         self._names = WeightNames(config)
@@ -123,7 +124,7 @@ class VllmServerEngine:
         async def ask() -> list[list[int] | BaseException]:
             async with self._client() as client:
                 ready = await self._ready(client, self._version, defaultdict(list))
-                asked = (replica.prompt_ids(question, strategy) for replica in ready)
+                asked = (replica.prompt_ids(question, strategy, self._chat) for replica in ready)
                 return await asyncio.gather(*asked, return_exceptions=True)
 
         replies = _run(ask())

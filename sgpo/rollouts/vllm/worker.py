@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sgpo.config import ChatConfig
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.model_folder import open_tokenizer
-from sgpo.rollouts.prompts import PromptBuilder
 
 
 class PolicyWorker:
@@ -28,6 +29,7 @@ class PolicyWorker:
         processor.scale = float(scale)
         return [processor.scale]
 
-    def render_prompt(self, question: str, strategy: str | None) -> list[int]:
+    def render_prompt(self, question: str, strategy: str | None, chat: dict[str, Any]) -> list[int]:
         """Token ids of a prompt by the tokenizer and chat template in this engine's own model folder."""
-        return PromptBuilder(open_tokenizer(self.vllm_config.model_config.tokenizer)).build(question, strategy)
+        tokenizer = open_tokenizer(self.vllm_config.model_config.tokenizer)
+        return ChatFormat(tokenizer, ChatConfig.model_validate(chat)).build(question, strategy)
