@@ -9,9 +9,9 @@ from typing import Any
 from sgpo.problems.layouts.instructions import without_instructions
 from sgpo.problems.layouts.layout import Layout
 from sgpo.problems.layouts.word_problems import after_marks
+from sgpo.problems.responses import final_answer
 from sgpo.problems.rows import ProblemFileError
 from sgpo.problems.values import Row, answer_fields, said_by
-from sgpo.problems.verifier import final_answer
 
 
 @dataclass(frozen=True, slots=True)

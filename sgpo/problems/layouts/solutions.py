@@ -10,8 +10,8 @@ from typing import Any
 
 from sgpo.problems.layouts.benchmarks import level
 from sgpo.problems.layouts.layout import Layout
+from sgpo.problems.responses import final_answer
 from sgpo.problems.values import FieldError, Row, answer_fields, number, shown, text
-from sgpo.problems.verifier import final_answer
 
 _SAYS = re.compile(r"The answer is:?[^\S\n]*(\S[^\n]*)\s*\Z")
 
