@@ -63,7 +63,7 @@ def _other_words(problems: Sequence[Problem], index: int) -> str | None:
         return None
     if shape.kind == "list":
         return ",\\; ".join(_named(part) for part in reversed(shape.parts))
-    return f"{clean(problem.answer)} + 0" if _is_expression(shape) else None
+    return f"{_named(shape)} + 0" if _is_expression(shape) else None
 
 
 def _digit_changed(problems: Sequence[Problem], index: int) -> str | None:

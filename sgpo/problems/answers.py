@@ -15,7 +15,8 @@ from sgpo.problems.responses import closing_braces
 
 _UNICODE = str.maketrans({"−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ",
                           "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ",
-                          "\u00a0": " ", "√": r"\sqrt "})  # fmt: skip
+                          "\u00a0": " ", "√": r"\sqrt ", "－": "-", "＋": "+", "％": "%", "∅": r"\emptyset ",
+                          })  # fmt: skip
 _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -43,7 +44,12 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|\\text\{degrees?\}", r"^\\circ"),
         (r"\\(ge|le)(?:qslant|q)(?![A-Za-z])", r"\\\1"),
         (r"([_^])\s*\{\s*(\w)\s*\}", r"\1\2"),
-        (r"(?<=\d)[^\S\n]+(?=\d+(?!\d*\s*/))", ""),  # 12 345, but not the mixed number 2 3/4
+        (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
+        (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),  # what is written as in a program
+        (r"(?<![A-Za-z\\])exp(?=\s*\()", r"\\exp"),
+        (r"\\?(?<![A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<=[\w)}])\s*\*\s*(?=[\w(\\])", r" \\cdot "),
+        (r"\+\s*-", "-"),
         (r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$", r"\1 \\cdot 10^{\2}"),
         (r"\s+", " "),
         (r"[\s.,;]+$", ""),
@@ -51,12 +57,16 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
+_SPACED_THOUSANDS = re.compile(r"(?<![\w.^/}] )(?<![\w.^/}])\d{1,3}(?: \d{3})+(?![\d/]| \d| ?/)")
+"""12 345, but neither the mixed number 2 3/4 nor three numbers."""
+
+
 def clean(text: str) -> str:
     """Return the answer without what concerns its looks alone: delimiters, spacing, sizes, spellings of a command."""
     text = text.translate(_UNICODE).strip()
     for pattern, replacement in _SPELLING:
         text = pattern.sub(replacement, text)
-    text = text.strip()
+    text = _SPACED_THOUSANDS.sub(lambda found: found[0].replace(" ", ""), text.strip())
     while text.startswith("{") and closing_braces(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
     return text
@@ -66,7 +76,17 @@ def same_text(gold: str, answer: str) -> bool:
     r"""Whether two cleaned answers read the same; words (`\text{Evelyn}`, `\text{(C)}`) whatever their case."""
     if (words := _words(gold)) is not None:
         return words == (_words(answer) or _plain_words(answer))
-    return re.sub(r"\s+", "", gold) == re.sub(r"\s+", "", answer)
+    if len(gold) == 1 and (letter := _WORDS.fullmatch(answer)):
+        return letter[1].strip(" ()") == gold
+    return _unspaced(gold) == _unspaced(answer)
+
+
+def _unspaced(text: str) -> str:
+    """Return the text without the spaces that say nothing: between two digits one says that they are two numbers."""
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
+
+
+_WORDS = re.compile(r"\\text\{([^{}]*)\}")
 
 
 def is_words(text: str) -> bool:
@@ -75,7 +95,7 @@ def is_words(text: str) -> bool:
 
 
 def _words(text: str) -> str | None:
-    found = re.fullmatch(r"\\text\{([^{}]*)\}", text)
+    found = _WORDS.fullmatch(text)
     return _plain_words(found[1]) if found else None
 
 
@@ -97,6 +117,8 @@ _DECIMAL = re.compile(r"([+-]?)\s*(\d{0,60})(?:\.(\d{0,60}))?")
 _FRACTION = re.compile(r"([+-]?)\s*(?:\\frac\{([+-]?\d{1,60})\}\{([+-]?\d{1,60})\}|(\d{1,60})\s*/\s*(\d{1,60}))")
 _MIXED = re.compile(r"([+-]?)\s*(\d{1,60})\s*(?:\\frac\{(\d{1,60})\}\{(\d{1,60})\}|\s(\d{1,60})/(\d{1,60}))")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_ONE_NUMBER = re.compile(r"([^\d,;(\[{]*)(\d{1,3}(?:,\d{3})+(?:\.\d+)?)([^\d,;)\]]*(?:\^\{?[23]\}?)?)")
+"""Thousands with a name, a currency or a sign before them, and a unit, per cent or degrees behind."""
 
 
 def read_number(text: str) -> Number | None:
@@ -159,8 +181,8 @@ _BRACKET = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\.|[()\[\]{},;]", re.DOTALL)
 def read_answer(text: str, multiple: bool = False) -> Answer:
     """Return the shape of an answer. Top-level commas make a list, unless they group thousands and not `multiple`."""
     text = _CONJUNCTION.sub(",", clean(text))
-    if not multiple and _THOUSANDS.fullmatch(text):
-        return Answer("atom", text)
+    if not multiple and (found := _ONE_NUMBER.fullmatch(text)):  # what stands around it says that it is one number
+        text = f"{found[1]}{found[2].replace(',', '')}{found[3]}"
     parts = _split(text)
     if len(parts) == 1:
         return _read_part(text, 0)

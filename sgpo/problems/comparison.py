@@ -35,7 +35,8 @@ class Expectation:
 def expect(
     answer: str, question: str, *, multiple: bool = False, unit: str | None = None, tolerance: float | None = None
 ) -> Expectation:
-    """Return the expectation that a problem's fields state."""
+    """Return the expectation that a problem's fields state; a gold that ends a solution by `#### 72` is 72."""
+    answer = answer.rpartition("####")[2].strip() or answer
     return Expectation(
         text=clean(answer),
         shape=read_answer(answer, multiple),
@@ -73,7 +74,9 @@ def _same(expected: Expectation, gold: Answer, answer: Answer, mathematics: Math
             and len(gold.parts) == len(answer.parts)
             and all(_same(expected, *pair, mathematics) for pair in zip(gold.parts, answer.parts, strict=True))
         )
-    return _same_atom(expected, gold.text, answer.text, mathematics)
+    # An equation is compared whole: y = 2x + 1 is one way to write 2x - y + 1 = 0.
+    whole = answer.name is not None and gold.name is None and "=" in gold.text
+    return _same_atom(expected, gold.text, f"{answer.name} = {answer.text}" if whole else answer.text, mathematics)
 
 
 def _elements(answer: Answer) -> Sequence[Answer]:
@@ -145,6 +148,7 @@ def _scaled(text: str, scale: int | Fraction) -> str:
     return f"\\frac{{{text}}}{{100}}" if scale < 1 else f"100 \\cdot ({text})"
 
 
+_TWO_NUMBERS = re.compile(r"\d\s+\d")
 _BASED = re.compile(r"(\w+)_\{?(\d+)\}?")
 _PROSE = re.compile(r"\\(?:begin|end)\{\w+\*?\}|((?<![\\A-Za-z])[A-Za-z]{4,}|\\text\{[^{}]*\})")
 
@@ -161,6 +165,8 @@ def _same_value(expected: Expectation, gold: str, value: str, mathematics: Mathe
     if based or (value[:1].isdigit() and _BASED.fullmatch(value)):
         # A number in another base: the base may be left out, but it is not a number in base ten.
         return based is not None and value == based[1]
+    if _TWO_NUMBERS.search(value) and not _TWO_NUMBERS.search(gold):
+        raise UnparsableError(value)  # 1 2 3 is neither 123 nor their product
     if any(found[1] and found[1] not in gold for found in _PROSE.finditer(value)):
         raise UnparsableError(value)
     return mathematics(gold, value, expected.tolerance)

@@ -83,11 +83,52 @@ def equal_mathematics(gold: str, answer: str, tolerance: Fraction | None) -> boo
             return True
         # A lone symbol is compared by name only: n is 2n/2 all the same.
         lone = isinstance(expected, sympy.Symbol) or isinstance(given, sympy.Symbol)
-        return lone and sympy.simplify(expected.doit() - given.doit()) == 0  # type: ignore[operator]
+        if lone and sympy.simplify(expected.doit() - given.doit()) == 0:  # type: ignore[operator]
+            return True
+        return _same_equation(expected, given) or _equal_where_real(expected, given)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # sympy has no common base for "these two cannot be compared"
         return False
+
+
+def _same_equation(expected: sympy.Basic, given: sympy.Basic) -> bool:
+    """Whether two equations have the same left side minus right side, but for a factor that is not zero."""
+    if not (isinstance(expected, sympy.Eq) and isinstance(given, sympy.Eq)):
+        return False
+    ratio = sympy.simplify((expected.lhs - expected.rhs) / (given.lhs - given.rhs))  # type: ignore[operator]
+    return bool(ratio.is_number and ratio.is_finite and ratio != 0)
+
+
+_POINTS = (
+    sympy.Rational(17, 7),
+    sympy.Rational(5, 13),
+    sympy.Rational(31, 3),
+    sympy.Rational(-17, 7),
+    sympy.Rational(-5, 13),
+)
+
+
+def _equal_where_real(expected: sympy.Basic, given: sympy.Basic) -> bool:
+    r"""Whether two expressions in one real variable are equal wherever both are real, as \sqrt{1/n} and 1/\sqrt{n}."""
+    if not (isinstance(expected, sympy.Expr) and isinstance(given, sympy.Expr) and given.has(sympy.Pow, sympy.Float)):
+        return False
+    names = [{str(symbol) for symbol in side.free_symbols} for side in (expected, given)]
+    if names[0] != names[1] or len(names[0]) != 1:
+        return False
+    positive = sympy.Symbol(names[0].pop(), positive=True)  # the parser's own symbols of one name may differ
+    left, right = (
+        sympy.nsimplify(side.doit().subs(dict.fromkeys(side.free_symbols, positive)), rational=True)
+        for side in (expected, given)
+    )
+    compared = 0
+    for point in _POINTS:
+        values = [sympy.N(side.subs(positive, point), 30) for side in (left, right)]
+        if all(value.is_real and value.is_finite for value in values):
+            if not _close(*values, exact=True):
+                return False
+            compared += 1
+    return compared >= 3 and sympy.simplify(left - right) == 0
 
 
 def _parse(text: str) -> sympy.Basic | None:

@@ -8,6 +8,8 @@ _SPELLINGS = {
     "degree": "degrees deg °",
     PERCENT: "percents percentage %",
     "dollar": "dollars usd $",
+    "euro": "euros eur €",
+    "yen": "¥",
     "cent": "cents",
     "second": "seconds sec secs s",
     "minute": "minutes min mins",
@@ -26,7 +28,7 @@ _SPELLINGS = {
     "mile": "miles mi",
     "g": "gram grams",
     "kg": "kilogram kilograms",
-    "pound": "pounds lb lbs",
+    "pound": "pounds lb lbs £",
     "liter": "liters litre litres l",
     "ml": "milliliter milliliters millilitre millilitres",
     "radian": "radians rad",
@@ -36,7 +38,15 @@ _UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spellin
 _SCALES = frozenset({"hundred", "thousand", "million", "billion", "trillion", "dozen"})
 _JOINING = frozenset({"and", "or", "if", "where", "with", "for", "when"})
 
-_CURRENCY = re.compile(r"^(-?)\s*\\\$\s*")
+_CURRENCY = re.compile(r"^(-?)\s*(\\\$|[€£¥])\s*")
+_COMPOUND = {"mph": " mile / hour ", "kph": " km / hour ", "kmh": " km / hour "}
+_COMPOUND_WORDS = re.compile(r"(?<![a-z])(?:" + "|".join(_COMPOUND) + r")(?![a-z])")
+_TIMES = frozenset({"second", "minute", "hour", "day", "week", "month", "year"})
+_COUNTERS = frozenset(
+    ["个", "只", "条", "人", "种", "次", "本", "张", "名", "位", "件", "块", "颗", "匹", "枚", "個", "冊", "回", "通り"]
+)
+"""Chinese and Japanese words that are counted with, as `12 个`."""
+_COUNTED = re.compile(r"(?<=[\d}])\s*([\u3040-\u30ff\u4e00-\u9fff]{1,4})$")
 _DEGREE = re.compile(r"\s*\^\\circ$")
 _PERCENT = re.compile(r"\s*\\?%$")
 _WORDS = re.compile(r"(?:\s*/?\s*\\text\{[^{}]*\}(?:\^\{?\d\}?)?)+$")
@@ -47,6 +57,7 @@ _POWER_WORDS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cub
 def canonical_unit(text: str) -> str:
     r"""One spelling per unit: `\text{ inches}^2` and `square inches` are `inch^2`; unknown nouns lose their plural."""
     text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text.lower().replace("\\$", "$"))
+    text = _COMPOUND_WORDS.sub(lambda found: _COMPOUND[found[0]], text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", " degree ", text).replace("\\%", "%")
     if text.strip() != "$":
         text = text.replace("$", "")
@@ -77,7 +88,9 @@ def split_unit(text: str, is_number: bool) -> tuple[str, str | None]:
     if is_number:
         return text, None
     if found := _CURRENCY.match(text):
-        return found[1] + text[found.end() :].strip(), "dollar"
+        return found[1] + text[found.end() :].strip(), _UNIT_OF[found[2].lstrip("\\")]
+    if (found := _COUNTED.search(text)) and (value := text[: found.start()].strip()):
+        return value, found[1]
     for pattern, unit in ((_DEGREE, "degree"), (_PERCENT, PERCENT)):
         if (found := pattern.search(text)) and text[: found.start()].strip():
             return text[: found.start()].strip(), unit
@@ -98,10 +111,23 @@ def may_stand_for(unit: str, question: str) -> bool:
     A noun that is counted (ways, students) may; a unit of measure only where the question names it, so that `10 km`
     does not pass for 10.
     """
+    if _COUNTED.search(f"1{unit}"):
+        return unit in _COUNTERS or unit in question
+    question = _COMPOUND_WORDS.sub(lambda found: _COMPOUND[found[0]], question.lower())
     measures = [word for word in re.findall(r"[^\W\d]+|[%$]", unit) if word in _UNIT_OF and word != "unit"]
-    asked = {_UNIT_OF[word] for word in re.findall(r"[a-z]+|[%$°]", question.lower()) if word in _UNIT_OF}
-    if "\\circ" in question or "angle" in question.lower():
+    asked = {_UNIT_OF[word] for word in re.findall(r"[a-z]+|[%$°€£¥]", question) if word in _UNIT_OF}
+    if "\\circ" in question or "angle" in question:
         asked.add("degree")
-    if "\\$" not in question and "dollar" not in question.lower():
+    if "how long" in question and not asked & _TIMES:
+        asked |= _TIMES
+    if "\\$" not in question and "dollar" not in question and not _states_prices(question):
         asked.discard("dollar")  # an unescaped $ only opens mathematics
     return all(measure in asked for measure in measures)
+
+
+def _states_prices(question: str) -> bool:
+    """Whether every $ stands before an amount, as in `$2 each`, and none encloses mathematics."""
+    return "$" in question and len(_PRICE.findall(question)) == question.count("$")
+
+
+_PRICE = re.compile(r"(?<![^\s(])\$\d[\d,.]*(?=\s|[?!,;:)-]|$)")
