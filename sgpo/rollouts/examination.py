@@ -1,16 +1,13 @@
 """Looking at a model folder before anything is spent on it: everything that would fail, or spoil a run, later."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors import safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import ChatConfig
 from sgpo.rollouts.chat import ChatFormat
-from sgpo.rollouts.model_folder import ModelFolderError, check_tensors, local_folder, open_chat, open_ending_tokenizer
+from sgpo.rollouts.model_folder import ModelFolderError, local_folder, open_chat, open_ending_tokenizer, open_model
 
 QUESTION = "What is 3 + 4?"
 STRATEGY = "Count up from the larger number."
@@ -35,22 +32,19 @@ class Examination:
 def examine(
     source: str | Path, chat_settings: ChatConfig | None = None, engine_kind: str = "transformers"
 ) -> Examination:
-    """Examine a model folder or hub id, one tensor in memory at a time.
+    """Examine a model folder or hub id, in the precision of its files.
 
     Every tensor of the architecture is there, none is left over, all are finite; the tokenizer opens, its chat template
     writes, its ids and the end tokens are below the vocabulary; the engine supports its attention.
     Raises ModelFolderError or ChatFormatError for the first thing that is not so.
     """
     folder = local_folder(source)
-    model = check_tensors(folder, source)
+    model = open_model(folder, source, "auto")
     tokenizer = open_ending_tokenizer(folder, source)
     chat = open_chat(folder, tokenizer, chat_settings)
     _check_ids(source, model, tokenizer, chat)
     if engine_kind == "transformers":
         check_attention(source, model)
-    for name, tensor in _tensors(folder):
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ModelFolderError(f"{source}: '{name}' has values that are not finite (expected finite weights)")
     return Examination(
         folder, chat, type(model).__name__, sum(parameter.numel() for parameter in model.parameters()),
         model.config.max_position_embeddings,
@@ -83,10 +77,3 @@ def _check_ids(
             f"{source}: end token {unknown[0]} is outside the vocabulary of {rows} "
             "(expected eos_token_id in generation_config.json to be a token of this model)"
         )
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - no mapping
-                yield name, tensors.get_tensor(name)

@@ -59,21 +59,20 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizer
     Raises ModelFolderError naming what is missing, left over or not finite: nothing is trained from random weights.
     """
     folder = local_folder(source)
-    model = _opened(folder, source, dtype=torch.float32)
+    model = open_model(folder, source, torch.float32)
+    return model, open_ending_tokenizer(folder, source)
+
+
+def open_model(folder: Path, source: str | Path, dtype: torch.dtype | str) -> PreTrainedModel:
+    """Return the model of a local folder, every tensor of it read; `dtype` "auto" leaves it as it is in the files.
+
+    Raises ModelFolderError for a tensor that is missing, left over, of another shape or not finite.
+    """
+    model = _opened(folder, source, dtype=dtype)
     _check_head(model, source)
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             raise ModelFolderError(f"{source}: '{name}' has values that are not finite (expected finite weights)")
-    return model, open_ending_tokenizer(folder, source)
-
-
-def check_tensors(folder: Path, source: str | Path) -> PreTrainedModel:
-    """Compare a folder's tensors with the architecture without reading them; returns the model without weights.
-
-    Raises ModelFolderError for one that is missing, left over or of another shape.
-    """
-    model = _opened(folder, source, device_map="meta")
-    _check_head(model, source)
     return model
 
 
