@@ -143,7 +143,8 @@ def test_any_larger_answer_stated_in_a_step_is_found(answer: int, wording: str) 
     assert reason(wording.format(answer), "How many are there?", str(answer)) == "states_answer"
 
 
-_FILLED = st.text(min_size=1, max_size=40).filter(str.strip)
+_SHOWN = st.characters(exclude_categories=("Cs", "Cc", "Cf"))  # what the schema of a problem takes
+_FILLED = st.text(_SHOWN, min_size=1, max_size=40).filter(str.strip)
 
 
 @given(st.text(max_size=80), _FILLED, _FILLED)
