@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry
 from sgpo.config import ConfigError, RunConfig
+from sgpo.errors import one_line
 from sgpo.files import first_difference, write_json
 from sgpo.registry.promotion import CHAMPION, aliases
 from sgpo.registry.store import RegistryError
@@ -51,7 +52,7 @@ def read_start(settings: RunConfig, run_id: str) -> Start | None:
     except FileNotFoundError:
         return None
     except (ValidationError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not the start of a run: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not the start of a run: {one_line(error)}") from None
 
 
 def difference(settings: RunConfig, start: Start) -> str | None:

@@ -8,3 +8,8 @@ class UserError(Exception):
     """
 
     exit_code = 1
+
+
+def one_line(error: object, most: int | None = None) -> str:
+    """Return what an exception of somebody else's says, in one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most]

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.files import write_json
 
 FOLDER = Path(".sgpo") / "services"
@@ -147,7 +147,7 @@ def read_started(folder: Path) -> list[Started]:
     except FileNotFoundError:
         return []
     except (ValidationError, UnicodeDecodeError) as error:
-        raise ServicesError(f"{path}: not the list of started services: {' '.join(str(error).split())}") from None
+        raise ServicesError(f"{path}: not the list of started services: {one_line(error)}") from None
 
 
 def log_file(folder: Path, name: str) -> Path:

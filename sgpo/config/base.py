@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 
 _CREDENTIALS = re.compile(r"^https?://[^/\s?#]*@|//[^/\s:@]*:[^/\s]*@", re.IGNORECASE)
 """Anything before the host of a web address, as a token may be the user; elsewhere user and password."""
@@ -66,7 +66,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not YAML: {one_line(error)}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):

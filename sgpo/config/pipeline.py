@@ -11,6 +11,7 @@ from sgpo.config.engine import EngineConfig
 from sgpo.config.sampling import SamplingConfig
 from sgpo.config.strategies import StrategyConfig, TeacherConfig
 from sgpo.config.testbed import BaseModelConfig, WorldConfig
+from sgpo.errors import one_line
 
 
 class ProbeConfig(Settings):
@@ -57,5 +58,5 @@ def load_params(path: Path) -> PipelineParams:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file (expected the parameters of the data stages)") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not YAML: {one_line(error)}") from None
     return parse_settings(PipelineParams, tree or {}, str(path))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.problems.layouts.mapping import FieldMapping
 from sgpo.problems.readers import read_problems, write_problems
 from sgpo.problems.repeats import refuse_shared
@@ -69,7 +69,7 @@ def _check_maker(folder: Path) -> str | None:
     except OutputNotFoundError:
         makers = []
     except DvcException as error:
-        raise ProblemImportError(f"{folder}: DVC cannot say what makes it: {' '.join(str(error).split())}") from None
+        raise ProblemImportError(f"{folder}: DVC cannot say what makes it: {one_line(error)}") from None
     for stage in makers:
         if stage.cmd:
             raise ProblemImportError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgpo.config import TrackingConfig
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.files import file_sha256
 from sgpo.registry.ancestry import VersionRecord, ancestry
 from sgpo.registry.models import download_version, read_attachments
@@ -151,7 +151,7 @@ def _restore_data(repository: Path, output: Path, md5s: dict[str, str], where: s
             if absent := [str(output / path) for path in wanted if not (output / path).exists()]:
                 theirs.pull(targets=absent, force=True)
     except DvcException as error:
-        raise ReproductionError(f"{where}: data cannot be had from DVC: {' '.join(str(error).split())}") from None
+        raise ReproductionError(f"{where}: data cannot be had from DVC: {one_line(error)}") from None
     for path, md5 in wanted.items():
         if not (output / path).exists() or dvc_md5(output / path) != md5:
             raise ReproductionError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sgpo.problems.answers import Answer, clean, is_words, read_answer, read_number, rounds_to, same_text
+from sgpo.problems.responses import after_marks
 from sgpo.problems.units import PERCENT, canonical_unit, may_stand_for, split_unit
 
 Mathematics = Callable[[str, str, Fraction | None], bool]
@@ -36,7 +37,7 @@ def expect(
     answer: str, question: str, *, multiple: bool = False, unit: str | None = None, tolerance: float | None = None
 ) -> Expectation:
     """Return the expectation that a problem's fields state; a gold that ends a solution by `#### 72` is 72."""
-    answer = answer.rpartition("####")[2].strip() or answer
+    answer = after_marks(answer) or answer
     return Expectation(
         text=clean(answer),
         shape=read_answer(answer, multiple),

@@ -40,20 +40,20 @@ _NEW_QUESTION = re.compile(
     r"\n\s*\n[ \t*#]{0,8}(?:Question|Problem)(?: \d{1,3})?\*{0,2}:|\n[ \t*#]{0,8}(?:Human|User)\*{0,2}:"
 )
 
+_FINAL = re.compile(r"####[^\S\n]*(\S[^\n]*)\s*\Z")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{|-?\d[\d.,/]*|[A-Za-z])")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
-def final_answer(response: str, thinking_open: bool = False) -> str | None:
+def final_answer(response: str) -> str | None:
     r"""Return what the last box of the response's answer holds, or None where there is none.
 
-    The answer is what follows the last thinking; a response that is still thinking has none. `thinking_open` says
-    that the prompt opened the thinking already (a chat template that ends in `<think>`), so that the response shows
-    no opening of its own. The response ends where its turn ends (`<|im_end|>` and the like), and where it goes on to
-    ask a question of its own after a box. A box that is opened last and never closed (a truncated response) is no
-    answer either; earlier boxes do not stand in for it.
+    The answer is what follows the last thinking; a response that is still thinking has none. The response ends where
+    its turn ends (`<|im_end|>` and the like), and where it goes on to ask a question of its own after a box. A box that
+    is opened last and never closed (a truncated response) is no answer either; earlier boxes do not stand in for it.
     """
-    text = _answer_part(response, thinking_open)
+    text = _answer_part(response)
     boxes = _boxes(text)
     first_end = next((end for _, end, _ in boxes if end >= 0), None)
     if first_end is not None and (asked := _NEW_QUESTION.search(text, first_end)):
@@ -64,10 +64,10 @@ def final_answer(response: str, thinking_open: bool = False) -> str | None:
     return next(content for _, end, content in boxes if end >= last_end)  # the outermost around the last
 
 
-def _answer_part(response: str, thinking_open: bool) -> str:
+def _answer_part(response: str) -> str:
     """Return the text of the response's own turn that is not thinking: after the last thinking that was closed."""
-    thinking: str | None = "" if thinking_open else None  # what opened it; "" is an opening in the prompt
-    start, end = 0, 0 if thinking_open else len(response)
+    thinking: str | None = None  # what opened it
+    start, end = 0, len(response)
     for found in _MARKERS.finditer(response):
         marker = found[0].casefold()
         if marker in _OPENERS:
@@ -75,7 +75,7 @@ def _answer_part(response: str, thinking_open: bool) -> str:
                 thinking = _OPENERS[marker]
                 end = min(end, found.start())
         elif marker in _CLOSERS:
-            if thinking in (None, "", _CLOSERS[marker]):  # <think> is not closed by a </reasoning> that it mentions
+            if thinking in (None, _CLOSERS[marker]):  # <think> is not closed by a </reasoning> that it mentions
                 thinking, start, end = None, found.end(), len(response)
         elif thinking == _CHANNEL and found[0] in _IN_A_CHANNEL:
             continue
@@ -109,6 +109,13 @@ def closing_braces(text: str) -> dict[int, int]:
         elif found[0] == "}" and opened:
             closing[opened.pop()] = found.start()
     return closing
+
+
+def after_marks(solution: str) -> str | None:
+    """Return what follows the last `####`, thousands commas removed: 1,234 -> 1234; None without any."""
+    *_, line = ("", *solution.rstrip().splitlines())
+    found = _FINAL.search(line)
+    return _THOUSANDS.sub("", found[1].strip()) if found else None
 
 
 def is_marker(token: str) -> bool:

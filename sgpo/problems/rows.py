@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgpo.errors import one_line
 from sgpo.problems.made_by import no_such_file
 from sgpo.problems.schema import Problem
-from sgpo.problems.table import TableError, check_columns, one_line, open_parquet
+from sgpo.problems.table import TableError, check_columns, open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_arg
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.files import publish_file
 from sgpo.problems.made_by import no_such_file
 from sgpo.problems.values import is_blank, shown
@@ -283,8 +283,3 @@ def _describe(model: type, item: Any) -> str:
     if item["type"] == "string_unicode":
         return f"'{key}' holds a lone surrogate, which is no Unicode text ({expected})"
     return f"'{key}' is {shown(value)} ({expected})"
-
-
-def one_line(cause: BaseException) -> str:
-    """Return what an exception says, in one line."""
-    return " ".join(str(cause).split())

@@ -47,6 +47,7 @@ _COUNTERS = frozenset(
 )
 """Chinese and Japanese words that are counted with, as `12 个`."""
 _COUNTED = re.compile(r"(?<=[\d}])\s*([\u3040-\u30ff\u4e00-\u9fff]{1,4})$")
+_PRICE = re.compile(r"(?<![^\s(])\$\d[\d,.]*(?=\s|[?!,;:)-]|$)")
 _DEGREE = re.compile(r"\s*\^\\circ$")
 _PERCENT = re.compile(r"\s*\\?%$")
 _WORDS = re.compile(r"(?:\s*/?\s*\\text\{[^{}]*\}(?:\^\{?\d\}?)?)+$")
@@ -128,6 +129,3 @@ def may_stand_for(unit: str, question: str) -> bool:
 def _states_prices(question: str) -> bool:
     """Whether every $ stands before an amount, as in `$2 each`, and none encloses mathematics."""
     return "$" in question and len(_PRICE.findall(question)) == question.count("$")
-
-
-_PRICE = re.compile(r"(?<![^\s(])\$\d[\d,.]*(?=\s|[?!,;:)-]|$)")

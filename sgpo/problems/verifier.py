@@ -86,21 +86,18 @@ class Verifier:
         self._entered = False
         self._stop()
 
-    def score(self, response_text: str, problem: Problem, *, thinking_open: bool = False) -> Verdict:
+    def score(self, response_text: str, problem: Problem) -> Verdict:
         """Return the verdict on one response. Raises VerifierError, never because of the text."""
-        return self.score_many([(response_text, problem)], thinking_open=thinking_open)[0]
+        return self.score_many([(response_text, problem)])[0]
 
-    def score_many(self, pairs: Sequence[tuple[str, Problem]], *, thinking_open: bool = False) -> list[Verdict]:
-        """One verdict per (response text, problem), in order; equal answers to a problem are judged once.
-
-        `thinking_open` says that the prompts opened the thinking, so that the responses begin inside it.
-        """
+    def score_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+        """One verdict per (response text, problem), in order; equal answers to a problem are judged once."""
         if not self._entered:
             raise VerifierError("the verifier is closed (expected `with Verifier() as verifier:`)")
         keys: list[tuple[Expectation, str] | None] = []
         reasons: dict[tuple[Expectation, str], Reason | None] = {}
         for text, problem in pairs:
-            extracted = final_answer(text, thinking_open)
+            extracted = final_answer(text)
             key = None if extracted is None else (_expected(problem), extracted)
             keys.append(key)
             if key is not None and key not in reasons:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sgpo.algorithms.registry import method
 from sgpo.config import ConfigError, RunConfig, config_digest, load_config
+from sgpo.errors import one_line
 from sgpo.files import file_md5, publish_file, write_json
 from sgpo.registry.dvc_records import recorded_md5s
 from sgpo.registry.lineage import Lineage, git_state
@@ -92,7 +93,7 @@ def read_provenance(run_folder: Path) -> list[Provenance]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, ValidationError) as error:
-        raise ConfigError(f"{path}: not what a training run notes: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not what a training run notes: {one_line(error)}") from None
 
 
 def lineage_of_run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from sgpo.config.chat import ChatConfig
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.problems.responses import is_marker, thinking_opened_by
 
 if TYPE_CHECKING:  # a process that only keeps servers starts without them
@@ -55,7 +55,8 @@ class ChatFormat:
         self.tokenizer, self.settings = tokenizer, settings or ChatConfig()
         self.notes: tuple[str, ...] = ()
         self._template = self._with_fixed_date()
-        self._system_in_user = self._refuses_system_role()
+        self._system_in_user = False
+        self._place_system_prompt()
         self.thinking = thinking_opened_by(self._write(self._messages("What is it?")))
         of_template, of_tokenizer = self._end_of_template(), tokenizer.eos_token_id
         ends = [*((of_tokenizer,) if isinstance(of_tokenizer, int) else ()), *generation_end_ids]
@@ -141,7 +142,7 @@ class ChatFormat:
         try:
             return self.tokenizer.apply_chat_template(messages, **settings)
         except (TemplateError, TypeError, ValueError, KeyError) as error:
-            said = " ".join(str(error).split())[:300]
+            said = one_line(error, 300)
             raise ChatFormatError(f"{self.name}: the chat template cannot write a prompt: {said}") from None
 
     def _messages(self, content: str) -> list[dict[str, str]]:
@@ -157,20 +158,18 @@ class ChatFormat:
             self.notes += (f"the template writes the date: always that of chat.date, {self.settings.date}",)
         return fixed
 
-    def _refuses_system_role(self) -> bool:
-        """Whether the template refuses a system message, or passes over it; the prompt then goes to the user's turn."""
-        self._system_in_user = False
+    def _place_system_prompt(self) -> None:
+        """Put the system prompt into the user's turn where the template refuses a system message, or passes over it."""
         try:
             why = None if SYSTEM_PROMPT in self._write(self._messages(_SAMPLE)) else "passes over the system message"
         except ChatFormatError as error:
             why = str(error).rpartition(": ")[2]
         if why is None:
-            return False
+            return
         self._system_in_user = True
         if SYSTEM_PROMPT not in self._write(self._messages(_SAMPLE)):
             raise ChatFormatError(f"{self.name}: the chat template does not write what the user says")
         self.notes += (f"the template takes no system role ({why}): the system prompt is in the user's turn",)
-        return True
 
     def _end_of_template(self) -> int | None:
         """Return the special token with which the template ends an assistant's turn; None where it has none."""

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from sgpo.config import ChatConfig
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.rollouts.chat import ChatFormat
 
 HEAD_EXTRAS = {
@@ -68,7 +68,7 @@ def open_model(folder: Path, source: str | Path, dtype: torch.dtype | str) -> Pr
 
     Raises ModelFolderError for a tensor that is missing, left over, of another shape or not finite.
     """
-    model = _opened(folder, source, dtype=dtype)
+    model = _opened(folder, source, dtype)
     _check_head(model, source)
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
@@ -95,14 +95,14 @@ def _generation_end_ids(folder: Path) -> tuple[int, ...]:
     return ids
 
 
-def _opened(folder: Path, source: str | Path, **options: Any) -> PreTrainedModel:
+def _opened(folder: Path, source: str | Path, dtype: torch.dtype | str) -> PreTrainedModel:
     """Return the model as transformers opens it, whose loading report is an error here and not a warning."""
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error, 300)
         raise ModelFolderError(f"{source}: transformers cannot open it ({type(error).__name__}: {said})") from None
     model, report = opened
     for key, what in (
@@ -140,7 +140,7 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES), ignore_patterns=list(SECOND_COPIES)))
     except (OSError, ValueError) as error:  # what the hub's client raises are kinds of these
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise ModelFolderError(
             f"{name}: no such folder, and no model that the hub gives ({type(error).__name__}: {reason})"
         ) from None
@@ -171,5 +171,5 @@ def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
             return PreTrainedTokenizerFast.from_pretrained(str(source))
         return AutoTokenizer.from_pretrained(str(source))
     except Exception as error:  # the tokenizers library raises nothing narrower for a spoiled tokenizer.json
-        said = " ".join(str(error).split())[:300]
+        said = one_line(error, 300)
         raise ModelFolderError(f"{source}: its tokenizer cannot be opened ({type(error).__name__}: {said})") from None

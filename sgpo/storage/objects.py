@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sgpo.config import ConfigError, StorageConfig
-from sgpo.errors import UserError
+from sgpo.errors import UserError, one_line
 from sgpo.storage.client import is_of_certificates, open_client
 from sgpo.storage.readback import error_code, likely_cause
 
@@ -255,7 +255,7 @@ class ObjectStore:
         if isinstance(error, exceptions.ClientError):
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            what = f"{self.where(key)}: {_one_line(error)}"
+            what = f"{self.where(key)}: {one_line(error)}"
             if code in ("ConditionalRequestConflict", "OperationAborted"):
                 return _ConflictError(what)
             if status == 412:
@@ -266,14 +266,10 @@ class ObjectStore:
             return UnreachableError(what) if unreachable else StorageError(what)
         if is_of_certificates(error):
             hint = "expected a certificate that is trusted here: AWS_CA_BUNDLE names the file of a private authority's"
-            return StorageError(f"{self.where(key)}: {_one_line(error)} ({hint})")
+            return StorageError(f"{self.where(key)}: {one_line(error)} ({hint})")
         unanswered = (
             exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError,
             exceptions.ResponseStreamingError, RetriesExceededError,
         )  # fmt: skip
         kind = UnreachableError if isinstance(error, unanswered) else StorageError
-        return kind(f"{self.where(key)}: {type(error).__name__}: {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        return kind(f"{self.where(key)}: {type(error).__name__}: {one_line(error)}")

@@ -8,8 +8,7 @@ from typing import Any
 
 from sgpo.problems.layouts.instructions import without_instructions
 from sgpo.problems.layouts.layout import Layout
-from sgpo.problems.layouts.word_problems import after_marks
-from sgpo.problems.responses import final_answer
+from sgpo.problems.responses import after_marks, final_answer
 from sgpo.problems.rows import ProblemFileError
 from sgpo.problems.values import Row, answer_fields, said_by
 

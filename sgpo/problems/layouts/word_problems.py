@@ -8,18 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgpo.problems.layouts.layout import Layout
+from sgpo.problems.responses import after_marks
 from sgpo.problems.values import FieldError, Row, number_text, shown, text
 
-_FINAL = re.compile(r"####[^\S\n]*(\S[^\n]*)\s*\Z")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _COUNTED = re.compile(r"(?P<value>[^()]+?)\s*(?:\((?P<unit>[^()]+)\))?")
-
-
-def after_marks(solution: str) -> str | None:
-    """Return what follows the last `####`, thousands commas removed: 1,234 -> 1234; None without any."""
-    *_, line = ("", *solution.rstrip().splitlines())
-    found = _FINAL.search(line)
-    return _THOUSANDS.sub("", found[1].strip()) if found else None
 
 
 def _gsm8k(row: Row) -> dict[str, Any]:
