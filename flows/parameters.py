@@ -11,14 +11,15 @@ from flows.process import REPOSITORY
 from sgpo.algorithms import registry
 from sgpo.config import AlgorithmSettings, RunConfig, load_config
 from sgpo.config.algorithm import DEFAULT
+from sgpo.names import RUN_NAME
 
 Recipe = Annotated[str, Field(description="Run recipe, a YAML file in configs/", pattern=r"^[\w./-]+\.ya?ml$")]
-RunName = Annotated[str, Field(description="Name of the run directory", pattern=r"^\w[\w.-]*$")]
+RunName = Annotated[str, Field(description="Name of the run directory", pattern=RUN_NAME)]
 RunId = Annotated[
     str,
     Field(
         description="Name of the run directory; an unfinished run of this name resumes. Empty: a new one, by date",
-        pattern=r"^(\w[\w.-]*)?$",
+        pattern=f"^$|{RUN_NAME}",
     ),
 ]
 Overrides = Annotated[

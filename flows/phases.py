@@ -17,6 +17,7 @@ from sgpo.config import RunConfig
 from sgpo.config.pipeline import load_params
 from sgpo.evaluation.comparison import Comparison
 from sgpo.jsonl import JsonlError
+from sgpo.names import metric_part
 from sgpo.pipeline.probe import lift_of_tiers
 from sgpo.tracking.tracker import RunTracker, evaluation_metric, open_tracker, parent_of
 
@@ -31,7 +32,7 @@ def log_strategies(config: RunConfig, run_id: str) -> None:
     counts = json.loads((REPOSITORY / "data" / "strategies.json").read_text(encoding="utf-8"))
     metrics = {"strategies/kept": counts["kept"]}
     metrics |= {f"strategies/{band}_quality": counts[band] for band in ("high", "medium", "low")}
-    metrics |= {f"strategies/refused/{_metric(reason)}": number for reason, number in counts["refused"].items()}
+    metrics |= {f"strategies/refused/{metric_part(reason)}": number for reason, number in counts["refused"].items()}
     _log(config, run_id, "strategies", metrics, data_versions("strategies"))
 
 
@@ -55,7 +56,7 @@ def log_probe(config: RunConfig, run_id: str) -> None:
     metrics = {}
     for row in lift_of_tiers(REPOSITORY / "data", load_params(REPOSITORY / "params.yaml").probe):
         for name in ("autonomous", "guided", "lift"):
-            metrics[f"probe/{_metric(row.name)}/{name}"] = getattr(row, name).value
+            metrics[f"probe/{metric_part(row.name)}/{name}"] = getattr(row, name).value
     _log(config, run_id, "probe", metrics, data_versions("probe", "splits"))
 
 
@@ -92,8 +93,3 @@ def _log(config: RunConfig, run_id: str, phase: str, metrics: Mapping[str, float
         tracker.resume_at(0)
         tracker.log(0, metrics)
         log_data(tracker, versions, phase)
-
-
-def _metric(name: str) -> str:
-    """`name` with what a metric's name may hold."""
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "_" for letter in name)

@@ -8,6 +8,8 @@ import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
+from sgpo.names import artifact_key
+
 _STEP = re.compile(r"\bstep\s+(\d+)/(\d+)")
 _EVERY_S = 5.0
 
@@ -16,7 +18,7 @@ class Progress:
     """A bar from 0 to 100 %, made at its first use and changed at most every five seconds, except to its end."""
 
     def __init__(self, key: str, description: str) -> None:
-        self._key, self._description = key, description
+        self._key, self._description = artifact_key(key), description
         self._artifact: UUID | None = None
         self._changed = 0.0
 

@@ -6,13 +6,13 @@ that version is the champion by the owner's word. What sgpo itself does to tags 
 not ours, and an alias that agrees with the record of decisions was moved by us.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from flows.champion import champion_in_record
 from flows.events import CHAMPION_MOVED, PROMOTE_REQUESTED, ROLL_BACK_REQUESTED
 from sgpo.config import TrackingConfig
+from sgpo.names import is_run_name
 from sgpo.registry.lineage import RUN_ID_TAG
 from sgpo.registry.models import find_version
 from sgpo.registry.promotion import CHAMPION, PREVIOUS, aliases
@@ -20,7 +20,6 @@ from sgpo.registry.store import open_registry
 
 REQUEST_TAG = "sgpo.request"
 WHO = "a model owner in MLflow"
-_RUN_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def _by_tag(tracking: TrackingConfig, version: str, value: str) -> Request:
     if value == "promote":
         with open_registry(tracking, write=False) as client:
             run_id = find_version(client, tracking, version).tags.get(RUN_ID_TAG, "")
-        if not _RUN_NAME.fullmatch(run_id):
+        if not is_run_name(run_id):
             raise NoRequestError(f"version {version} has no run to promote (expected its tag {RUN_ID_TAG})")
         return Request(PROMOTE_REQUESTED, {"run_id": run_id, "version": version, "who": WHO, "why": why})
     if value == "roll-back":

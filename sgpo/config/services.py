@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from sgpo import names
 from sgpo.config.base import Settings, without_password
 
 
@@ -18,8 +19,18 @@ class TrackingConfig(Settings):
     @field_validator("mlflow_uri")
     @classmethod
     def _address_holds_no_password(cls, address: str) -> str:
-        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        return without_password(address, f"{names} in the environment, or PGPASSWORD for a Postgres database")
+        variables = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return without_password(address, f"{variables} in the environment, or PGPASSWORD for a Postgres database")
+
+    @field_validator("experiment")
+    @classmethod
+    def _mlflow_takes_the_experiment(cls, name: str) -> str:
+        return names.check_experiment(name)
+
+    @field_validator("registered_model")
+    @classmethod
+    def _the_registry_takes_the_model(cls, name: str) -> str:
+        return names.check_registered_model(name)
 
 
 class StorageConfig(Settings):

@@ -39,7 +39,7 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:mbox|hbox|textbf|textit|textrm|textnormal)(?![A-Za-z])", r"\\text"),
         (r"\\(?:mathrm|operatorname)\s*\{([^{}\\]{2,})\}", r"\\text{\1}"),
         (r"\\text\s*\{\s*([^{}]*?)\s*\}", r"\\text{\1}"),
-        (r"\\text\{([+-]?\d[\d.,]*)\}", r"\1"),  # \text{204}
+        (r"\\text\{([+-]?\d[\d.,:/ ]*)\}", r"\1"),  # \text{204}, \text{1:3}
         (r"\\text\{([+-]?\d[\d.,]*) ([^{}\d]+)\}", r"\1 \\text{\2}"),  # \text{27 miles}
         (r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|\\text\{degrees?\}", r"^\\circ"),
         (r"\\(ge|le)(?:qslant|q)(?![A-Za-z])", r"\\\1"),
@@ -48,6 +48,8 @@ _SPELLING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),  # what is written as in a program
         (r"(?<![A-Za-z\\])exp(?=\s*\()", r"\\exp"),
         (r"\\?(?<![A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<=[\w)}])\s*\*\*\s*(-?\w+)", r"^{\1}"),
+        (r"(?<=\d)\s*\*\s*(?=[A-Za-z])", ""),  # 2*i
         (r"(?<=[\w)}])\s*\*\s*(?=[\w(\\])", r" \\cdot "),
         (r"\+\s*-", "-"),
         (r"^([+-]?\d+(?:\.\d+)?)[eE]([+-]?\d+)$", r"\1 \\cdot 10^{\2}"),
@@ -100,7 +102,7 @@ def _words(text: str) -> str | None:
 
 
 def _plain_words(text: str) -> str:
-    text = " ".join(text.casefold().split())
+    text = " ".join(text.casefold().split()).rstrip(" .")
     return text[1:-1].strip() if text.startswith("(") and text.endswith(")") else text
 
 
@@ -170,10 +172,11 @@ class Answer:
 
 
 _MAX_DEPTH = 8
-_NAME = re.compile(
-    r"\s*((?:[A-Za-z]|\\[a-z]+)(?:_(?:\{[^{}]*\}|\w))?(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?|\([A-Za-z](?:,\s*[A-Za-z])+\))"
-    r"\s*(?:=|\\in(?![A-Za-z]))\s*([^=]+)"
+_NAMED = (
+    r"((?:[A-Za-z]|\\[a-z]+)(?:_(?:\{[^{}]*\}|\w))?(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?|\([A-Za-z](?:,\s*[A-Za-z])+\))"
 )
+_NAME = re.compile(rf"\s*{_NAMED}\s*(?:=|\\in(?![A-Za-z]))\s*([^=]+)")
+_NAME_BEHIND = re.compile(rf"\s*([^=]*[^=\s<>!])\s*=\s*{_NAMED}\s*")
 _CONJUNCTION = re.compile(r"\s*,?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))\s*")
 _BRACKET = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\.|[()\[\]{},;]", re.DOTALL)
 
@@ -194,6 +197,8 @@ def _read_part(text: str, depth: int) -> Answer:
     name = None
     if found := _NAME.fullmatch(text):
         name, text = re.sub(r"\s+", "", found[1]), found[2].strip()
+    elif found := _NAME_BEHIND.fullmatch(text):
+        name, text = re.sub(r"\s+", "", found[2]), found[1].strip()
     if depth < _MAX_DEPTH and _is_wrapped(text):
         inside = text[2:-2] if text.startswith("\\{") else text[1:-1]
         parts = _split(inside)

@@ -75,9 +75,31 @@ def _same(expected: Expectation, gold: Answer, answer: Answer, mathematics: Math
             and len(gold.parts) == len(answer.parts)
             and all(_same(expected, *pair, mathematics) for pair in zip(gold.parts, answer.parts, strict=True))
         )
-    # An equation is compared whole: y = 2x + 1 is one way to write 2x - y + 1 = 0.
-    whole = answer.name is not None and gold.name is None and "=" in gold.text
-    return _same_atom(expected, gold.text, f"{answer.name} = {answer.text}" if whole else answer.text, mathematics)
+    if _EQUAL.search(gold.text) or (_EQUAL.search(answer.text) and gold.name and not read_number(gold.text)):
+        return _same_atom(expected, _whole(gold), _whole(answer), mathematics)
+    sides = [side.strip() for side in _EQUAL.split(answer.text)]
+    if len(sides) > 1 and re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", sides[0])):
+        if gold.name or not _stands_for_a_value(sides[0], expected.question):
+            return False  # 2x = 5 is not 5
+        del sides[0]
+    return all(_same_atom(expected, gold.text, side, mathematics) for side in sides)
+
+
+_EQUAL = re.compile(r"(?<![<>!:=])=(?!=)")
+_INSIDE = re.compile(r"_\{[^{}]*\}|_\w|\([^()]*\)|\[[^][]*\]|\\text\{[^{}]*\}")
+_OPERATION = re.compile(r"[-+*/^!]|\d\s*[A-Za-z\\(]|\\(?:d?frac|sqrt|cdot|times|pm|sin|cos|tan|log|ln)(?![A-Za-z])")
+
+
+def _whole(answer: Answer) -> str:
+    """Return an equation with both sides: y = 2x + 1 is one way to write 2x - y + 1 = 0."""
+    return f"{answer.name} = {answer.text}" if answer.name else answer.text
+
+
+def _stands_for_a_value(left: str, question: str) -> bool:
+    r"""Whether what follows `left =` is an answer: f(2), AB, \angle C are names; x^2 + y^2 counts where it is asked."""
+    if not _OPERATION.search(_INSIDE.sub("", left)):
+        return True
+    return "".join(left.split()) in "".join(clean(question).split())
 
 
 def _elements(answer: Answer) -> Sequence[Answer]:
@@ -121,8 +143,8 @@ def _same_atom(expected: Expectation, gold_text: str, answer_text: str, mathemat
     if is_words(gold_text):
         return False
     gold, gold_unit = split_unit(gold_text, read_number(gold_text) is not None)
-    value, unit = split_unit(answer_text, read_number(answer_text) is not None)
     gold_unit = gold_unit or expected.unit
+    value, unit = split_unit(answer_text, read_number(answer_text) is not None, gold_unit)
     scales = _scales(gold_unit, unit, expected.question)
     return any(_same_value(expected, gold, _scaled(value, scale), mathematics) for scale in scales)
 
@@ -162,6 +184,10 @@ def _same_value(expected: Expectation, gold: str, value: str, mathematics: Mathe
         if expected.tolerance is not None:
             return abs(left.value - right.value) <= expected.tolerance
         return rounds_to(left.value, right)
+    if ":" in gold or ":" in value:
+        members = [len(text.split(":")) for text in (gold, value)]
+        if members[0] != members[1] and (max(members) > 2 or members[0] == 1):
+            return False  # the parser reads 2:3:4 as a quotient
     based = _BASED.fullmatch(gold) if gold[:1].isdigit() else None
     if based or (value[:1].isdigit() and _BASED.fullmatch(value)):
         # A number in another base: the base may be left out, but it is not a number in base ten.

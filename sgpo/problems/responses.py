@@ -37,7 +37,7 @@ _MARKERS = re.compile(
     + "|(?i:" + "|".join(re.escape(marker) for marker in (*_OPENERS, *_CLOSERS)) + ")"
 )  # fmt: skip
 _NEW_QUESTION = re.compile(
-    r"\n\s*\n[ \t*#]{0,8}(?:Question|Problem)(?: \d{1,3})?\*{0,2}:|\n[ \t*#]{0,8}(?:Human|User)\*{0,2}:"
+    r"\n[^\S\n]*\n[ \t*#]{0,8}(?:Question|Problem)(?: \d{1,3})?\*{0,2}:|\n[ \t*#]{0,8}(?:Human|User)\*{0,2}:"
 )
 
 _FINAL = re.compile(r"####[^\S\n]*(\S[^\n]*)\s*\Z")

@@ -50,8 +50,9 @@ _COUNTED = re.compile(r"(?<=[\d}])\s*([\u3040-\u30ff\u4e00-\u9fff]{1,4})$")
 _PRICE = re.compile(r"(?<![^\s(])\$\d[\d,.]*(?=\s|[?!,;:)-]|$)")
 _DEGREE = re.compile(r"\s*\^\\circ$")
 _PERCENT = re.compile(r"\s*\\?%$")
-_WORDS = re.compile(r"(?:\s*/?\s*\\text\{[^{}]*\}(?:\^\{?\d\}?)?)+$")
+_WORDS = re.compile(r"(?:\s*(?:/\s*)?\\text\{[^{}]*\}(?:\^\{?\d\}?)?)+$")
 _BARE = re.compile(r"(?<=[\d}\s])(?<!\\)([A-Za-z]{2,}(?:\s*\^\{?[23]\}?)?(?:\s+per\s+[A-Za-z]+|\s*/\s*[A-Za-z]+)?)$")
+_LETTER = re.compile(r"(.*[\d}])\s*(?:\\mathrm\s*\{)?\s*([A-Za-z])\s*\}?")
 _POWER_WORDS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cubed": "^3"}
 
 
@@ -80,11 +81,12 @@ def _canonical_factor(text: str) -> str:
     return " ".join(names) + power
 
 
-def split_unit(text: str, is_number: bool) -> tuple[str, str | None]:
+def split_unit(text: str, is_number: bool, expected: str | None = None) -> tuple[str, str | None]:
     r"""(value, canonical unit or None) of a cleaned answer: `5.4 \text{ cents}` -> ("5.4", "cent").
 
     Words that scale (million) or join (and, if) are no units. A bare word such as in `10 km` is one only where it is
-    in the table of units; `is_number` says whether the text is a plain number already, which has none.
+    in the table of units; `is_number` says whether the text is a plain number already, which has none. A single letter
+    may be a variable: `9 m` has a unit where metres are `expected`.
     """
     if is_number:
         return text, None
@@ -103,6 +105,8 @@ def split_unit(text: str, is_number: bool) -> tuple[str, str | None]:
                 continue
             if words and not words & (_SCALES | _JOINING):
                 return value, unit
+    if (found := _LETTER.fullmatch(text)) and expected and _UNIT_OF.get(found[2].lower()) == expected:
+        return found[1], expected
     return text, None
 
 

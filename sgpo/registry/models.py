@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from sgpo.config import TrackingConfig
 from sgpo.errors import UserError
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256, publish_folder
+from sgpo.names import logged_model_name
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
 from sgpo.registry.store import RegistryError, default_store, open_registry
 from sgpo.tracking.client import experiment_id, resolved
@@ -224,8 +224,9 @@ def _upload(
     mlflow_run_id: str | None,
 ) -> str:
     """Return a new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
-    allowed = re.sub(r"[/:.%\"']", "-", name)  # a logged model's name may hold less than a registered one's
-    model = client.create_logged_model(experiment, name=allowed, source_run_id=mlflow_run_id, model_type="transformers")
+    model = client.create_logged_model(
+        experiment, name=logged_model_name(name), source_run_id=mlflow_run_id, model_type="transformers"
+    )
     try:
         for file in files:
             client.log_model_artifact(model.model_id, str(file))

@@ -1,6 +1,5 @@
 """What a stored folder holds: the sha256 and size of every file."""
 
-import re
 import socket
 import uuid
 from datetime import UTC, datetime
@@ -10,9 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sgpo.files import file_sha256
+from sgpo.names import is_stored_name
 from sgpo.storage.objects import StorageError
-
-_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 
 Notes = dict[str, float | str]
 
@@ -65,7 +63,7 @@ def parse_manifest(body: bytes, where: str) -> Manifest:
 
 def check_name(name: str) -> None:
     """Raise StorageError when `name` cannot be a stored folder's or a lock's."""
-    if not _NAME.fullmatch(name):
+    if not is_stored_name(name):
         raise StorageError(f"'{name}': not a name (expected one like runs/weekly-48/model)")
 
 

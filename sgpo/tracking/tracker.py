@@ -5,7 +5,6 @@ that is not a metric (parameters, tags, data sets, artifacts, status). With no M
 says so once, and `replay` delivers later.
 """
 
-import re
 import sys
 import time
 import uuid
@@ -18,6 +17,7 @@ from sgpo.config import RunConfig, TrackingConfig, config_digest
 from sgpo.errors import UserError
 from sgpo.files import write_json
 from sgpo.jsonl import JsonlFile
+from sgpo.names import check_metric, metric_part
 from sgpo.tracking.client import reason, resolved, short_patience
 from sgpo.tracking.delivery import Delivery
 from sgpo.tracking.mirror import NOT_METRICS, RUN_ID_FILE, MlflowMirror
@@ -56,7 +56,6 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 _TAG_LENGTH = 5000
 """Characters of a tag's value that every MLflow server takes."""
-_NAME = re.compile(r"[\w.\-: ]+(/[\w.\-: ]+)*", re.ASCII)
 
 
 class TrackingError(UserError):
@@ -64,8 +63,8 @@ class TrackingError(UserError):
 
 
 def evaluation_metric(benchmark: str, k: int) -> str:
-    """Return the name of a benchmark's avg@k. MLflow allows no `@`."""
-    return f"eval/{benchmark}/avg_at_{k}"
+    """Return the name of a benchmark's or tier's avg@k. MLflow allows no `@`."""
+    return f"eval/{metric_part(benchmark)}/avg_at_{k}"
 
 
 class RunTracker:
@@ -116,9 +115,9 @@ class RunTracker:
         """One row of metrics; MLflow gets it in one request. A sequence is a histogram's counts, bin by bin."""
         row: dict[str, Any] = {"step": step, "timestamp_ms": int(time.time() * 1000)}
         for name, value in metrics.items():
-            if not _NAME.fullmatch(name) or name in NOT_METRICS:
-                raise ValueError(f"metric '{name}' is no name for MLflow (expected one like eval/aime/avg_at_4)")
-            row[name] = [float(item) for item in value] if isinstance(value, Sequence) else float(value)
+            if name in NOT_METRICS:
+                raise ValueError(f"metric '{name}' has the name of a field that every row has (expected another)")
+            row[check_metric(name)] = [float(item) for item in value] if isinstance(value, Sequence) else float(value)
         self._metrics.append(row)
         self._delivery.add(self._metrics.rows[-1])
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
+from requests.adapters import HTTPAdapter
 from tiny_checkout import environment_of
+from urllib3 import Retry
 
 from sgpo.config import TrackingConfig
 
@@ -50,7 +53,13 @@ class Site:
         self.python("-m", "sgpo.cli", "down")
 
     def prefect(self, path: str, body: dict[str, Any]) -> Any:
-        return post(f"{self.environment['PREFECT_API_URL']}/{path}", json.dumps(body).encode())[1]
+        """The API's answer. It says 503 while its database is locked, and its own client asks again, as here."""
+        again = Retry(8, status_forcelist=[503], allowed_methods=None, backoff_factor=0.2)
+        with requests.Session() as session:
+            session.mount("http://", HTTPAdapter(max_retries=again))
+            answer = session.post(f"{self.environment['PREFECT_API_URL']}/{path}", json=body, timeout=60)
+        assert answer.ok, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
 
     def delete(self, path: str) -> None:
         url = f"{self.environment['PREFECT_API_URL']}/{path}"

@@ -1,6 +1,7 @@
 """Answers from public reports of graders that erred: each gets the verdict that is right."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,43 @@ def test_no_text_crashes_the_judge(response: str, answer: str, verifier: Verifie
     except ValueError:
         return  # what is no gold is refused by the schema
     assert verifier.score(response, problem).reason != "crashed"
+
+
+FRAGMENTS = (
+    "\\boxed{", "{", "}", "<think>", "</think>", "\n", " ", "\t", "\u00a0", "~", "\\,", "\\text{a} ", "/ \\text{a}",
+    "\\text{", "\\frac 1", "\\sqrt(", "\\left(", "(", "[", "1,234", "1 234 ", "1:", "x=1,", "=1", "_{a}", "a b ",
+    "**2", "^{\\circ", "\\pm", "####", "\\begin{a}", "9^", "9!", "\\binom{9", "-", "%", "个", "<|im_end|>",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(
+    fragment=st.sampled_from(FRAGMENTS) | st.text(min_size=1, max_size=6),
+    characters=st.sampled_from([200, 1_990, 100_000]),
+    before=st.sampled_from(["", "7", "\\boxed{7} ", "("]),
+    after=st.sampled_from(["", "!", "7", ")"]),
+    boxed=st.booleans(),
+)
+def test_no_text_costs_more_than_the_time_limit(
+    fragment: str, characters: int, before: str, after: str, boxed: bool, verifier: Verifier
+) -> None:
+    text = before + fragment * (characters // len(fragment)) + after
+    began = time.monotonic()
+    verifier.score(f"\\boxed{{{text}}}" if boxed else text, Problem(question="What is it?", answer="y = 2x + 7"))
+    # The rest is for a machine that is busy and a worker that is started anew; what is quadratic takes minutes.
+    assert time.monotonic() - began < verifier.timeout_s + 20
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "\\boxed{7}" + "\n" * 200_000,
+        "\\boxed{7}" + "\n \n" * 60_000 + "Question",
+        "\\boxed{7 " + "\\text{a} " * 40 + "!}",
+    ],
+)
+def test_a_response_that_ends_in_a_loop_is_read_at_once(response: str, verifier: Verifier) -> None:
+    began = time.monotonic()
+    verifier.score(response, Problem(question="What is it?", answer="7"))
+    assert time.monotonic() - began < verifier.timeout_s + 20
