@@ -32,7 +32,7 @@ def log_strategies(config: RunConfig, run_id: str) -> None:
     counts = json.loads((REPOSITORY / "data" / "strategies.json").read_text(encoding="utf-8"))
     metrics = {"strategies/kept": counts["kept"]}
     metrics |= {f"strategies/{band}_quality": counts[band] for band in ("high", "medium", "low")}
-    metrics |= {f"strategies/refused/{metric_part(reason)}": number for reason, number in counts["refused"].items()}
+    metrics |= {f"strategies/refused/{_part(reason)}": number for reason, number in counts["refused"].items()}
     _log(config, run_id, "strategies", metrics, data_versions("strategies"))
 
 
@@ -56,7 +56,7 @@ def log_probe(config: RunConfig, run_id: str) -> None:
     metrics = {}
     for row in lift_of_tiers(REPOSITORY / "data", load_params(REPOSITORY / "params.yaml").probe):
         for name in ("autonomous", "guided", "lift"):
-            metrics[f"probe/{metric_part(row.name)}/{name}"] = getattr(row, name).value
+            metrics[f"probe/{_part(row.name)}/{name}"] = getattr(row, name).value
     _log(config, run_id, "probe", metrics, data_versions("probe", "splits"))
 
 
@@ -93,3 +93,8 @@ def _log(config: RunConfig, run_id: str, phase: str, metrics: Mapping[str, float
         tracker.resume_at(0)
         tracker.log(0, metrics)
         log_data(tracker, versions, phase)
+
+
+def _part(name: str) -> str:
+    """Return a part of a metric's name without blanks, as these metrics have had from the start."""
+    return metric_part(name.replace(" ", "_"))

@@ -49,11 +49,11 @@ def logged_model_name(registered: str) -> str:
 
 
 def metric_part(text: str) -> str:
-    """Return `text`, which comes from data, as a part of a metric's name in MLflow: ASCII, without blanks and slashes.
+    """Return `text`, which comes from data, as a part of a metric's name in MLflow: ASCII, without slashes.
 
     Where something had to be replaced, six hexadecimal digits keep different texts apart.
     """
-    name = re.sub(r"[^\w.-]", "_", text, flags=re.ASCII)[: _METRIC_LENGTH // 4]
+    name = re.sub(r"[^\w. -]", "_", text, flags=re.ASCII)[: _METRIC_LENGTH // 4]
     return name if name == text and name not in _PATHS else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 

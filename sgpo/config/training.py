@@ -28,6 +28,10 @@ class TrainingConfig(Settings):
     weight_decay: float = Field(default=0.0, ge=0.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0, description="Gradient norm is clipped to this")
     tokens_per_microbatch: int = Field(default=16384, ge=1, description="Padded tokens in one forward and backward")
+    shared_prompts: bool = Field(
+        default=False,
+        description="Compute a prompt once for all responses of its group; same gradient but for rounding",
+    )
     checkpoint_every: int = Field(default=10, ge=1, description="Steps between checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints that are kept, beside the best one")
     grace_s: float = Field(default=20.0, gt=0.0, description="Seconds to finish the step after SIGTERM or Ctrl-C")

@@ -116,7 +116,7 @@ class RunTracker:
         row: dict[str, Any] = {"step": step, "timestamp_ms": int(time.time() * 1000)}
         for name, value in metrics.items():
             if name in NOT_METRICS:
-                raise ValueError(f"metric '{name}' has the name of a field that every row has (expected another)")
+                raise ValueError(f"metric '{name}' is no name for MLflow (expected another: every row has this field)")
             row[check_metric(name)] = [float(item) for item in value] if isinstance(value, Sequence) else float(value)
         self._metrics.append(row)
         self._delivery.add(self._metrics.rows[-1])

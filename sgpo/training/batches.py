@@ -21,7 +21,11 @@ RowT = TypeVar("RowT", bound=Row)
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch(Generic[RowT]):
-    """Rows as tensors. The token at response position t is predicted at column len(prompt) + t - 1."""
+    """Rows as tensors. The token at response position t is predicted at column len(prompt) + t - 1 of a plain row.
+
+    Where rows share a prompt (`layouts.SharedPrompts`) a line holds several of them: positions are given, and
+    `attention_mask_BT` is [B, 1, T, T]. `mask_BR` has a row of its own for each of `rows` in any layout.
+    """
 
     rows: tuple[RowT, ...]
     input_ids_BT: torch.Tensor
@@ -30,6 +34,7 @@ class TokenBatch(Generic[RowT]):
     column_index_N: torch.Tensor
     targets_N: torch.Tensor
     mask_BR: torch.Tensor
+    position_ids_BT: torch.Tensor | None = None
 
     def unflatten(self, values_N: torch.Tensor) -> torch.Tensor:
         """Return [N] values of the response tokens as [B, R], zero where there is no token."""

@@ -84,8 +84,9 @@ class Policy(nn.Module):
 
     def _hidden(self, batch: TokenBatch) -> tuple[torch.Tensor]:
         hidden_BTD = self.model.get_decoder()(
-            input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
-        ).last_hidden_state
+            input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, position_ids=batch.position_ids_BT,
+            use_cache=False,
+        ).last_hidden_state  # fmt: skip
         return (hidden_BTD[batch.row_index_N, batch.column_index_N],)
 
     def _logprobs(self, batch: TokenBatch, temperature: float) -> tuple[torch.Tensor]:

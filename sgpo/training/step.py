@@ -12,7 +12,8 @@ from sgpo.config import ConfigError, TrainingConfig
 from sgpo.objectives import outer_denominator
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.schema import ProblemSamples, Rollout
-from sgpo.training.batches import RowT, TokenBatch, idle_batch, in_lockstep, make_batch, split_rows
+from sgpo.training.batches import RowT, TokenBatch, idle_batch, in_lockstep
+from sgpo.training.layouts import layout_for
 from sgpo.training.metrics import MetricSums
 from sgpo.training.policy import Policy
 from sgpo.training.recovery.memory import MicrobatchBudget
@@ -64,6 +65,7 @@ class Gradient:
                 "(expected one process, float32 and no offload)"
             )
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
+        self.layout = layout_for(policy.model.config, training.shared_prompts)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
 
     def minibatches(self, samples: Sequence[ProblemSamples], step: int, problems: int) -> list[Minibatch]:
@@ -194,10 +196,11 @@ class Gradient:
                 )
 
     def _microbatches(self, rows: list[RowT], sums: MetricSums | None = None) -> Iterator[list[RowT]]:
-        groups = split_rows(rows, self.budget.tokens)
+        groups = self.layout.split(rows, self.budget.tokens)
         if sums is not None:
-            sums["padded_tokens"] += sum(len(group) * len(group[0]) for group in groups)
-            sums["padding_tokens"] += sum(len(group[0]) - len(row) for group in groups for row in group)
+            for computed, padding in map(self.layout.size, groups):
+                sums["padded_tokens"] += computed
+                sums["padding_tokens"] += padding
         return in_lockstep(groups, self.world)
 
     def _batch(self, rows: list[RowT]) -> TokenBatch[RowT]:
@@ -209,7 +212,7 @@ class Gradient:
                 f"model's {limit} positions, and are not cut (expected a smaller training.sampling.max_new_tokens or "
                 "shorter prompts)"
             )
-        return make_batch(rows, self.pad_id, self.world.device)
+        return self.layout.batch(rows, self.pad_id, self.world.device)
 
 
 def split_samples(

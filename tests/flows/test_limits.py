@@ -79,7 +79,7 @@ def test_a_flow_within_a_flow_does_not_wait_for_its_own_parent(tmp_path: Path, m
 @pytest.mark.usefixtures("prefect_api")
 @pytest.mark.parametrize(("one", "limit"), [(one_training, training_limit), (one_change_of_champion, champion_limit)])
 def test_the_one_slot_of_a_registered_model_is_taken_and_given_back(one, limit) -> None:
-    tracking = TrackingConfig(registered_model="team/small & quick")
+    tracking = TrackingConfig(registered_model="small & quick")
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(limit(tracking), 1)
 

@@ -1,0 +1,210 @@
+"""How rows lie in a micro-batch: each with its prompt, or one prompt before all of its responses.
+
+A group's rows in one context have one prompt. In a shared layout a line of the batch holds `prompt, response, response,
+...`, and perhaps another prompt with its responses where the line has room: a response sees its own prompt and itself,
+and its positions follow the prompt's. The hidden states are those of the plain rows; the prompt is computed once.
+"""
+
+import heapq
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from transformers import PreTrainedConfig
+
+from sgpo.training.batches import RowT, TokenBatch, make_batch, split_rows
+
+logger = logging.getLogger(__name__)
+
+PADDING = 0.02
+"""Fraction of padding in a shared micro-batch that is small enough for no longer lines."""
+LONGEST_LINE = 512
+"""Tokens of a line with several families: every token is compared with all of its line."""
+
+
+class Layout(Protocol):
+    """How rows are cut into micro-batches, what those cost, and what tensors they are."""
+
+    def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
+        """Return micro-batches of at most `tokens` computed tokens; a row longer than that is one of its own."""
+        ...
+
+    def size(self, rows: Sequence[RowT]) -> tuple[int, int]:
+        """Return the tokens that a micro-batch of these rows computes, and how many of them are padding."""
+        ...
+
+    def batch(self, rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:
+        """Return the micro-batch as tensors; tokens are in the order of `rows`."""
+        ...
+
+
+class PlainRows:
+    """Each row is a line: its prompt, its response, padding."""
+
+    def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
+        """Return rows of like length together."""
+        return split_rows(rows, tokens)
+
+    def size(self, rows: Sequence[RowT]) -> tuple[int, int]:
+        """Return lines times the longest, and what of it is padding."""
+        padded = len(rows) * max(map(len, rows))
+        return padded, padded - sum(map(len, rows))
+
+    def batch(self, rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:
+        """Pad rows to the longest one."""
+        return make_batch(rows, pad_id, device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Rows with one prompt, next to one another in the micro-batch; `first` is the first one's place there."""
+
+    first: int
+    prompt: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + sum(map(len, self.responses))
+
+
+class SharedPrompts:
+    """A prompt is computed once for the responses that follow it; short families share a line."""
+
+    def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
+        """Return families of like length together; one that is too long is cut, and its prompt computed again."""
+        by_prompt: dict[tuple[int, ...], list[RowT]] = {}
+        for row in sorted(rows, key=lambda row: row.index):
+            by_prompt.setdefault(row.prompt, []).append(row)
+        families = [part for family in by_prompt.values() for part in _cut(family, tokens)]
+        groups: list[list[RowT]] = []
+        for family in sorted(families, key=lambda family: (-_length(family), family[0].index)):
+            if groups and self.size([*groups[-1], *family])[0] <= tokens:
+                groups[-1].extend(family)
+            else:
+                groups.append(list(family))
+        return groups
+
+    def size(self, rows: Sequence[RowT]) -> tuple[int, int]:
+        """Return lines times the longest one, and what of it is padding."""
+        families = _families(rows)
+        lines = _lines(families)
+        computed = len(lines) * _width(lines, families)
+        return computed, computed - sum(map(len, families))
+
+    def batch(self, rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:
+        """Lay families out line by line; the mask is over tokens, [B, 1, T, T], and true where one sees another."""
+        families = _families(rows)
+        lines = _lines(families)
+        width = _width(lines, families)
+        tokens, positions = [[pad_id] * width for _ in lines], [[0] * width for _ in lines]
+        # Which family a token is of, and which of its responses: 0 is the prompt. Padding sees padding.
+        family_of, part_of = [[-1] * width for _ in lines], [[0] * width for _ in lines]
+        places: dict[int, tuple[int, list[int]]] = {}
+        for line, members in enumerate(lines):
+            start = 0
+            for number in members:
+                family = families[number]
+                prompt_end = end = start + len(family.prompt)
+                tokens[line][start:end], positions[line][start:end] = family.prompt, range(len(family.prompt))
+                for part, response in enumerate(family.responses, 1):
+                    begin, end = end, end + len(response)
+                    tokens[line][begin:end] = response
+                    positions[line][begin:end] = range(len(family.prompt), len(family.prompt) + len(response))
+                    part_of[line][begin:end] = [part] * len(response)
+                    places[family.first + part - 1] = (line, [prompt_end - 1, *range(begin, end - 1)])
+                family_of[line][start:end] = [number] * len(family)
+                start = end
+        lengths = torch.tensor([len(row.response) for row in rows])
+        return TokenBatch(
+            rows=tuple(rows),
+            input_ids_BT=torch.tensor(tokens, device=device),
+            attention_mask_BT=_mask(torch.tensor(family_of, device=device), torch.tensor(part_of, device=device)),
+            row_index_N=torch.tensor([places[row][0] for row in range(len(rows))])
+            .repeat_interleave(lengths)
+            .to(device),
+            column_index_N=torch.tensor([place for row in range(len(rows)) for place in places[row][1]], device=device),
+            targets_N=torch.tensor([token for row in rows for token in row.response], device=device),
+            mask_BR=(torch.arange(int(lengths.max())) < lengths[:, None]).to(device),
+            position_ids_BT=torch.tensor(positions, device=device),
+        )
+
+
+def layout_for(config: PreTrainedConfig, shared: bool) -> PlainRows | SharedPrompts:
+    """Return the layout that is asked for; plain rows, with one warning, where the model cannot mask single tokens."""
+    if not shared:
+        return PlainRows()
+    attention = config._attn_implementation
+    windows = set(getattr(config, "layer_types", None) or []) - {"full_attention"}
+    if attention == "sdpa" and not windows:
+        return SharedPrompts()
+    reason = f"layers of {', '.join(sorted(windows))}" if windows else f"attention {attention}"
+    logger.warning("training.shared_prompts: %s with %s keeps a prompt in every row", config.model_type, reason)
+    return PlainRows()
+
+
+def _families(rows: Sequence[RowT]) -> list[_Family]:
+    families: list[_Family] = []
+    for place, row in enumerate(rows):
+        if families and families[-1].prompt == row.prompt:
+            last = families.pop()
+            families.append(_Family(last.first, last.prompt, (*last.responses, row.response)))
+        else:
+            families.append(_Family(place, row.prompt, (row.response,)))
+    return families
+
+
+def _lines(families: Sequence[_Family]) -> list[list[int]]:
+    """Return the families of each line, by their number: as many lines as padding allows, since attention is quadratic.
+
+    Each family goes to the shortest line, the longest family first. One line has no padding, but may be too long.
+    """
+    order = sorted(range(len(families)), key=lambda number: -len(families[number]))
+    longest = max(len(families[order[0]]), LONGEST_LINE)
+    best: tuple[float, list[list[int]]] | None = None
+    for count in range(len(families), 0, -1):
+        lines: list[list[int]] = [[] for _ in range(count)]
+        filled = [(0, line) for line in range(count)]
+        for number in order:
+            length, line = heapq.heappop(filled)
+            lines[line].append(number)
+            heapq.heappush(filled, (length + len(families[number]), line))
+        width, used = max(filled)[0], sum(length for length, _ in filled)
+        if best is not None and width > longest:
+            break
+        padding = 1.0 - used / (count * width)
+        if best is None or padding < best[0]:
+            best = padding, lines
+        if padding <= PADDING:
+            break
+    assert best is not None
+    return best[1]
+
+
+def _width(lines: Sequence[Sequence[int]], families: Sequence[_Family]) -> int:
+    return max(sum(len(families[number]) for number in line) for line in lines)
+
+
+def _mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> torch.Tensor:
+    """Return which token sees which, [B, 1, T, T]: earlier ones of its family, in the prompt or its own response."""
+    same = family_BT[:, :, None] == family_BT[:, None, :]
+    seen = (part_BT[:, None, :] == 0) | (part_BT[:, :, None] == part_BT[:, None, :])
+    length = family_BT.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=family_BT.device).tril()
+    return (same & seen & earlier)[:, None]
+
+
+def _length(family: Sequence[RowT]) -> int:
+    return len(family[0].prompt) + sum(len(row.response) for row in family)
+
+
+def _cut(family: Sequence[RowT], tokens: int) -> list[list[RowT]]:
+    """Return the family in parts of at most `tokens`, prompt included; a single row may be longer."""
+    parts: list[list[RowT]] = []
+    for row in family:
+        if parts and _length(parts[-1]) + len(row.response) <= tokens:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts

@@ -1,0 +1,97 @@
+"""Rows that share a prompt: every row once, under the budget, each token sees what it sees in a plain row."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import make_samples
+from test_step import ALTERNATIVES, flat_gradient, gradient_of, tiny_policy
+from transformers import MistralConfig, Qwen2Config
+
+from sgpo.algorithms.rows import Row
+from sgpo.config import TrainingConfig
+from sgpo.training.layouts import PlainRows, SharedPrompts, layout_for
+
+CPU = torch.device("cpu")
+SIZES = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=30)
+PROMPTS = ((1, 2, 3), (4,), (1, 2), (5, 6, 7, 8, 9, 1, 2, 3))
+
+
+def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:
+    return [
+        Row(PROMPTS[prompt], tuple(10 + (number + place) % 90 for place in range(length)), number)
+        for number, (prompt, length) in enumerate(sizes)
+    ]
+
+
+@settings(deadline=None, max_examples=100)
+@given(SIZES, st.integers(1, 400))
+def test_every_row_is_there_once_and_microbatches_keep_the_budget(sizes, budget):
+    rows, layout = rows_of(sizes), SharedPrompts()
+    groups = layout.split(rows, budget)
+    assert sorted(row.index for group in groups for row in group) == list(range(len(rows)))
+    for group in groups:
+        assert layout.size(group)[0] <= budget or len({row.prompt for row in group}) == len(group) == 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(SIZES)
+def test_each_token_sees_its_prompt_and_its_own_response_in_its_position(sizes):
+    (rows,) = SharedPrompts().split(rows_of(sizes), 10**6)
+    batch = SharedPrompts().batch(rows, 0, CPU)
+    assert batch.input_ids_BT.numel() == SharedPrompts().size(rows)[0]
+    assert batch.mask_BR.sum(dim=1).tolist() == [len(row.response) for row in rows]
+    place = 0
+    for row in rows:
+        for position in range(len(row.response)):
+            line, column = int(batch.row_index_N[place]), int(batch.column_index_N[place])
+            seen = batch.attention_mask_BT[line, 0, column]
+            assert batch.input_ids_BT[line][seen].tolist() == [*row.prompt, *row.response[:position]]
+            assert batch.position_ids_BT[line][seen].tolist() == list(range(len(row.prompt) + position))
+            assert batch.targets_N[place] == row.response[position]
+            place += 1
+    assert place == len(batch.targets_N)
+    assert batch.attention_mask_BT.any(dim=-1).all(), "a token that sees nothing is not a number"
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@pytest.mark.parametrize("tokens", [1, 90, 16384])
+def test_the_gradient_of_every_method_is_that_of_plain_rows(tokenizer, family, alternative, tokens):
+    policy, samples = tiny_policy(tokenizer, family), make_samples(8)
+    chosen = {"steps": 10, "algorithm": ALTERNATIVES[alternative]}
+    plain = gradient_of(policy, samples, TrainingConfig(**chosen), tokenizer.pad_token_id, step=4)
+    shared = TrainingConfig(**chosen, shared_prompts=True, tokens_per_microbatch=tokens)
+    sums, gradient = gradient_of(policy, samples, shared, tokenizer.pad_token_id, step=4)
+    # transformers' norms compute in float32 whatever the model's dtype.
+    torch.testing.assert_close(gradient, plain[1], atol=5e-8, rtol=1e-6)
+    assert sums["loss"] == pytest.approx(plain[0]["loss"], abs=1e-10)
+    assert flat_gradient(policy).abs().max() > 1e-3
+
+
+def test_a_prompt_is_computed_once_and_little_is_padding(tokenizer):
+    policy, samples = tiny_policy(tokenizer), make_samples(24)
+    plain, _ = gradient_of(policy, samples, TrainingConfig(), tokenizer.pad_token_id)
+    shared, _ = gradient_of(policy, samples, TrainingConfig(shared_prompts=True), tokenizer.pad_token_id)
+    plain_tokens, shared_tokens = (sums["padded_tokens"] - sums["padding_tokens"] for sums in (plain, shared))
+    assert shared_tokens < 0.9 * plain_tokens
+    assert shared["padding_tokens"] / shared["padded_tokens"] < 0.06
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (MistralConfig(sliding_window=64, attn_implementation="eager"), "attention eager"),
+        (Qwen2Config(use_sliding_window=True, sliding_window=8, max_window_layers=0, attn_implementation="sdpa"),
+         "layers of sliding_attention"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_mask_tokens_keeps_plain_rows_and_says_so_once(config, reason, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(layout_for(config, shared=True), PlainRows)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"training.shared_prompts: {config.model_type} with {reason} keeps a prompt in every row"
+    ]
+    assert isinstance(layout_for(Qwen2Config(attn_implementation="sdpa"), shared=True), SharedPrompts)
+    assert isinstance(layout_for(Qwen2Config(attn_implementation="sdpa"), shared=False), PlainRows)
