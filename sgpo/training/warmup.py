@@ -11,7 +11,9 @@ from sgpo.algorithms.rows import Row
 from sgpo.config import ConfigError, RunConfig, TrainingConfig, WarmupConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.chat import ChatFormat
+from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.export import export_model
+from sgpo.rollouts.lengths import describe
 from sgpo.rollouts.model_folder import load_model, open_chat, pad_id
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
@@ -30,6 +32,7 @@ def warm_up(
 
     Resumes from the last epoch that is done, or from where a signal ended it; a warm-up that is done is not repeated.
     Raises ConfigError when a problem has no response to learn from, or there are too few problems to hold some out,
+    PromptTooLongError when some do not fit the model and are not to be left out (`training.leave_out_too_long`),
     PreemptedError after a signal, and StoppedError when steps in a row had a gradient that is not finite.
     """
     settings, tokens = config.warmup, config.training.tokens_per_microbatch
@@ -40,7 +43,8 @@ def warm_up(
     chat = open_chat(model_source, tokenizer, config.chat)
     policy, pad = Policy(model).to(world.device), pad_id(tokenizer)
     shard_policy(policy, world, config.sharding)
-    train_rows, held_out_rows = _split(settings, _rows(problems, chat), config.seed)
+    rows = _that_fit(_rows(problems, chat), problems, model.config.max_position_embeddings, config, world)
+    train_rows, held_out_rows = _split(settings, rows, config.seed)
     per_epoch = -(-len(train_rows) // settings.batch_size)
     schedule = _schedule(config, settings.epochs * per_epoch)
     optimizer = make_optimizer(policy, schedule)
@@ -100,6 +104,21 @@ def _rows(problems: Sequence[Problem], chat: ChatFormat) -> list[Row]:
             raise ConfigError(f"warm-up problem '{problem.id}' has no response (expected a strong model's response)")
         rows.append(Row(tuple(chat.autonomous(problem.question)), chat.response_ids(problem.response), key))
     return rows
+
+
+def _that_fit(
+    rows: list[Row], problems: Sequence[Problem], positions: int, config: RunConfig, world: World
+) -> list[Row]:
+    """Return the rows that the model has positions for; the others are refused by id, or left out and said."""
+    found = {problems[row.index].id: len(row) for row in rows if len(row) > positions}
+    if found and not config.training.leave_out_too_long:
+        raise PromptTooLongError(
+            f"warm-up: {describe(found, len(problems), positions)} "
+            "(expected shorter ones, or training.leave_out_too_long=true)"
+        )
+    if found and world.is_main:
+        print(f"warm-up leaves out {describe(found, len(problems), positions)}", flush=True)
+    return [row for row in rows if len(row) <= positions]
 
 
 def _split(settings: WarmupConfig, rows: list[Row], seed: int) -> tuple[list[Row], list[Row]]:

@@ -12,6 +12,7 @@ from sgpo.config import ConfigError, RunConfig, ShardingConfig, TrainingConfig, 
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.chat import ChatFormat
+from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.model_folder import load_model
 from sgpo.testbed.stories import read
 from sgpo.testbed.traces import write_trace
@@ -119,6 +120,21 @@ def test_a_problem_without_response_is_refused_by_its_id(problems, model_folder,
     bare = problems[0].model_copy(update={"response": None})
     with pytest.raises(ConfigError, match=bare.id):
         run([bare, *problems[1:]], model_folder, tmp_path)
+
+
+def test_responses_that_do_not_fit_the_model_are_refused_by_id_or_left_out(problems, model_folder, tmp_path, capsys):
+    long = problems[3].model_copy(update={"id": "a-long-one", "response": "12 apples. " * 600})
+    with pytest.raises(
+        PromptTooLongError, match=r"warm-up: 1 of 25 .* positions: 'a-long-one' \d+ .*leave_out_too_long"
+    ):
+        run([*problems, long], model_folder, tmp_path / "refused")
+    short = SETTINGS.model_copy(update={"epochs": 1})
+    training = TrainingConfig(tokens_per_microbatch=4096, leave_out_too_long=True)
+    config = RunConfig(warmup=short, training=training)
+    left_out = warmup.warm_up(config, [*problems, long], model_folder, tmp_path / "left out", ALONE)
+    assert "warm-up leaves out 1 of 25 problems" in capsys.readouterr().out
+    without = run(problems, model_folder, tmp_path / "without", short)
+    assert (left_out / "model.safetensors").read_bytes() == (without / "model.safetensors").read_bytes()
 
 
 def test_too_few_problems_to_hold_some_out_are_refused(problems, model_folder, tmp_path):
