@@ -11,7 +11,7 @@ import re
 RUN_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 """A run's id: a folder, a part of S3 keys and of MLflow's and Prefect's names on every system."""
 
-_RUN_NAME = re.compile(RUN_NAME)
+_RUN_NAME = re.compile(RUN_NAME.strip("^$"))
 _STORED = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 _METRIC = re.compile(r"[\w.\-: ]+(/[\w.\-: ]+)*", re.ASCII)
 _METRIC_LENGTH = 250
@@ -25,7 +25,7 @@ _EXPERIMENT_LENGTH = 500
 
 def is_run_name(text: str) -> bool:
     """Whether a run can have this id."""
-    return _RUN_NAME.match(text) is not None
+    return _RUN_NAME.fullmatch(text) is not None
 
 
 def check_registered_model(name: str) -> str:

@@ -18,10 +18,9 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FIRST = (
     "flows/test_operations.py", "training/test_survival.py", "flows/test_demo.py", "flows/test_your_model.py",
-    "training/test_gloo.py",
-    "training/test_lora.py", "training/test_processes.py", "training/test_loop.py", "pipeline/test_reproduction.py",
-    "flows/test_graphs.py", "golden/test_golden.py", "strategies/test_extraction_versions.py",
-    "infra/test_launch_recipes.py",
+    "training/test_gloo.py", "training/test_lora.py", "training/test_processes.py", "training/test_loop.py",
+    "pipeline/test_reproduction.py", "flows/test_graphs.py", "golden/test_golden.py",
+    "strategies/test_extraction_versions.py", "infra/test_launch_recipes.py",
 )  # fmt: skip
 """Files of tests that take a minute or more; what begins last decides when all are done."""
 

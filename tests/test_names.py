@@ -79,7 +79,7 @@ def test_the_shipped_names_with_dots_are_taken() -> None:
         mlflow_rules._validate_logged_model_name("math-qwen2.5-1.5b")
 
 
-@pytest.mark.parametrize("wrong", ["Ünit", "a/b", "-x", "", "x" * 129, "a b"])
+@pytest.mark.parametrize("wrong", ["Ünit", "a/b", "-x", "", "x" * 129, "a b", "a\n"])
 def test_a_run_s_id_that_storage_would_refuse_is_refused_at_the_form(wrong: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(RunName).validate_python(wrong)

@@ -1,9 +1,8 @@
 """Expressions, equations, letters and words."""
 
 import random
-from fractions import Fraction
 
-from answer_families.made import Made, thousands
+from answer_families.made import Made, drawn_fraction, thousands
 
 
 def radical(draw: random.Random) -> Made:
@@ -38,8 +37,7 @@ def radical(draw: random.Random) -> Made:
 
 def pi(draw: random.Random) -> Made:
     """Rational multiples of pi."""
-    while (value := Fraction(draw.randint(1, 30), draw.randint(2, 12))).denominator == 1:
-        pass
+    value = drawn_fraction(draw, (1, 30), (2, 12))
     top, bottom = value.numerator, value.denominator
     return Made(
         f"\\frac{{{top}\\pi}}{{{bottom}}}",

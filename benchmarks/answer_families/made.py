@@ -3,6 +3,7 @@
 import itertools
 import random
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 Spellings = dict[str, str | None]
 """An answer by what was done to the gold; None where it cannot be done to this one."""
@@ -53,6 +54,13 @@ def moved_comma(number: int) -> str | None:
     return f"{digits[:-2]},{digits[-2:]}"
 
 
-def drawn_members(draw: random.Random, least: int = 2) -> list[int]:
+def drawn_fraction(draw: random.Random, above: tuple[int, int], below: tuple[int, int]) -> Fraction:
+    """Return a fraction of two numbers between these bounds that is no whole number."""
+    while (value := Fraction(draw.randint(*above), draw.randint(*below))).denominator == 1:
+        pass
+    return value
+
+
+def drawn_members(draw: random.Random) -> list[int]:
     """Return two to four different whole numbers between -40 and 40, none of them zero."""
-    return draw.sample([number for number in range(-40, 41) if number], draw.randint(least, 4))
+    return draw.sample([number for number in range(-40, 41) if number], draw.randint(2, 4))

@@ -3,7 +3,7 @@
 import random
 from fractions import Fraction
 
-from answer_families.made import Made, digit_changed, digits_swapped, moved_comma, negated, thousands
+from answer_families.made import Made, digit_changed, digits_swapped, drawn_fraction, moved_comma, negated, thousands
 
 
 def integer(draw: random.Random) -> Made:
@@ -87,10 +87,7 @@ def decimal(draw: random.Random) -> Made:
 
 def fraction(draw: random.Random) -> Made:
     """Fractions in lowest terms, above and below one."""
-    while True:
-        value = Fraction(draw.randint(1, 60), draw.randint(2, 40))
-        if value.denominator > 1 and value != 1:
-            break
+    value = drawn_fraction(draw, (1, 60), (2, 40))
     top, bottom = value.numerator, value.denominator
     whole, rest = divmod(top, bottom)
     terminates = Fraction(10**6, bottom).denominator == 1
@@ -267,8 +264,7 @@ def based(draw: random.Random) -> Made:
 
 def ratio(draw: random.Random) -> Made:
     """Ratios of two numbers without a common factor."""
-    while (value := Fraction(draw.randint(2, 20), draw.randint(2, 20))).denominator == 1:
-        pass
+    value = drawn_fraction(draw, (2, 20), (2, 20))
     top, bottom = value.numerator, value.denominator
     return Made(
         f"{top}:{bottom}",

@@ -34,7 +34,7 @@ class _Stage(BaseModel):
 
 
 class _Records(_Stage):
-    """What both kinds of file hold: dvc.lock stages, a *.dvc file outputs."""
+    """Hold what either kind of file may: dvc.lock stages, a *.dvc file outputs."""
 
     stages: dict[str, _Stage] = {}
 

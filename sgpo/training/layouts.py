@@ -9,6 +9,7 @@ import heapq
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -25,7 +26,7 @@ LONGEST_LINE = 512
 
 
 class Layout(Protocol):
-    """How rows are cut into micro-batches, what those cost, and what tensors they are."""
+    """Cut rows into micro-batches, count what those cost, and make tensors of them."""
 
     def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
         """Return micro-batches of at most `tokens` computed tokens; a row longer than that is one of its own."""
@@ -78,12 +79,20 @@ class SharedPrompts:
         for row in sorted(rows, key=lambda row: row.index):
             by_prompt.setdefault(row.prompt, []).append(row)
         families = [part for family in by_prompt.values() for part in _cut(family, tokens)]
+        families.sort(key=lambda family: (-_length(family), family[0].index))
         groups: list[list[RowT]] = []
-        for family in sorted(families, key=lambda family: (-_length(family), family[0].index)):
-            if groups and self.size([*groups[-1], *family])[0] <= tokens:
+        members = longest = 0  # families of the last group, and the length of the longest
+        cut = False  # whether one of them is a part, which another part may join
+        for family in families:
+            part = len(family) < len(by_prompt[family[0].prompt])
+            # A line for each family is the most that is computed, so that lines seldom need be laid out.
+            fits = bool(groups) and not (cut or part) and (members + 1) * longest <= tokens
+            if fits or (groups and self.size([*groups[-1], *family])[0] <= tokens):
                 groups[-1].extend(family)
+                members, cut = members + 1, cut or part
             else:
                 groups.append(list(family))
+                members, longest, cut = 1, _length(family), part
         return groups
 
     def size(self, rows: Sequence[RowT]) -> tuple[int, int]:
@@ -131,7 +140,7 @@ class SharedPrompts:
         )
 
 
-def layout_for(config: PreTrainedConfig, shared: bool) -> PlainRows | SharedPrompts:
+def layout_for(config: PreTrainedConfig, shared: bool) -> Layout:
     """Return the layout that is asked for; plain rows, with one warning, where the model cannot mask single tokens."""
     if not shared:
         return PlainRows()
@@ -146,12 +155,10 @@ def layout_for(config: PreTrainedConfig, shared: bool) -> PlainRows | SharedProm
 
 def _families(rows: Sequence[RowT]) -> list[_Family]:
     families: list[_Family] = []
-    for place, row in enumerate(rows):
-        if families and families[-1].prompt == row.prompt:
-            last = families.pop()
-            families.append(_Family(last.first, last.prompt, (*last.responses, row.response)))
-        else:
-            families.append(_Family(place, row.prompt, (row.response,)))
+    first = 0
+    for prompt, members in groupby(rows, key=lambda row: row.prompt):
+        families.append(_Family(first, prompt, tuple(row.response for row in members)))
+        first += len(families[-1].responses)
     return families
 
 
