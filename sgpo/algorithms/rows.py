@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Normalization = Literal["sequence", "token", "constant"]
 Kind = Literal["policy", "expert", "imitation", "distillation"]
 KINDS: tuple[Kind, ...] = ("policy", "expert", "imitation", "distillation")
-"""What a row is to the loss; rows of one kind share micro-batches, and kinds are computed in this order.
+"""What a row is to the loss; a micro-batch may have rows of several kinds, whose losses are asked for in this order.
 
 policy: a response of the policy itself, with an advantage. expert: a strong model's response as a member of the group.
 imitation: one whose cross-entropy is taken instead. distillation: a guided response, in the context without strategy.

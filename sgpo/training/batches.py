@@ -40,17 +40,13 @@ class TokenBatch(Generic[RowT]):
         """Return [N] values of the response tokens as [B, R], zero where there is no token."""
         return values_N.new_zeros(self.mask_BR.shape).masked_scatter(self.mask_BR, values_N)
 
-    def per_token(self, values: Sequence[float]) -> torch.Tensor:
-        """Return [N] numbers of the response tokens, row after row, as a float64 tensor on the batch's device."""
-        return torch.tensor(values, dtype=torch.float64, device=self.targets_N.device)
-
-    def repeat(self, values: Sequence[float], divisors: Sequence[float] | None = None) -> torch.Tensor:
-        """Return a number per row, over its divisor, as one per token: [N] in float64 on the batch's device."""
+    def places(self, chosen: Sequence[bool]) -> torch.Tensor | None:
+        """Return which of the N tokens are those of the chosen rows, [M]; None where all are."""
+        if all(chosen):
+            return None
         lengths_B = torch.tensor([len(row.response) for row in self.rows])
-        values_B = torch.tensor(values, dtype=torch.float64)
-        if divisors is not None:
-            values_B = values_B / torch.tensor(divisors, dtype=torch.float64)
-        return values_B.repeat_interleave(lengths_B).to(self.targets_N.device)
+        (places_M,) = torch.tensor(chosen).repeat_interleave(lengths_B).nonzero(as_tuple=True)
+        return places_M.to(self.targets_N.device)
 
 
 def make_batch(rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:

@@ -7,22 +7,18 @@ and its positions follow the prompt's. The hidden states are those of the plain 
 
 import heapq
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import PreTrainedModel
 
 from sgpo.training.batches import RowT, TokenBatch, make_batch, split_rows
 
 logger = logging.getLogger(__name__)
-
-PADDING = 0.02
-"""Fraction of padding in a shared micro-batch that is small enough for no longer lines."""
-LONGEST_LINE = 512
-"""Tokens of a line with several families: every token is compared with all of its line."""
 
 
 class Layout(Protocol):
@@ -70,15 +66,24 @@ class _Family:
         return len(self.prompt) + sum(map(len, self.responses))
 
 
+@dataclass(frozen=True, slots=True)
 class SharedPrompts:
-    """A prompt is computed once for the responses that follow it; short families share a line."""
+    """A prompt is computed once for the responses that follow it; short families share a line.
+
+    Every token is compared with all of its line, at `even_length` tokens of which that costs as much as the layers'
+    matrices: a line is as long as makes the whole cheapest.
+    """
+
+    even_length: float
 
     def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
         """Return families of like length together; one that is too long is cut, and its prompt computed again."""
         by_prompt: dict[tuple[int, ...], list[RowT]] = {}
         for row in sorted(rows, key=lambda row: row.index):
             by_prompt.setdefault(row.prompt, []).append(row)
-        families = [part for family in by_prompt.values() for part in _cut(family, tokens)]
+        families = [
+            part for prompt, family in by_prompt.items() for part in _cut(family, min(tokens, self._longest(prompt)))
+        ]
         families.sort(key=lambda family: (-_length(family), family[0].index))
         groups: list[list[RowT]] = []
         members = longest = 0  # families of the last group, and the length of the longest
@@ -97,15 +102,15 @@ class SharedPrompts:
 
     def size(self, rows: Sequence[RowT]) -> tuple[int, int]:
         """Return lines times the longest one, and what of it is padding."""
-        families = _families(rows)
-        lines = _lines(families)
+        families = self._families(rows)
+        lines = self._lines(families)
         computed = len(lines) * _width(lines, families)
         return computed, computed - sum(map(len, families))
 
     def batch(self, rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:
         """Lay families out line by line; the mask is over tokens, [B, 1, T, T], and true where one sees another."""
-        families = _families(rows)
-        lines = _lines(families)
+        families = self._families(rows)
+        lines = self._lines(families)
         width = _width(lines, families)
         tokens, positions = [[pad_id] * width for _ in lines], [[0] * width for _ in lines]
         # Which family a token is of, and which of its responses: 0 is the prompt. Padding sees padding.
@@ -139,54 +144,74 @@ class SharedPrompts:
             position_ids_BT=torch.tensor(positions, device=device),
         )
 
+    def _families(self, rows: Sequence[RowT]) -> list[_Family]:
+        """Return rows with one prompt together, as many as pay."""
+        families: list[_Family] = []
+        first = 0
+        for prompt, members in groupby(rows, key=lambda row: row.prompt):
+            for part in _cut(list(members), self._longest(prompt)):
+                families.append(_Family(first, prompt, tuple(row.response for row in part)))
+                first += len(part)
+        return families
 
-def layout_for(config: PreTrainedConfig, shared: bool) -> Layout:
+    def _longest(self, prompt: Sequence[int]) -> int:
+        """Return how long a prompt with its responses may be: more would cost more than they save of the prompt.
+
+        m responses of r tokens after a prompt of p cost (p + mr)(1 + (p + mr) / e) / m each, e the even length: the
+        least where mr = sqrt(p(p + e)).
+        """
+        return int(len(prompt) + math.sqrt(len(prompt) * (len(prompt) + self.even_length)))
+
+    def _lines(self, families: Sequence[_Family]) -> list[list[int]]:
+        """Return the families of each line, by their number: few lines have little padding, and more to compare.
+
+        Each family goes to the shortest line, the longest family first.
+        """
+        order = sorted(range(len(families)), key=lambda number: -len(families[number]))
+        longest, used = len(families[order[0]]), sum(map(len, families))
+        best, least = [[number] for number in order], self._cost(len(order), longest)
+        for count in range(len(families) - 1, 0, -1):
+            if self._cost(1, used / count) * count >= least:
+                break  # not even without padding: fewer lines are longer
+            lines: list[list[int]] = [[] for _ in range(count)]
+            filled = [(0, line) for line in range(count)]
+            for number in order:
+                length, line = heapq.heappop(filled)
+                lines[line].append(number)
+                heapq.heappush(filled, (length + len(families[number]), line))
+            cost = self._cost(count, max(filled)[0])
+            if cost < least:
+                best, least = lines, cost
+        return best
+
+    def _cost(self, lines: int, width: float) -> float:
+        """Return what lines of this width cost, in tokens whose comparisons are free."""
+        return lines * width * (1.0 + width / self.even_length)
+
+
+def layout_for(model: PreTrainedModel, shared: bool) -> Layout:
     """Return the layout that is asked for; plain rows, with one warning, where the model cannot mask single tokens."""
     if not shared:
         return PlainRows()
+    config = model.config
     attention = config._attn_implementation
     windows = set(getattr(config, "layer_types", None) or []) - {"full_attention"}
     if attention == "sdpa" and not windows:
-        return SharedPrompts()
+        return SharedPrompts(_even_length(model))
     reason = f"layers of {', '.join(sorted(windows))}" if windows else f"attention {attention}"
     logger.warning("training.shared_prompts: %s with %s keeps a prompt in every row", config.model_type, reason)
     return PlainRows()
 
 
-def _families(rows: Sequence[RowT]) -> list[_Family]:
-    families: list[_Family] = []
-    first = 0
-    for prompt, members in groupby(rows, key=lambda row: row.prompt):
-        families.append(_Family(first, prompt, tuple(row.response for row in members)))
-        first += len(families[-1].responses)
-    return families
+def _even_length(model: PreTrainedModel) -> float:
+    """Return at which length of a line comparing its tokens costs as much as the matrices of the layers.
 
-
-def _lines(families: Sequence[_Family]) -> list[list[int]]:
-    """Return the families of each line, by their number: as many lines as padding allows, since attention is quadratic.
-
-    Each family goes to the shortest line, the longest family first. One line has no padding, but may be too long.
+    A token costs 2 operations per weight, and 4 per number of the queries' width for each token it is compared with.
     """
-    order = sorted(range(len(families)), key=lambda number: -len(families[number]))
-    longest = max(len(families[order[0]]), LONGEST_LINE)
-    best: tuple[float, list[list[int]]] | None = None
-    for count in range(len(families), 0, -1):
-        lines: list[list[int]] = [[] for _ in range(count)]
-        filled = [(0, line) for line in range(count)]
-        for number in order:
-            length, line = heapq.heappop(filled)
-            lines[line].append(number)
-            heapq.heappush(filled, (length + len(families[number]), line))
-        width, used = max(filled)[0], sum(length for length, _ in filled)
-        if best is not None and width > longest:
-            break
-        padding = 1.0 - used / (count * width)
-        if best is None or padding < best[0]:
-            best = padding, lines
-        if padding <= PADDING:
-            break
-    assert best is not None
-    return best[1]
+    config, layers = model.config, dict(model.get_decoder().named_parameters())
+    weights = sum(value.numel() for name, value in layers.items() if value.ndim == 2 and "embed" not in name)
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return weights / (2 * config.num_hidden_layers * config.num_attention_heads * head)
 
 
 def _width(lines: Sequence[Sequence[int]], families: Sequence[_Family]) -> int:

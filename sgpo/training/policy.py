@@ -1,6 +1,7 @@
 """The student: a causal language model that is asked for log-probabilities and losses, never for logits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,6 +20,34 @@ from sgpo.training.checkpoints.sharded_state import to_shards
 from sgpo.training.lora import BaseWeights, merged_tensors
 
 
+@dataclass(frozen=True, slots=True)
+class LogprobPart:
+    """Response tokens whose loss is a function of their log-probabilities and entropies.
+
+    `places_M` says which of a batch's N response tokens they are; None stands for all.
+    """
+
+    places_M: torch.Tensor | None
+    token_loss: LogprobLoss
+
+
+@dataclass(frozen=True, slots=True)
+class DivergencePart:
+    """Response tokens whose loss is a function of d_t, from the guide's context to the batch's [SGPO Eq. 3].
+
+    The guide is given by its hidden states, [M, D], and by its output projection where that is not the policy's.
+    """
+
+    places_M: torch.Tensor | None
+    token_loss: DivergenceLoss
+    guide_hidden_MD: torch.Tensor
+    guide_weight_VD: torch.Tensor | None = None
+    reverse: bool = False
+
+
+LossPart = LogprobPart | DivergencePart
+
+
 class Policy(nn.Module):
     """Wraps a causal language model so that everything that touches the output projection happens inside `forward`.
 
@@ -30,9 +59,9 @@ class Policy(nn.Module):
         super().__init__()
         self.model, self.base = model, base
 
-    def forward(self, batch: TokenBatch, want: Literal["hidden", "logprobs", "loss"], **settings) -> tuple:
-        """Dispatch to `hidden`, `logprobs` or `loss`: what is called through `forward` is called whole under FSDP2."""
-        return {"hidden": self._hidden, "logprobs": self._logprobs, "loss": self._loss}[want](batch, **settings)
+    def forward(self, batch: TokenBatch, want: Literal["hidden", "logprobs", "losses"], **settings) -> tuple:
+        """Dispatch to `hidden`, `logprobs` or `losses`: what is called through `forward` is whole under FSDP2."""
+        return {"hidden": self._hidden, "logprobs": self._logprobs, "losses": self._losses}[want](batch, **settings)
 
     def hidden(self, batch: TokenBatch) -> torch.Tensor:
         """Return the hidden states that predict the response tokens, [N, D]."""
@@ -42,27 +71,15 @@ class Policy(nn.Module):
         """Return log-probabilities of the response tokens under the full softmax at `temperature`, [B, R]."""
         return self(batch, "logprobs", temperature=temperature)[0]
 
+    def losses(
+        self, batch: TokenBatch, parts: Sequence[LossPart], temperature: float = 1.0
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the sum of each part's `token_loss` over its tokens, scalars with gradient, from one forward."""
+        return self(batch, "losses", parts=parts, temperature=temperature)
+
     def logprob_loss(self, batch: TokenBatch, token_loss: LogprobLoss, temperature: float = 1.0) -> torch.Tensor:
-        """Return the sum of `token_loss` over the response tokens, a scalar with gradient."""
-        return self(batch, "loss", token_loss=token_loss, temperature=temperature)[0]
-
-    def divergence_loss(
-        self,
-        batch: TokenBatch,
-        guide_hidden_ND: torch.Tensor,
-        token_loss: DivergenceLoss,
-        temperature: float = 1.0,
-        reverse: bool = False,
-        guide_weight_VD: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return the sum of `token_loss` over the divergences d_t from the guide to this batch's context [SGPO Eq. 3].
-
-        The guide is given by its hidden states and, when it is not this policy, by its output projection.
-        """
-        return self(
-            batch, "loss", token_loss=token_loss, temperature=temperature, guide_hidden_ND=guide_hidden_ND,
-            reverse=reverse, guide_weight_VD=guide_weight_VD,
-        )[0]  # fmt: skip
+        """Return the sum of `token_loss` over all response tokens, a scalar with gradient."""
+        return self.losses(batch, [LogprobPart(None, token_loss)], temperature)[0]
 
     def no_loss(self, batch: TokenBatch) -> torch.Tensor:
         """Return exactly zero, with a gradient of exactly zero: a process without rows joins the collectives."""
@@ -94,19 +111,18 @@ class Policy(nn.Module):
         logprobs_N, _ = linear_token_logprobs(hidden_ND, self.projection(), batch.targets_N, temperature)
         return (batch.unflatten(logprobs_N),)
 
-    def _loss(
-        self,
-        batch: TokenBatch,
-        token_loss,
-        temperature: float,
-        guide_hidden_ND: torch.Tensor | None = None,
-        reverse: bool = False,
-        guide_weight_VD: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, ...]:
+    def _losses(self, batch: TokenBatch, parts: Sequence[LossPart], temperature: float) -> tuple[torch.Tensor, ...]:
         (hidden_ND,) = self._hidden(batch)
-        if guide_hidden_ND is None:
-            return linear_logprob_loss(hidden_ND, self.projection(), batch.targets_N, token_loss, temperature)
+        return tuple(self._loss(hidden_ND, batch.targets_N, part, temperature) for part in parts)
+
+    def _loss(
+        self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, part: LossPart, temperature: float
+    ) -> torch.Tensor:
+        places = slice(None) if part.places_M is None else part.places_M
+        weight_VD = self.projection()
+        if isinstance(part, LogprobPart):
+            return linear_logprob_loss(hidden_ND[places], weight_VD, targets_N[places], part.token_loss, temperature)[0]
         return linear_divergence_loss(
-            hidden_ND, guide_hidden_ND, self.projection(), token_loss, temperature, reverse=reverse,
-            teacher_weight_VD=guide_weight_VD,
-        )  # fmt: skip
+            hidden_ND[places], part.guide_hidden_MD, weight_VD, part.token_loss, temperature, reverse=part.reverse,
+            teacher_weight_VD=part.guide_weight_VD,
+        )[0]  # fmt: skip

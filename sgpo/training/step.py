@@ -15,7 +15,7 @@ from sgpo.rollouts.schema import ProblemSamples, Rollout
 from sgpo.training.batches import RowT, TokenBatch, idle_batch, in_lockstep
 from sgpo.training.layouts import layout_for
 from sgpo.training.metrics import MetricSums
-from sgpo.training.policy import Policy
+from sgpo.training.policy import DivergencePart, LogprobPart, LossPart, Policy
 from sgpo.training.recovery.memory import MicrobatchBudget
 from sgpo.training.world import World
 
@@ -65,7 +65,7 @@ class Gradient:
                 "(expected one process, float32 and no offload)"
             )
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
-        self.layout = layout_for(policy.model.config, training.shared_prompts)
+        self.layout = layout_for(policy.model, training.shared_prompts)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
 
     def minibatches(self, samples: Sequence[ProblemSamples], step: int, problems: int) -> list[Minibatch]:
@@ -95,38 +95,61 @@ class Gradient:
         counts = self.world.sum({"problems": float(len(minibatch.samples)), "tokens": float(members)})
         longest = self.training.sampling.max_new_tokens
         denominators = Denominators(max(1, int(counts["problems"])), counts["tokens"], longest)
-        for kind in KINDS:
-            rows = [row for row in minibatch.rows if row.kind == kind and not row.idle]
-            guide_hidden = self._guide_hidden(rows, sums)
-            for micro_rows in self._microbatches(rows, sums):
-                if micro_rows:
-                    self._backward(kind, micro_rows, minibatch, denominators, guide_hidden, sums)
-                else:
-                    self.policy.no_loss(idle_batch(self.pad_id, self.world.device)).backward()
+        rows = [row for row in minibatch.rows if not row.idle]
+        guide_hidden = self._guide_hidden(rows, sums)
+        for micro_rows in self._microbatches(rows, sums):
+            if micro_rows:
+                self._backward(micro_rows, minibatch, denominators, guide_hidden, sums)
+            else:
+                self.policy.no_loss(idle_batch(self.pad_id, self.world.device)).backward()
         alphas = {row.problem: row.alpha for row in minibatch.rows if row.kind == "distillation"}
         sums.add_alphas([alphas.get(place, 0.0) for place in range(len(minibatch.samples))], self.algorithm)
         sums["targets"] += sum(row.kind == "distillation" for row in minibatch.rows)
         return sums
 
     def _backward(
-        self, kind: Kind, rows: list[TrainRow], minibatch: Minibatch, denominators: Denominators,
+        self, rows: list[TrainRow], minibatch: Minibatch, denominators: Denominators,
         guide_hidden: dict[int, torch.Tensor], sums: MetricSums,
     ) -> None:  # fmt: skip
-        """Backward of one micro-batch: the method is asked for the loss of its tokens, chunk by chunk."""
+        """Backward of one micro-batch: one forward of its rows, and a loss for each kind of row in it [SGPO Eq. 7]."""
         batch = self._batch(rows)
+        kinds: list[Kind] = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
+        parts = []
+        for kind in kinds:
+            members = [row for row in rows if row.kind == kind]
+            places_M = batch.places([row.kind == kind for row in rows])
+            parts.append(self._part(kind, members, places_M, minibatch, denominators, guide_hidden, sums))
+        losses = self.policy.losses(batch, parts, self.temperature)
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        sums.add({"loss": loss})
+        for kind, part_loss in zip(kinds, losses, strict=True):
+            sums.add({LOSS_NAMES[kind]: part_loss})
+        sums["experts"] += sum(row.kind in ("expert", "imitation") for row in rows)
+
+    def _part(
+        self, kind: Kind, rows: list[TrainRow], places_M: torch.Tensor | None, minibatch: Minibatch,
+        denominators: Denominators, guide_hidden: dict[int, torch.Tensor], sums: MetricSums,
+    ) -> LossPart:  # fmt: skip
+        """Return what the method's loss of these rows, all of one kind, is asked by: chunk by chunk of their tokens."""
+        device = self.world.device
         lengths = [len(row.response) if row.normalization == "sequence" else 1 for row in rows]
-        weights_N = batch.repeat([denominators.of(row) for row in rows], lengths)
-        advantages_N = batch.repeat([row.advantage for row in rows])
-        sampler_N = batch.per_token([value for row in rows for value in row.sampler_logprobs])
-        old_N = self._old_logprobs(rows, sampler_N, minibatch)
+        weights = [denominators.of(row) / length for row, length in zip(rows, lengths, strict=True)]
+        weights_M, advantages_M = (
+            _per_token(rows, weights, device),
+            _per_token(rows, [row.advantage for row in rows], device),
+        )
+        sampler = [value for row in rows for value in row.sampler_logprobs]
+        sampler_M = torch.tensor(sampler, dtype=torch.float64, device=device)
+        old_M = self._old_logprobs(rows, sampler_M, minibatch)
 
         def ask(values_C: torch.Tensor, span: slice, **carrying: torch.Tensor) -> torch.Tensor:
             none_C, same = values_C.new_empty(0), values_C.dtype
-            old_C = values_C.detach() if old_N is None else old_N[span]
+            old_C = values_C.detach() if old_M is None else old_M[span]
             tokens = Tokens(
-                kind, minibatch.step, weights_N[span].to(same), advantages_N[span].to(same),
+                kind, minibatch.step, weights_M[span].to(same), advantages_M[span].to(same),
                 **{"logprobs_C": none_C, "entropy_C": none_C, "divergence_C": none_C, **carrying},
-                old_logprobs_C=old_C, sampler_logprobs_C=sampler_N[span].to(old_C.dtype),
+                old_logprobs_C=old_C, sampler_logprobs_C=sampler_M[span].to(old_C.dtype),
                 batch_tokens=denominators.tokens,
             )  # fmt: skip
             loss_C, metrics = self.algorithm.token_loss(tokens)
@@ -134,24 +157,21 @@ class Gradient:
             return loss_C
 
         if rows[0].guide is None:
-            loss = self.policy.logprob_loss(
-                batch, lambda logp_C, entropy_C, span: ask(logp_C, span, logprobs_C=logp_C, entropy_C=entropy_C),
-                self.temperature,
-            )  # fmt: skip
-        else:
-            loss = self.policy.divergence_loss(
-                batch, torch.cat([guide_hidden[row.index] for row in rows]),
-                lambda kl_C, span: ask(kl_C, span, divergence_C=kl_C), self.temperature,
-                self.algorithm.reverse_divergence, None if self.guide is self.policy else self.guide.projection(),
-            )  # fmt: skip
-        loss.backward()
-        sums.add({"loss": loss, LOSS_NAMES[kind]: loss})
-        sums["experts"] += len(rows) if kind in ("expert", "imitation") else 0
+            return LogprobPart(
+                places_M, lambda logp_C, entropy_C, span: ask(logp_C, span, logprobs_C=logp_C, entropy_C=entropy_C)
+            )
+        return DivergencePart(
+            places_M,
+            lambda kl_C, span: ask(kl_C, span, divergence_C=kl_C),
+            torch.cat([guide_hidden[row.index] for row in rows]),
+            None if self.guide is self.policy else self.guide.projection(),
+            self.algorithm.reverse_divergence,
+        )
 
-    def _old_logprobs(self, rows: list[TrainRow], sampler_N: torch.Tensor, minibatch: Minibatch) -> torch.Tensor | None:
-        """Return log pi_old of the rows' tokens, [N]; None where it is the current policy: the ratio of Eq. 1 is 1."""
+    def _old_logprobs(self, rows: list[TrainRow], sampler_M: torch.Tensor, minibatch: Minibatch) -> torch.Tensor | None:
+        """Return log pi_old of the rows' tokens, [M]; None where it is the current policy: the ratio of Eq. 1 is 1."""
         if rows[0].kind == "policy" and self.old_policy_is_samplers:
-            return sampler_N.float()
+            return sampler_M.float()
         remembered = [minibatch.old_logprobs[row.index] for row in rows if row.index in minibatch.old_logprobs]
         return torch.cat(remembered) if remembered else None
 
@@ -223,3 +243,9 @@ def split_samples(
     for place, sample in zip(world.shard(range(problems)), samples, strict=True):
         members[place * parts // problems].append(sample)
     return members
+
+
+def _per_token(rows: Sequence[TrainRow], values: Sequence[float], device: torch.device) -> torch.Tensor:
+    """Return a number per row as one per response token, in float64."""
+    lengths_B = torch.tensor([len(row.response) for row in rows])
+    return torch.tensor(values, dtype=torch.float64).repeat_interleave(lengths_B).to(device)

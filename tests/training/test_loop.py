@@ -22,7 +22,7 @@ from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpo
 from sgpo.training.loop import Trainer
 from sgpo.training.lora import add_adapters
 from sgpo.training.order import items_of_step
-from sgpo.training.policy import Policy
+from sgpo.training.policy import DivergencePart, Policy
 from sgpo.training.step import split_samples
 from sgpo.training.sync import SharedWeights
 from sgpo.training.world import World
@@ -202,12 +202,14 @@ def test_the_tokenizer_is_the_one_in_the_folder(model_folder, tokenizer):
 
 
 def test_a_gradient_that_is_not_finite_skips_the_step_and_is_counted(tmp_path, model_folder, data_folder, monkeypatch):
-    real = Policy.divergence_loss
+    real = Policy.losses
 
-    def broken(self, *arguments, **settings):
-        return real(self, *arguments, **settings) * float("nan")
+    def broken(self, batch, parts, temperature):
+        losses = real(self, batch, parts, temperature)
+        spoilt = [isinstance(part, DivergencePart) for part in parts]
+        return tuple(loss * float("nan") if nan else loss for loss, nan in zip(losses, spoilt, strict=True))
 
-    monkeypatch.setattr(Policy, "divergence_loss", broken)
+    monkeypatch.setattr(Policy, "losses", broken)
     recorder = Recorder()
     weights = run(tmp_path, load_config(None, SMALL), model_folder, data_folder, recorder)
     start, _ = load_model(model_folder)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import make_samples
 from test_step import ALTERNATIVES, flat_gradient, gradient_of, tiny_policy
-from transformers import MistralConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, MistralConfig, Qwen2Config
 
 from sgpo.algorithms.rows import Row
 from sgpo.config import TrainingConfig
@@ -16,6 +16,7 @@ from sgpo.training.layouts import PlainRows, SharedPrompts, layout_for
 
 CPU = torch.device("cpu")
 SIZES = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=30)
+EVEN = st.floats(1.0, 1e4)
 PROMPTS = ((1, 2, 3), (4,), (1, 2), (5, 6, 7, 8, 9, 1, 2, 3))
 
 
@@ -27,9 +28,9 @@ def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:
 
 
 @settings(deadline=None, max_examples=100)
-@given(SIZES, st.integers(1, 400))
-def test_every_row_is_there_once_and_microbatches_keep_the_budget(sizes, budget):
-    rows, layout = rows_of(sizes), SharedPrompts()
+@given(SIZES, st.integers(1, 400), EVEN)
+def test_every_row_is_there_once_and_microbatches_keep_the_budget(sizes, budget, even_length):
+    rows, layout = rows_of(sizes), SharedPrompts(even_length)
     groups = layout.split(rows, budget)
     assert sorted(row.index for group in groups for row in group) == list(range(len(rows)))
     for group in groups:
@@ -37,11 +38,12 @@ def test_every_row_is_there_once_and_microbatches_keep_the_budget(sizes, budget)
 
 
 @settings(deadline=None, max_examples=100)
-@given(SIZES)
-def test_each_token_sees_its_prompt_and_its_own_response_in_its_position(sizes):
-    (rows,) = SharedPrompts().split(rows_of(sizes), 10**6)
-    batch = SharedPrompts().batch(rows, 0, CPU)
-    assert batch.input_ids_BT.numel() == SharedPrompts().size(rows)[0]
+@given(SIZES, EVEN)
+def test_each_token_sees_its_prompt_and_its_own_response_in_its_position(sizes, even_length):
+    layout = SharedPrompts(even_length)
+    (rows,) = layout.split(rows_of(sizes), 10**6)
+    batch = layout.batch(rows, 0, CPU)
+    assert batch.input_ids_BT.numel() == layout.size(rows)[0]
     assert batch.mask_BR.sum(dim=1).tolist() == [len(row.response) for row in rows]
     place = 0
     for row in rows:
@@ -89,9 +91,41 @@ def test_a_prompt_is_computed_once_and_little_is_padding(tokenizer):
 )  # fmt: skip
 def test_a_model_that_cannot_mask_tokens_keeps_plain_rows_and_says_so_once(config, reason, caplog):
     with caplog.at_level(logging.WARNING):
-        assert isinstance(layout_for(config, shared=True), PlainRows)
+        assert isinstance(layout_for(model_of(config), shared=True), PlainRows)
     assert [record.getMessage() for record in caplog.records] == [
         f"training.shared_prompts: {config.model_type} with {reason} keeps a prompt in every row"
     ]
-    assert isinstance(layout_for(Qwen2Config(attn_implementation="sdpa"), shared=True), SharedPrompts)
-    assert isinstance(layout_for(Qwen2Config(attn_implementation="sdpa"), shared=False), PlainRows)
+    able = model_of(Qwen2Config(attn_implementation="sdpa"))
+    assert isinstance(layout_for(able, shared=True), SharedPrompts)
+    assert isinstance(layout_for(able, shared=False), PlainRows)
+
+
+def test_the_even_length_is_where_comparing_costs_what_the_layers_matrices_cost():
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 50}
+    config = Qwen2Config(**shape, num_attention_heads=4, num_key_value_heads=2, attn_implementation="sdpa")
+    layout = layout_for(model_of(config), shared=True)
+    assert isinstance(layout, SharedPrompts)
+    matrices = 64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96  # a layer's weights, 2 operations each for a token
+    assert 4 * 64 * layout.even_length == pytest.approx(2 * matrices)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 200), st.integers(1, 100), st.integers(1, 12), st.floats(1.0, 1e5))
+def test_as_many_responses_follow_a_prompt_as_make_each_cheapest(prompt, response, rows, even_length):
+    """No other number of responses in a line has a lower price, by trying each."""
+    layout = SharedPrompts(even_length)
+    group = [Row(tuple(range(prompt)), tuple(range(response)), number) for number in range(rows)]
+    longest = max(len(family) for family in layout._families(group))
+
+    def price(many: int) -> float:
+        length = prompt + many * response
+        return length * (1 + length / even_length) / many
+
+    many = (longest - prompt) // response
+    best = min(range(1, rows + 1), key=price)
+    assert many == best or many + 1 == best  # the best lies between whole numbers; the line is never longer
+
+
+def model_of(config):
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, attn_implementation=config._attn_implementation)
