@@ -29,8 +29,7 @@ class TrainingConfig(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0.0, description="Gradient norm is clipped to this")
     tokens_per_microbatch: int = Field(default=16384, ge=1, description="Padded tokens in one forward and backward")
     shared_prompts: bool = Field(
-        default=False,
-        description="Compute a prompt once for all responses of its group; same gradient but for rounding",
+        default=True, description="Compute a prompt once for all responses of its group; same gradient but for rounding"
     )
     checkpoint_every: int = Field(default=10, ge=1, description="Steps between checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints that are kept, beside the best one")

@@ -20,6 +20,9 @@ from sgpo.training.batches import RowT, TokenBatch, make_batch, split_rows
 
 logger = logging.getLogger(__name__)
 
+PADDING = 0.04
+"""Largest fraction of a shared micro-batch that is padding."""
+
 
 class Layout(Protocol):
     """Cut rows into micro-batches, count what those cost, and make tensors of them."""
@@ -86,18 +89,23 @@ class SharedPrompts:
         ]
         families.sort(key=lambda family: (-_length(family), family[0].index))
         groups: list[list[RowT]] = []
-        members = longest = 0  # families of the last group, and the length of the longest
+        members = longest = used = 0  # families of the last group, the longest of their lengths and the sum
         cut = False  # whether one of them is a part, which another part may join
         for family in families:
             part = len(family) < len(by_prompt[family[0].prompt])
             # A line for each family is the most that is computed, so that lines seldom need be laid out.
-            fits = bool(groups) and not (cut or part) and (members + 1) * longest <= tokens
-            if fits or (groups and self.size([*groups[-1], *family])[0] <= tokens):
+            lines = (members + 1) * longest
+            little = lines - used - _length(family) <= PADDING * lines
+            fits = bool(groups) and not (cut or part) and lines <= tokens and little
+            if groups and not fits:
+                computed, padding = self.size([*groups[-1], *family])
+                fits = computed <= tokens and padding <= PADDING * computed
+            if fits:
                 groups[-1].extend(family)
-                members, cut = members + 1, cut or part
+                members, used, cut = members + 1, used + _length(family), cut or part
             else:
                 groups.append(list(family))
-                members, longest, cut = 1, _length(family), part
+                members, longest, used, cut = 1, _length(family), _length(family), part
         return groups
 
     def size(self, rows: Sequence[RowT]) -> tuple[int, int]:

@@ -76,6 +76,7 @@ CASES: dict[str, list[str]] = {
     "LUFFY by sequence": [f"training.algorithm={{type: luffy, {_AS_THE_PAPERS}, entropy_coefficient: 0}}"],
     "HPT, gate 1": [f"training.algorithm={{type: hpt, {_AS_THE_PAPERS}, gate: 1, imitation_coefficient: 0.3}}"],
     "temperature": ["training.sampling.temperature=0.7"],
+    "plain rows": ["training.shared_prompts=false"],
     "LoRA": [],
 }
 

@@ -63,8 +63,9 @@ def test_each_token_sees_its_prompt_and_its_own_response_in_its_position(sizes, 
 def test_the_gradient_of_every_method_is_that_of_plain_rows(tokenizer, family, alternative, tokens):
     policy, samples = tiny_policy(tokenizer, family), make_samples(8)
     chosen = {"steps": 10, "algorithm": ALTERNATIVES[alternative]}
-    plain = gradient_of(policy, samples, TrainingConfig(**chosen), tokenizer.pad_token_id, step=4)
-    shared = TrainingConfig(**chosen, shared_prompts=True, tokens_per_microbatch=tokens)
+    in_plain_rows = TrainingConfig(**chosen, shared_prompts=False)
+    plain = gradient_of(policy, samples, in_plain_rows, tokenizer.pad_token_id, step=4)
+    shared = TrainingConfig(**chosen, tokens_per_microbatch=tokens)
     sums, gradient = gradient_of(policy, samples, shared, tokenizer.pad_token_id, step=4)
     # transformers' norms compute in float32 whatever the model's dtype.
     torch.testing.assert_close(gradient, plain[1], atol=5e-8, rtol=1e-6)
@@ -74,8 +75,8 @@ def test_the_gradient_of_every_method_is_that_of_plain_rows(tokenizer, family, a
 
 def test_a_prompt_is_computed_once_and_little_is_padding(tokenizer):
     policy, samples = tiny_policy(tokenizer), make_samples(24)
-    plain, _ = gradient_of(policy, samples, TrainingConfig(), tokenizer.pad_token_id)
-    shared, _ = gradient_of(policy, samples, TrainingConfig(shared_prompts=True), tokenizer.pad_token_id)
+    plain, _ = gradient_of(policy, samples, TrainingConfig(shared_prompts=False), tokenizer.pad_token_id)
+    shared, _ = gradient_of(policy, samples, TrainingConfig(), tokenizer.pad_token_id)
     plain_tokens, shared_tokens = (sums["padded_tokens"] - sums["padding_tokens"] for sums in (plain, shared))
     assert shared_tokens < 0.9 * plain_tokens
     assert shared["padding_tokens"] / shared["padded_tokens"] < 0.06

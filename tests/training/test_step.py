@@ -145,8 +145,9 @@ def test_every_alternative_is_another_gradient(tokenizer):
 )
 @pytest.mark.parametrize("tokens", [1, 60, 200])
 def test_the_split_into_microbatches_changes_nothing(tokenizer, alternative, tokens):
+    """Of plain rows; where prompts are shared, `test_shared_prompts.py` compares each split with these."""
     policy, samples = tiny_policy(tokenizer), make_samples(7)
-    settings = {"steps": 10, "algorithm": ALTERNATIVES[alternative]}
+    settings = {"steps": 10, "algorithm": ALTERNATIVES[alternative], "shared_prompts": False}
     whole = gradient_of(policy, samples, TrainingConfig(**settings), tokenizer.pad_token_id)
     small = TrainingConfig(**settings, tokens_per_microbatch=tokens)
     split = gradient_of(policy, samples, small, tokenizer.pad_token_id)
@@ -205,7 +206,7 @@ def test_no_more_than_a_tenth_of_the_tokens_is_padding(tokenizer):
 
 
 def test_forwards_are_spent_only_where_they_can_change_something(tokenizer, monkeypatch):
-    policy, rows = tiny_policy(tokenizer), {"hidden": 0, "logprobs": 0, "loss": 0}
+    policy, rows = tiny_policy(tokenizer), {"hidden": 0, "logprobs": 0, "losses": 0}
     real = Policy.forward
 
     def counted(self, batch, want, **settings):
@@ -223,5 +224,5 @@ def test_forwards_are_spent_only_where_they_can_change_something(tokenizer, monk
         if build(TrainingConfig(), seed=0).alpha(s) > 0.0
     ]
     assert rows["hidden"] == len(weighed)  # the strategy's side: chosen targets alone
-    assert rows["loss"] == unequal + len(weighed)
+    assert rows["losses"] == unequal + len(weighed)
     assert rows["logprobs"] == sum(count for count in weighed if count > 1)  # a single candidate needs no score
