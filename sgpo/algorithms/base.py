@@ -15,11 +15,13 @@ from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
 if TYPE_CHECKING:
     import torch
 
+    from sgpo.training.guides import Guide
+    from sgpo.training.policy import Policy
+
 SettingsT = TypeVar("SettingsT", bound=AlgorithmSettings)
 Score = Callable[[list[tuple[ProblemSamples, Rollout]]], list[float]]
 """sum_t log pi_theta(o_t | q, o_<t) of each rollout under its problem's autonomous prompt. Collective: a method that
 asks at all asks once a step, with whatever it has."""
-PolicyT = TypeVar("PolicyT", bound="torch.nn.Module")
 Metrics = Mapping[str, "torch.Tensor"]
 """Sums over tokens, to be added up over chunks and processes; names that end in _max are maxima."""
 
@@ -52,12 +54,14 @@ class Algorithm(ABC, Generic[SettingsT]):
         """Return the largest weight of a distilled problem, for the histogram of weights."""
         return 1.0
 
-    def guide(self, policy: PolicyT) -> PolicyT:
-        """Return the model that reads the prompts of `TrainRow.guide`, once before training: the policy itself.
+    def guide(self, policy: Policy) -> Guide:
+        """Return what reads the prompts of `TrainRow.guide`, once before training: the policy itself.
 
         Called with the weights that training began from, on a resumed run too.
         """
-        return policy
+        from sgpo.training.guides import Guide
+
+        return Guide(policy)
 
     @abstractmethod
     def groups(self) -> GroupSizes:

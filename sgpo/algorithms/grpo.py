@@ -11,7 +11,7 @@ from sgpo import objectives
 from sgpo.algorithms.base import Algorithm, Metrics, Score
 from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
 from sgpo.config.algorithm import AlgorithmSettings
-from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
 
 if TYPE_CHECKING:
     import torch
@@ -70,19 +70,26 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
         self, rows: list[TrainRow], place: int, problem: ProblemSamples, other_rewards: Sequence[float] = ()
     ) -> list[float]:
         """Append the rows of a problem's rollouts; returns the advantages of the `other_rewards` of their group."""
-        rewards = [*(rollout.reward for rollout in problem.autonomous), *other_rewards]
-        advantages = objectives.group_advantages(rewards, self.settings.normalize_std).tolist()
-        for rollout, advantage in zip(problem.autonomous, advantages, strict=False):
+        return self.add_rows(rows, place, problem.autonomous_prompt, problem.autonomous, other_rewards)
+
+    def add_rows(
+        self, rows: list[TrainRow], place: int, prompt: tuple[int, ...], group: Sequence[Rollout],
+        other_rewards: Sequence[float] = (),
+    ) -> list[float]:  # fmt: skip
+        """Append the rows of a group in the context it was sampled in; returns the advantages of `other_rewards`."""
+        rewards = [*(rollout.reward for rollout in group), *other_rewards]
+        advantages = objectives.group_advantages(rewards, self.settings.normalize_std).tolist() if rewards else []
+        for rollout, advantage in zip(group, advantages, strict=False):
             if self.settings.mask_truncated and rollout.finish_reason == "length":
                 continue
             rows.append(
                 TrainRow(
-                    problem.autonomous_prompt, rollout.token_ids, len(rows), "policy", place, 1.0 / len(rewards),
+                    prompt, rollout.token_ids, len(rows), "policy", place, 1.0 / len(rewards),
                     self.settings.normalization, advantage, sampler_logprobs=rollout.logprobs,
                     idle=advantage == 0.0 and not self.settings.entropy_coefficient,
                 )
             )  # fmt: skip
-        return advantages[len(problem.autonomous) :]
+        return advantages[len(group) :]
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return Eq. 1's term of each token, and its ratio, clipping, entropy and distance to the sampler."""

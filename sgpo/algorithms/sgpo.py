@@ -18,6 +18,9 @@ from sgpo.rollouts.seeds import derive_seed
 if TYPE_CHECKING:
     import torch
 
+    from sgpo.training.guides import Guide
+    from sgpo.training.policy import Policy
+
 
 class SGPOSettings(GRPOSettings):
     """Eqs. 1-7 with the paper's constants, and the ablations of its table."""
@@ -41,6 +44,23 @@ class SGPOSettings(GRPOSettings):
     alpha0: float = Field(default=0.5, ge=0.0, description="Scale of Eq. 6")
     gamma: float = Field(default=0.1, gt=0.0, description="Smoothing of Eq. 6")
     alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
+    guide: Literal["live", "frozen", "ema"] = Field(
+        default="live",
+        description="Weights that read the strategy: the policy's, those training began from, or an average of them",
+    )
+    guide_half_life: float = Field(default=20.0, gt=0.0, description="Steps after which weights count half in ema")
+    train_guide: bool = Field(default=False, description="Eq. 1 on the guided rollouts too, in their own context")
+    own_rollouts: bool = Field(default=False, description="Distil on the autonomous rollouts too: the guide reads them")
+    guided_below: float | None = Field(
+        default=None, gt=0.0, le=1.0,
+        description="Guided rollouts where the autonomous pass rate is below this, further autonomous ones elsewhere",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _own_rollouts_have_a_guide(self) -> Self:
+        if self.own_rollouts and self.distillation == "sft":
+            raise ValueError("own_rollouts is true with distillation sft (expected a KL: nothing imitates oneself)")
+        return self
 
     @model_validator(mode="after")
     def _delta_has_a_start(self) -> Self:
@@ -59,6 +79,10 @@ class SGPO(GRPO[SGPOSettings]):
     4. d_t = KL(sg[pi_theta(. | q, s, o+_<t)] || pi_theta(. | q, o+_<t));
        L_KD = (1/|o+|) sum_t 1[d_t <= delta] d_t                                                            [Eqs. 3, 5]
     5. L(q) = L_GRPO + alpha(q) L_KD, mean over the problems of the mini-batch                                  [Eq. 7]
+
+    Beside the paper, each off by default: a guide with weights of its own in step 4; Eq. 1 on the guided group in the
+    context with the strategy, which keeps the guide right; L_KD on the o_i too, mean over the group, as on-policy
+    distillation does [GKD, 2306.13649]; guidance only where the student fails without [Guide, 2506.13923].
     """
 
     settings_class = SGPOSettings
@@ -74,14 +98,36 @@ class SGPO(GRPO[SGPOSettings]):
         """Return alpha_max of Eq. 6."""
         return self.settings.alpha_max
 
+    def guide(self, policy: Policy) -> Guide:
+        """Return the paper's guide, the policy as it is now, or one that keeps weights of its own."""
+        from sgpo.training.guides import AverageGuide, FrozenGuide
+
+        if self.settings.guide == "frozen":
+            return FrozenGuide(policy)
+        if self.settings.guide == "ema":
+            return AverageGuide(policy, self.settings.guide_half_life)
+        return super().guide(policy)
+
     def groups(self) -> GroupSizes:
-        """Return G1 autonomous and G2 guided responses."""
-        return GroupSizes(self.settings.autonomous_rollouts, self.settings.guided_rollouts)
+        """Return G1 autonomous and G2 guided responses, and where the guided ones are asked for."""
+        settings = self.settings
+        return GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts, settings.guided_below)
 
     def rows(self, samples: Sequence[ProblemSamples], score: Score, step: int) -> list[TrainRow]:
         """Return the autonomous group [Eq. 1] and each problem's target with its weight [Eqs. 4, 6, 7]."""
         rows = super().rows(samples, score, step) if self.settings.grpo else []
-        for place, rollout, alpha, weight in self.targets(samples, score, step):
+        if self.settings.train_guide:
+            for place, problem in enumerate(samples):
+                self.add_rows(rows, place, problem.guided_prompt, problem.guided)
+        targets = self.targets(samples, score, step)
+        if self.settings.own_rollouts:
+            alphas = {place: alpha for place, _, alpha, _ in targets}
+            targets += [
+                (place, rollout, alpha, 1.0 / len(samples[place].autonomous))
+                for place, alpha in alphas.items()
+                for rollout in samples[place].autonomous
+            ]
+        for place, rollout, alpha, weight in targets:
             problem = samples[place]
             guide = None if self.settings.distillation == "sft" else problem.guided_prompt
             row = TrainRow(

@@ -21,6 +21,14 @@ class SamplingTimes:
     rollout: float
     verify: float
 
+    def __add__(self, other: "SamplingTimes") -> "SamplingTimes":
+        """Return the seconds of both."""
+        return SamplingTimes(self.rollout + other.rollout, self.verify + other.verify)
+
+
+Draw = tuple[int, Group, int]
+"""A rollout to draw: its problem's place, its group, and its number there."""
+
 
 class Sampler:
     """Draws and verifies the two groups of each problem [docs/method.md section 3].
@@ -45,43 +53,72 @@ class Sampler:
     ) -> tuple[list[ProblemSamples], SamplingTimes]:
         """Both groups of each problem; a problem without strategy gets no guided group.
 
-        The seed of a rollout is derived from (run seed, step, problem, group, index) alone.
+        With `sizes.guided_below` guided rollouts are drawn after the autonomous ones, for problems whose pass rate is
+        below it; the others get as many further autonomous rollouts. The seed of a rollout is derived from (run seed,
+        step, problem, group, index) alone.
         """
         prompts = [self._prompts(problem) for problem in problems]
-        plan: list[tuple[int, Group, int]] = []
-        for index, problem in enumerate(problems):
-            guided = sizes.guided if problem.id in self.strategies else 0
-            plan.extend((index, "autonomous", draw) for draw in range(sizes.autonomous))
-            plan.extend((index, "guided", draw) for draw in range(guided))
-        seeds = [derive_seed(self.run_seed, step, problems[index].id, group, draw) for index, group, draw in plan]
-        started = time.perf_counter()
-        responses = self.engine.generate([prompts[index][group] for index, group, _ in plan], sampling, seeds)
-        sampled = time.perf_counter()
-        texts = self.chat.texts([response.token_ids for response in responses])
-        rewards = self._rewards([problems[index] for index, _, _ in plan], responses, texts)
-        judged = time.perf_counter()
+        plan: list[Draw] = [(place, "autonomous", n) for place in range(len(problems)) for n in range(sizes.autonomous)]
+        guided: list[Draw] = [
+            (place, "guided", n)
+            for place, known in enumerate(prompts)
+            if "guided" in known
+            for n in range(sizes.guided)
+        ]
+        if sizes.guided_below is None:
+            plan += guided
+            rollouts, times = self._draw(problems, prompts, plan, sampling, step)
+        else:
+            rollouts, times = self._draw(problems, prompts, plan, sampling, step)
+            for place, passed in enumerate(_pass_rates(rollouts, sizes.autonomous)):
+                count = sum(draw[0] == place for draw in guided)
+                group: Group = "guided" if passed < sizes.guided_below else "autonomous"
+                start = sizes.autonomous if group == "autonomous" else 0
+                of_problem: list[Draw] = [(place, group, start + n) for n in range(count)]
+                plan += of_problem
+            more, later = self._draw(problems, prompts, plan[len(rollouts) :], sampling, step)
+            rollouts, times = [*rollouts, *more], times + later
         groups: dict[tuple[int, Group], list[Rollout]] = {}
-        for (index, group, _), seed, response, text, reward in zip(plan, seeds, responses, texts, rewards, strict=True):
-            rollout = Rollout(
-                problems[index].id, group, response.token_ids, response.logprobs, text, response.finish_reason,
-                reward, seed, step if response.policy_step is None else response.policy_step,
-            )  # fmt: skip
-            groups.setdefault((index, group), []).append(rollout)
+        for (place, group, _), rollout in zip(plan, rollouts, strict=True):
+            groups.setdefault((place, group), []).append(rollout)
         samples = [
             ProblemSamples(
                 problem_id=problem.id,
-                autonomous_prompt=prompts[index]["autonomous"],
-                guided_prompt=prompts[index].get("guided", ()),
-                autonomous=tuple(groups.get((index, "autonomous"), ())),
-                guided=tuple(groups.get((index, "guided"), ())),
+                autonomous_prompt=prompts[place]["autonomous"],
+                guided_prompt=prompts[place].get("guided", ()),
+                autonomous=tuple(groups.get((place, "autonomous"), ())),
+                guided=tuple(groups.get((place, "guided"), ())),
                 expert=self.experts.get(problem.id, ()),
             )
-            for index, problem in enumerate(problems)
+            for place, problem in enumerate(problems)
         ]
-        return samples, SamplingTimes(sampled - started, judged - sampled)
+        return samples, times
 
-    def _prompts(self, problem: Problem) -> dict[str, tuple[int, ...]]:
-        prompts = {"autonomous": tuple(self.chat.autonomous(problem.question))}
+    def _draw(
+        self, problems: Sequence[Problem], prompts: Sequence[Mapping[Group, tuple[int, ...]]], plan: Sequence[Draw],
+        sampling: SamplingConfig, step: int,
+    ) -> tuple[list[Rollout], SamplingTimes]:  # fmt: skip
+        """One engine call for all of the plan, then the verifier."""
+        seeds = [derive_seed(self.run_seed, step, problems[place].id, group, draw) for place, group, draw in plan]
+        started = time.perf_counter()
+        responses = self.engine.generate([prompts[place][group] for place, group, _ in plan], sampling, seeds)
+        sampled = time.perf_counter()
+        texts = self.chat.texts([response.token_ids for response in responses])
+        rewards = self._rewards([problems[place] for place, _, _ in plan], responses, texts)
+        judged = time.perf_counter()
+        rollouts = [
+            Rollout(
+                problems[place].id, group, response.token_ids, response.logprobs, text, response.finish_reason,
+                reward, seed, step if response.policy_step is None else response.policy_step,
+            )
+            for (place, group, _), seed, response, text, reward in zip(
+                plan, seeds, responses, texts, rewards, strict=True
+            )
+        ]  # fmt: skip
+        return rollouts, SamplingTimes(sampled - started, judged - sampled)
+
+    def _prompts(self, problem: Problem) -> dict[Group, tuple[int, ...]]:
+        prompts: dict[Group, tuple[int, ...]] = {"autonomous": tuple(self.chat.autonomous(problem.question))}
         if problem.id in self.strategies:
             prompts["guided"] = tuple(self.chat.guided(problem.question, self.strategies[problem.id]))
         return prompts
@@ -94,3 +131,11 @@ class Sampler:
             float(verdict.correct and response.finish_reason == "stop")
             for verdict, response in zip(verdicts, responses, strict=True)
         ]
+
+
+def _pass_rates(rollouts: Sequence[Rollout], size: int) -> list[float]:
+    """Return the share of right answers in each group of `size` rollouts that follow one another."""
+    return [
+        sum(rollout.reward for rollout in rollouts[start : start + size]) / size
+        for start in range(0, len(rollouts), size)
+    ]

@@ -62,7 +62,12 @@ class ProblemSamples:
 
 @dataclass(frozen=True, slots=True)
 class GroupSizes:
-    """Responses per problem: G1 without and G2 with the strategy."""
+    """Responses per problem: G1 without and G2 with the strategy.
+
+    With `guided_below` the G2 are drawn with the strategy only where the pass rate of the G1 is below it, and without
+    it elsewhere.
+    """
 
     autonomous: int
     guided: int
+    guided_below: float | None = None

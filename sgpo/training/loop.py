@@ -44,8 +44,9 @@ class Trainer:
         budget = MicrobatchBudget(training.tokens_per_microbatch, self.folder, world)
         gradient = Gradient(policy, algorithm, training, world, self.pad_id, budget)
         session = TrainingSession(
-            self.config, policy, optimizer, world, self.folder, self.metrics, self.on_published, algorithm.metric_names
-        )
+            self.config, policy, optimizer, world, self.folder, self.metrics, self.on_published,
+            algorithm.metric_names, gradient.guide,
+        )  # fmt: skip
         batches = SampledBatches(
             self.sampler, self.sync, self.config, algorithm.groups(), problems, world, session.prefetched
         )
@@ -65,5 +66,7 @@ class Trainer:
                         policy, optimizer, rate, training.max_grad_norm, training.skip_grad_norm
                     )
                     sums.add_update(norm, taken, world)
+                    if taken:
+                        gradient.guide.follow()
                 session.finish(step, samples, batches, sums, rate)
         return training.steps

@@ -122,7 +122,8 @@ class Policy(nn.Module):
         weight_VD = self.projection()
         if isinstance(part, LogprobPart):
             return linear_logprob_loss(hidden_ND[places], weight_VD, targets_N[places], part.token_loss, temperature)[0]
+        guide_VD = None if part.guide_weight_VD is None else part.guide_weight_VD.to(weight_VD)
         return linear_divergence_loss(
             hidden_ND[places], part.guide_hidden_MD, weight_VD, part.token_loss, temperature, reverse=part.reverse,
-            teacher_weight_VD=part.guide_weight_VD,
+            teacher_weight_VD=guide_VD,
         )[0]  # fmt: skip

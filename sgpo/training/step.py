@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from sgpo.algorithms.base import Algorithm, check_rewards
 from sgpo.algorithms.rows import KINDS, Kind, Row, Tokens, TrainRow
-from sgpo.config import ConfigError, TrainingConfig
+from sgpo.config import TrainingConfig
 from sgpo.objectives import outer_denominator
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.schema import ProblemSamples, Rollout
@@ -49,6 +48,14 @@ class Denominators:
         return row.weight / outer_denominator(row.normalization, self.problems, self.tokens, self.longest_response)
 
 
+@dataclass(frozen=True, slots=True)
+class Guided:
+    """The guide's side of Eq. 3: hidden states by row index, and its output projection where it has its own, [V, D]."""
+
+    hidden: dict[int, torch.Tensor]
+    weight_VD: torch.Tensor | None
+
+
 class Gradient:
     """Accumulates the gradient of a method's loss [SGPO Eq. 7] over micro-batches and processes."""
 
@@ -59,11 +66,6 @@ class Gradient:
         """Take the policy as training began from it; without `budget`, memory is taken to suffice."""
         self.policy, self.algorithm, self.training, self.world, self.pad_id = policy, algorithm, training, world, pad_id
         self.guide, self.temperature = algorithm.guide(policy), training.sampling.temperature
-        if self.guide is not policy and isinstance(self.guide.projection(), DTensor):
-            raise ConfigError(
-                f"training.algorithm.type={training.algorithm.type} has a guide of its own, which cannot be sharded "
-                "(expected one process, float32 and no offload)"
-            )
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
         self.layout = layout_for(policy.model, training.shared_prompts)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
@@ -96,10 +98,10 @@ class Gradient:
         longest = self.training.sampling.max_new_tokens
         denominators = Denominators(max(1, int(counts["problems"])), counts["tokens"], longest)
         rows = [row for row in minibatch.rows if not row.idle]
-        guide_hidden = self._guide_hidden(rows, sums)
+        guided = self._guided(rows, sums)
         for micro_rows in self._microbatches(rows, sums):
             if micro_rows:
-                self._backward(micro_rows, minibatch, denominators, guide_hidden, sums)
+                self._backward(micro_rows, minibatch, denominators, guided, sums)
             else:
                 self.policy.no_loss(idle_batch(self.pad_id, self.world.device)).backward()
         alphas = {row.problem: row.alpha for row in minibatch.rows if row.kind == "distillation"}
@@ -109,7 +111,7 @@ class Gradient:
 
     def _backward(
         self, rows: list[TrainRow], minibatch: Minibatch, denominators: Denominators,
-        guide_hidden: dict[int, torch.Tensor], sums: MetricSums,
+        guided: "Guided", sums: MetricSums,
     ) -> None:  # fmt: skip
         """Backward of one micro-batch: one forward of its rows, and a loss for each kind of row in it [SGPO Eq. 7]."""
         batch = self._batch(rows)
@@ -118,7 +120,7 @@ class Gradient:
         for kind in kinds:
             members = [row for row in rows if row.kind == kind]
             places_M = batch.places([row.kind == kind for row in rows])
-            parts.append(self._part(kind, members, places_M, minibatch, denominators, guide_hidden, sums))
+            parts.append(self._part(kind, members, places_M, minibatch, denominators, guided, sums))
         losses = self.policy.losses(batch, parts, self.temperature)
         loss = torch.stack(losses).sum()
         loss.backward()
@@ -129,7 +131,7 @@ class Gradient:
 
     def _part(
         self, kind: Kind, rows: list[TrainRow], places_M: torch.Tensor | None, minibatch: Minibatch,
-        denominators: Denominators, guide_hidden: dict[int, torch.Tensor], sums: MetricSums,
+        denominators: Denominators, guided: "Guided", sums: MetricSums,
     ) -> LossPart:  # fmt: skip
         """Return what the method's loss of these rows, all of one kind, is asked by: chunk by chunk of their tokens."""
         device = self.world.device
@@ -163,8 +165,8 @@ class Gradient:
         return DivergencePart(
             places_M,
             lambda kl_C, span: ask(kl_C, span, divergence_C=kl_C),
-            torch.cat([guide_hidden[row.index] for row in rows]),
-            None if self.guide is self.policy else self.guide.projection(),
+            torch.cat([guided.hidden[row.index] for row in rows]),
+            guided.weight_VD,
             self.algorithm.reverse_divergence,
         )
 
@@ -182,15 +184,15 @@ class Gradient:
             for row, logprobs_R in zip(micro_rows, logprobs_BR, strict=False):
                 minibatch.old_logprobs[row.index] = logprobs_R[: len(row.response)]
 
-    def _guide_hidden(self, rows: list[TrainRow], sums: MetricSums) -> dict[int, torch.Tensor]:
-        """Return the guide's hidden states of each row that has one, by index: the stop-gradient side of Eq. 3."""
-        guided = [Row(row.guide, row.response, row.index) for row in rows if row.guide is not None]
+    def _guided(self, rows: list[TrainRow], sums: MetricSums) -> "Guided":
+        """Return the stop-gradient side of Eq. 3 of each row that has a guide."""
+        prompted = [Row(row.guide, row.response, row.index) for row in rows if row.guide is not None]
         hidden: dict[int, torch.Tensor] = {}
-        for micro_rows, batch in self._forward_only(guided, sums):
+        for micro_rows, batch in self._forward_only(prompted, sums):
             hidden_ND = self.guide.hidden(batch)
             spans = hidden_ND.split([len(row.response) for row in micro_rows]) if micro_rows else ()
             hidden.update({row.index: span for row, span in zip(micro_rows, spans, strict=True)})
-        return hidden
+        return Guided(hidden, self.guide.projection())
 
     def _score(self, candidates: list[tuple[ProblemSamples, Rollout]]) -> list[float]:
         """Return sum_t log pi_theta(g_t | q, g_<t) of each candidate, without the strategy [SGPO Eq. 4]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_a_module_without_a_method_is_refused_by_name():
 def test_the_first_gradient_is_sgpos_and_later_ones_are_the_frozen_guides(tokenizer):
     samples = make_samples(6)
     policy = tiny_policy(tokenizer)
+    start = copy.deepcopy(policy)
     live = gradient_for(policy, TrainingConfig(algorithm={"delta": None}), tokenizer.pad_token_id)
     frozen = gradient_for(policy, TrainingConfig(algorithm={"type": MODULE, "delta": None}), tokenizer.pad_token_id)
 
@@ -71,7 +73,7 @@ def test_the_first_gradient_is_sgpos_and_later_ones_are_the_frozen_guides(tokeni
     for row in frozen.minibatches(samples, 0, len(samples))[0].rows:
         if row.kind == "distillation":
             with torch.no_grad():
-                guide = _log_softmax(frozen.guide, row.guide, row.response)
+                guide = _log_softmax(start, row.guide, row.response)
             student = _log_softmax(policy, row.prompt, row.response)
             loss = loss + row.weight * (guide.exp() * (guide - student)).sum(-1).mean() / len(samples)
     loss.backward()

@@ -26,7 +26,7 @@ from sgpo.training.optimisation import make_optimizer, optimizer_step
 from sgpo.training.sharding import shard_policy, whole_weights
 from sgpo.training.world import World, open_world
 
-CASES = ("the paper's", "LUFFY", "HPT, higher gate", "LoRA", "idle ranks of 2", "idle ranks of 4")
+CASES = ("the paper's", "LUFFY", "HPT, higher gate", "LoRA", "idle ranks of 2", "idle ranks of 4", "frozen guide")
 
 
 def idle_ranks(size: int) -> list[ProblemSamples]:
@@ -52,11 +52,16 @@ def one_step(world: World, tokenizer: PreTrainedTokenizerFast, case: str) -> dic
         with torch.no_grad():  # with B at zero A would have no gradient
             for parameter in policy.parameters():
                 parameter.add_(0.01) if parameter.requires_grad else None
-    config = TrainingConfig(steps=10, algorithm=ALTERNATIVES.get(case, {}), tokens_per_microbatch=200)
+    algorithm = {"guide": "frozen"} if case == "frozen guide" else ALTERNATIVES.get(case, {})
+    config = TrainingConfig(steps=10, algorithm=algorithm, tokens_per_microbatch=200)
     shard_policy(policy, world)
     optimizer = make_optimizer(policy, config)
     # A micro-batch or two for some ranks, and more for others.
     gradient = gradient_for(policy, config, tokenizer.pad_token_id, world)
+    if case == "frozen guide":  # the policy has gone on since then
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.mul_(1.05)
     shard = world.shard(sorted(samples, key=lambda problem: problem.problem_id))
     sums = accumulate(gradient, shard, problems=len(samples))
     loss = world.sum({"loss": sums["loss"]})["loss"]

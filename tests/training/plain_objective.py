@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from sgpo.config import TrainingConfig
@@ -9,12 +11,20 @@ from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.policy import Policy
 
 
-def plain_loss(policy: Policy, samples: list[ProblemSamples], config: TrainingConfig, step: int = 0) -> torch.Tensor:
-    """The loss of one batch; "random" targets are left out, everything else of the configuration is there."""
-    plain = Plain(policy, config, step)
+def plain_loss(
+    policy: Policy, samples: list[ProblemSamples], config: TrainingConfig, step: int = 0, guide: Policy | None = None
+) -> torch.Tensor:
+    """The loss of one batch; "random" targets are left out, everything else of the configuration is there.
+
+    `guide` is the model that reads the strategy, the policy itself without one.
+    """
+    plain = Plain(policy, config, step, guide)
     loss = torch.zeros((), dtype=torch.float64)
     for problem in samples:
         loss = loss + (plain.own(problem) + plain.distilled(problem)) / len(samples)
+        if config.algorithm.type == "sgpo" and config.algorithm.train_guide:
+            in_context = replace(problem, autonomous_prompt=problem.guided_prompt, autonomous=problem.guided)
+            loss = loss + plain.own(in_context) / len(samples)
     if config.algorithm.type == "sft":
         return -plain.token_sum / plain.tokens
     if plain.objective.normalization == "token":
@@ -27,14 +37,15 @@ def plain_loss(policy: Policy, samples: list[ProblemSamples], config: TrainingCo
 class Plain:
     """Sums over one batch."""
 
-    def __init__(self, policy: Policy, config: TrainingConfig, step: int) -> None:
+    def __init__(self, policy: Policy, config: TrainingConfig, step: int, guide: Policy | None = None) -> None:
+        self.guide = guide or policy
         self.policy, self.config, self.objective, self.step = policy, config, config.algorithm, step
         self.token_sum = torch.zeros((), dtype=torch.float64)
         self.entropy_sum = torch.zeros((), dtype=torch.float64)
         self.tokens = 0
 
-    def log_softmax(self, prompt, response) -> torch.Tensor:
-        logits = self.policy.model(input_ids=torch.tensor([[*prompt, *response]])).logits[0]
+    def log_softmax(self, prompt, response, policy: Policy | None = None) -> torch.Tensor:
+        logits = (policy or self.policy).model(input_ids=torch.tensor([[*prompt, *response]])).logits[0]
         logits = logits / self.config.sampling.temperature
         return torch.log_softmax(logits[len(prompt) - 1 : len(prompt) + len(response) - 1], dim=-1)
 
@@ -104,6 +115,9 @@ class Plain:
             targets = [correct[scores.index(max(scores))]]
         for target in targets:
             loss = loss + self.distance(problem, target) / len(targets)
+        if objective.own_rollouts:
+            for rollout in problem.autonomous:
+                loss = loss + self.distance(problem, rollout.token_ids) / len(problem.autonomous)
         return self.alpha(problem, len(correct)) * loss
 
     def distance(self, problem: ProblemSamples, target) -> torch.Tensor:
@@ -111,7 +125,7 @@ class Plain:
         if objective.distillation == "sft":
             return -self.sampled(problem.autonomous_prompt, target).mean()
         with torch.no_grad():
-            guided = self.log_softmax(problem.guided_prompt, target)
+            guided = self.log_softmax(problem.guided_prompt, target, self.guide)
         student = self.log_softmax(problem.autonomous_prompt, target)
         if objective.distillation == "reverse_kl":
             divergence = (student.exp() * (student - guided)).sum(dim=-1)

@@ -91,14 +91,15 @@ class BackgroundCheckpoints:
         optimizers: Optimizers,
         state: dict[str, Any],
         drawn: Sequence[ProblemSamples] | None = None,
+        guide: Tensors | None = None,
     ) -> None:
         """Copy the state to main memory and return; one checkpoint is written at a time.
 
-        `drawn`: what this process has drawn ahead for the next step.
+        `drawn`: what this process has drawn ahead for the next step. `guide`: what the guide keeps of its own.
         """
         self.wait()
         self.newest_step = state["step"]
-        tensors, settings = staged(collect(policy, optimizers)), hyperparameters(optimizers)
+        tensors, settings = staged(collect(policy, optimizers, guide)), hyperparameters(optimizers)
         self._pending = self._thread.submit(
             _publish, self._folder, tensors, settings, _with_base(state, policy), keep=self._keep,
             main=self._world.is_main, group=self._group, on_published=self._on_published, drawn=drawn,
@@ -119,8 +120,10 @@ class BackgroundCheckpoints:
                 print(f"warning: {error}; the checkpoints before it stay", flush=True)
 
 
-def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dict[str, Any] | None:
-    """Load the newest whole checkpoint under `folder` into policy and optimisers; None when there is none.
+def load_checkpoint(
+    folder: Path, policy: Policy, optimizers: Optimizers, guide: Tensors | None = None
+) -> dict[str, Any] | None:
+    """Load the newest whole checkpoint under `folder` into policy, optimisers and guide; None when there is none.
 
     A damaged one is passed over with a message, and the one before it is taken. Every process calls this.
     """
@@ -135,7 +138,7 @@ def load_checkpoint(folder: Path, policy: Policy, optimizers: Optimizers) -> dic
             f"{policy.base.source} has {policy.base.sha256[:16]})"
         )
     try:
-        read(newest, policy, optimizers, state.pop("optimizer_groups"))
+        read(newest, policy, optimizers, state.pop("optimizer_groups"), guide)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{newest}: not of this model ({error})") from None
     drawn = read_rollouts(newest)

@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 Optimizers = Sequence[torch.optim.Optimizer]
 Tensors = dict[str, torch.Tensor]
 
-_WEIGHTS, _MOMENTS, _SEPARATOR = "weights/", "optimizer/", "//"
+_WEIGHTS, _GUIDE, _MOMENTS, _SEPARATOR = "weights/", "guide/", "optimizer/", "//"
 
 
 def to_shards(module: nn.Module) -> None:
@@ -38,12 +38,15 @@ def to_shards(module: nn.Module) -> None:
             part.reshard()
 
 
-def collect(module: nn.Module, optimizers: Optimizers) -> Tensors:
-    """Every trained parameter once (tied ones share a name) and what the optimisers keep about it, not copied."""
+def collect(module: nn.Module, optimizers: Optimizers, guide: Tensors | None = None) -> Tensors:
+    """Every trained parameter once (tied ones share a name) and what the optimisers keep about it, not copied.
+
+    `guide` has what a guide keeps of its own, by the names of parameters.
+    """
     to_shards(module)
-    tensors: Tensors = {}
+    tensors: Tensors = {_GUIDE + name: value for name, value in (guide or {}).items()}
     owners = _owners(optimizers)
-    for name, parameter in _trained(module):
+    for name, parameter in trained(module):
         tensors[_WEIGHTS + name] = parameter.detach()
         if (owner := owners.get(parameter)) is not None:
             for key, value in owner.state.get(parameter, {}).items():
@@ -74,17 +77,24 @@ def write(tensors: Tensors, folder: Path, group: dist.ProcessGroup | None = None
     )  # fmt: skip
 
 
-def read(folder: Path, module: nn.Module, optimizers: Optimizers, settings: list[list[dict[str, Any]]]) -> None:
-    """Fill parameters and optimiser state in place from what any number of processes wrote; collective.
+def read(
+    folder: Path, module: nn.Module, optimizers: Optimizers, settings: list[list[dict[str, Any]]],
+    guide: Tensors | None = None,
+) -> None:  # fmt: skip
+    """Fill parameters, optimiser state and the guide's tensors in place from what any number of processes wrote.
+
+    Collective.
 
     Raises KeyError where a parameter of `module` is not in the files, ValueError where its shape is another one.
     """
     to_shards(module)
     reader = HuggingFaceStorageReader(str(folder))
     stored = reader.read_metadata().state_dict_metadata
-    tensors: Tensors = {}
+    tensors: Tensors = {_GUIDE + name: value for name, value in (guide or {}).items()}
     owners = _owners(optimizers)
-    for name, parameter in _trained(module):
+    for name, value in tensors.items():
+        _expect_shape(name, stored[name], value)
+    for name, parameter in trained(module):
         _expect_shape(name, stored[_WEIGHTS + name], parameter)
         tensors[_WEIGHTS + name] = parameter.detach()
         prefix = f"{_MOMENTS}{name}{_SEPARATOR}"
@@ -97,8 +107,8 @@ def read(folder: Path, module: nn.Module, optimizers: Optimizers, settings: list
             group.update({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
 
 
-def _trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """All but frozen parameters, which a checkpoint names by their checksum instead of keeping them."""
+def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield all but frozen parameters, which a checkpoint names by their checksum instead of keeping them."""
     return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
 
 

@@ -21,6 +21,7 @@ from sgpo.training.checkpoints.checkpoint import (
     load_checkpoint,
 )
 from sgpo.training.clock import Clock
+from sgpo.training.guides import Guide
 from sgpo.training.metrics import MetricSums, step_metrics
 from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
@@ -53,15 +54,16 @@ class TrainingSession:
     def __init__(
         self, config: RunConfig, policy: Policy, optimizer: torch.optim.Optimizer, world: World, folder: Path,
         metrics: MetricsSink | None, on_published: Callable[[Path], None] | None = None,
-        metric_names: Sequence[str] = (),
+        metric_names: Sequence[str] = (), guide: Guide | None = None,
     ) -> None:  # fmt: skip
-        """Load the newest checkpoint into policy and optimiser.
+        """Load the newest checkpoint into policy, optimiser and guide.
 
         Raises CheckpointError when it was made with other settings.
         """
         self._config, self._policy, self._optimizer, self._world = config, policy, optimizer, world
         self._folder, self._metrics, self._metric_names = folder, metrics, metric_names
-        saved = load_checkpoint(folder / "checkpoints", policy, (optimizer,))
+        self._guide = guide or Guide(policy)
+        saved = load_checkpoint(folder / "checkpoints", policy, (optimizer,), self._guide.kept())
         self.prefetched: list[ProblemSamples] | None = saved.pop(ROLLOUTS, None) if saved else None
         self._state = self._initial_state(saved)
         if metrics is not None:
@@ -117,7 +119,7 @@ class TrainingSession:
         if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
             score = self._state["reward_sum"] / max(1, self._state["reward_steps"])
             self._state = {**self._state, SCORE: score, "reward_sum": 0.0, "reward_steps": 0}
-            self._checkpoints.save(self._policy, (self._optimizer,), self._state, self._prefetched_of(batches))
+            self._save(self._prefetched_of(batches))
         clock.lap("time/checkpoint")
         self._seconds_saving = clock.laps["time/checkpoint"]
         self.end_if_preempted()
@@ -128,13 +130,16 @@ class TrainingSession:
             return
         self._checkpoints.wait()  # one that failed is tried once more
         if self._state["step"] > self._checkpoints.newest_step:
-            self._checkpoints.save(self._policy, (self._optimizer,), self._state)
+            self._save(None)
         self._checkpoints.wait()
         saved = self._checkpoints.newest_step
         raise PreemptedError(
             f"preempted after {self._state['step']} steps; the same command resumes from "
             + ("there" if saved == self._state["step"] else f"the newest checkpoint, that of step {saved}")
         )
+
+    def _save(self, prefetched: list[ProblemSamples] | None) -> None:
+        self._checkpoints.save(self._policy, (self._optimizer,), self._state, prefetched, self._guide.kept())
 
     def _initial_state(self, saved: dict[str, Any] | None) -> dict[str, Any]:
         digest = digest_of_what_is_computed(self._config)
