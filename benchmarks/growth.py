@@ -118,6 +118,15 @@ def bank_list(size: int, folder: Path) -> Work:
     return lambda: list_strategies(strategies, text="aaah", limit=20)  # type: ignore[arg-type]
 
 
+def bank_families(size: int, folder: Path) -> Work:
+    """The families of `sgpo strategies families`, where steps differ from strategy to strategy."""
+    from sgpo.strategies.view.families import find_families
+
+    find_families(make_bank(200, folder)[1])  # imports scikit-learn
+    strategies = bank_load(size, folder)()
+    return lambda: find_families(strategies.values())  # type: ignore[attr-defined]
+
+
 def bank_index(size: int, folder: Path) -> Work:
     """The index of `sgpo strategies retrieve`."""
     from sgpo.problems import read_problems
@@ -223,6 +232,7 @@ def retrainings_show(size: int, folder: Path) -> Work:
 GROUPS: dict[str, dict[str, Measure]] = {
     "bank": {
         "write": bank_write, "load": bank_load, "load, leaks checked": bank_load_checked, "list": bank_list,
+        "families": bank_families,
         "index": bank_index, "retrieve 100": bank_retrieve, "split": bank_split,
     },
     "extraction": {"respond": extraction_respond, "extract": extraction_extract},
