@@ -69,10 +69,13 @@ def workload_of(config: RunConfig, assumed: Assumptions) -> Workload:
     targets = 1.0 - (1.0 - assumed.guided_pass) ** sizes.guided if sizes.guided else 0.0
     experts = extent(alone, 1) if "responses" in method.needs else Extent()
     policy = (extent(alone, sizes.autonomous) * assumed.trained_share + experts) * problems
+    target = extent(alone, 1) * (targets * problems)
+    if training.shared_prompts and policy.tokens:  # a target lies behind the prompt that its problem's responses have
+        target = target + plain_rows(alone, 0, 1) * -(targets * problems)
     candidates = sizes.guided * assumed.guided_pass if sizes.guided > 1 else 0.0
     return Workload(
         problems, sizes.autonomous, sizes.guided, alone, guided, lengths,
         scoring=extent(alone, candidates) * problems, guide=extent(guided, 1) * (targets * problems * guides),
-        policy=policy, distillation=extent(alone, 1) * (targets * problems), minibatches=training.minibatches,
+        policy=policy, distillation=target, minibatches=training.minibatches,
         old_logprobs=policy if training.minibatches > 1 and not training.overlap else Extent(),
     )  # fmt: skip

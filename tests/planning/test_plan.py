@@ -84,7 +84,8 @@ def test_twice_the_devices_take_half_the_time_of_what_lies_over_them():
 
 def test_forward_and_backward_by_hand():
     settings = ("training.sampling.max_new_tokens=1000", "training.problems_per_step=8",
-                "sharding.activation_checkpointing=false", "training.tokens_per_microbatch=4096")  # fmt: skip
+                "sharding.activation_checkpointing=false", "training.tokens_per_microbatch=4096",
+                "training.shared_prompts=false")  # fmt: skip
     cost = plan(*settings, response=1000).phases["forward and backward"]
     rows = 8 + 1 - 0.5**4  # of each of 8 problems, one on each device: 8 responses, and a target if any is right
     matrices = 28 * 3584 * (2 * 3584 + 2 * 512 + 3 * 18944) * 1200 + 152064 * 3584 * 1000
@@ -95,12 +96,20 @@ def test_forward_and_backward_by_hand():
 
 
 def test_shared_prompts_cost_less_and_a_method_without_strategies_has_no_guide():
-    shared = plan("training.shared_prompts=true", response=100).phases["forward and backward"]
-    assert shared.flops < 0.6 * plan(response=100).phases["forward and backward"].flops
+    shared = plan(response=100).phases["forward and backward"]
+    assert shared.flops < 0.6 * plan("training.shared_prompts=false", response=100).phases["forward and backward"].flops
     phases = plan("training.algorithm.type=grpo").phases
     assert "guide forward" not in phases
     assert "scoring candidates (Eq. 4)" not in phases
     assert "old log-probabilities" in plan("training.minibatches=2").phases
+
+
+def test_a_shared_target_lies_behind_its_problem_s_prompt():
+    config = load_config(RECIPE, ["training.problems_per_step=1"])
+    work = workload_of(config, Assumptions(prompt=100, response=50, guided_pass=1.0))
+    assert work.policy.tokens == pytest.approx(100 + 8 * 50)
+    assert work.distillation.tokens == pytest.approx(50)
+    assert work.distillation.pairs == pytest.approx(work.policy.pairs / 8 - 100 * 101 / 2 / 8)
 
 
 def test_sampling_ahead_hides_the_shorter_side():
@@ -117,8 +126,9 @@ def test_hours_and_dollars_follow_from_a_step():
 
 
 def test_links_limit_what_is_gathered_for_too_few_tokens():
-    cost = plan("training.tokens_per_microbatch=1024", "training.sampling.max_new_tokens=64", response=64,
-                gpus=32).phases["forward and backward"]  # fmt: skip
+    settings = ("training.shared_prompts=false", "training.tokens_per_microbatch=1024",
+                "training.sampling.max_new_tokens=64")  # fmt: skip
+    cost = plan(*settings, response=64, gpus=32).phases["forward and backward"]
     passing = 7_615_616_512 * (2 + 2 + 4) * 31 / 32 / (0.7 * 400e9)
     # 128 problems of 8 rows of 264 tokens on 32 devices are 9 micro-batches, and the targets are 1 or 2 more.
     assert round(cost.links / passing, 6) in (10, 11)
