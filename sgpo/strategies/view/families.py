@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from sgpo.errors import UserError
 from sgpo.strategies.duplicates import spaced_words, words
 from sgpo.strategies.schema import Strategy
+from sgpo.strategies.view.similar_rows import most_similar, rare_parts
 
 if TYPE_CHECKING:
-    import numpy as np
     from scipy.sparse import csr_array
 
 THRESHOLD = 0.85
@@ -124,13 +124,14 @@ def _leaders(vectors: csr_array, threshold: float) -> list[int]:
     """For each row the row that leads its family: itself, or the most similar earlier leader."""
     leaders: list[int] = []
     found: list[int] = []
+    rare = rare_parts(vectors, threshold)
     for start in range(0, vectors.indptr.size - 1, _AT_ONCE):
         block = vectors[start : start + _AT_ONCE]
         among = (block @ block.T).toarray()
-        nearest = _most_similar(block, vectors[leaders]) if leaders else None
+        nearest = most_similar(block, vectors, rare, leaders, threshold) if leaders else {}
         new: list[int] = []
         for row in range(block.shape[0]):
-            leader, similarity = (row, 0.0) if nearest is None else (leaders[nearest[0][row]], nearest[1][row])
+            leader, similarity = nearest.get(row, (start + row, 0.0))
             if new and among[row, new].max() > similarity + _ROUNDING:
                 position = int(among[row, new].argmax())
                 leader, similarity = start + new[position], among[row, new[position]]
@@ -140,11 +141,3 @@ def _leaders(vectors: csr_array, threshold: float) -> list[int]:
             found.append(leader)
         leaders += [start + row for row in new]
     return found
-
-
-def _most_similar(block: csr_array, leaders: csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of `block` the position of the most similar leader and its cosine, both [rows]."""
-    import numpy as np
-
-    cosines = block @ leaders.T
-    return np.asarray(cosines.argmax(axis=1)).ravel(), cosines.max(axis=1).toarray().ravel()

@@ -31,7 +31,8 @@ DIMENSIONS = 128
 """Most numbers that are predicted; a bank with more different words is projected on its main directions."""
 
 _MOST_FEATURES = 50_000  # the most frequent words, and as many pieces of words: bounds time and memory for large banks
-_AT_ONCE = 256  # questions answered at once; bounds the memory at _AT_ONCE x bank
+_AT_ONCE = 256  # most questions that are answered at once
+_CELLS = 2**24  # most numbers of a matrix [questions, bank]: fewer questions at once for a large bank
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -92,8 +93,9 @@ class StrategyIndex:
         if len(own) != len(questions):
             raise RetrievalError(f"{len(own)} ids for {len(questions)} questions (expected one per question)")
         found = []
-        for start in range(0, len(questions), _AT_ONCE):
-            features = self._features.transform(questions[start : start + _AT_ONCE])
+        at_once = max(1, min(_AT_ONCE, _CELLS // len(self._bank)))
+        for start in range(0, len(questions), at_once):
+            features = self._features.transform(questions[start : start + at_once])
             scores = self._ridge.predict(features) @ self._texts.T
             alike = (features @ self._questions.T).toarray()
             for name, score, question in zip(own[start:], scores, alike, strict=False):

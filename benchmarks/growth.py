@@ -1,0 +1,316 @@
+"""What grows with a team's use: time and peak memory at three sizes, and the exponent of the growth.
+
+    .venv/bin/python benchmarks/growth.py [--only bank] [--bank 1000 10000 100000] [--extraction 300 1000 3000]
+                                          [--retrainings 50 150 500] [--json FILE]
+
+A bank of strategies made of random words (write, load, load with the leak check, list, index, retrieve, split);
+problems of the testbed through responses and extraction with the scripted strong model; retrainings in MLflow on
+SQLite. Every figure is taken in a process of its own, whose peak memory is shown. The exponent is the slope of log
+seconds over log size: 1 is linear. Folders are temporary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Work = Callable[[], object]
+Measure = Callable[[int, Path], Work]
+"""(size, folder) -> what is timed; what is done before it, imports and inputs, is not."""
+
+
+def words(draw: random.Random, number: int) -> str:
+    """Return so many words of 5,000, the first ones the most frequent, spelled in letters: digits would be results."""
+    places = (int(5000 ** draw.random()) for _ in range(number))
+    return " ".join("".join(chr(ord("a") + int(digit)) for digit in f"{place:04d}") for place in places)
+
+
+def make_bank(size: int, data: Path) -> tuple[list[Any], list[Any]]:
+    """Return problems and strategies, one for each; a strategy is one of 200 plans in words of its own."""
+    from sgpo.problems import Problem
+    from sgpo.strategies.schema import CRITERIA, Strategy
+
+    draw = random.Random(0)
+    plans = [words(draw, 12) for _ in range(200)]
+    problems, strategies = [], []
+    for number in range(size):
+        name = f"p{number:07d}"
+        problems.append(Problem(id=name, question=f"{words(draw, 40)} {number}?", answer=str(draw.randrange(10**6))))
+        scores = {criterion: draw.randrange(11) / 10 for criterion in CRITERIA}
+        strategy = Strategy(
+            problem_id=name, problem_type=words(draw, 4), approach=draw.choice(plans),
+            steps=tuple(words(draw, 10) for _ in range(4)), score=sum(scores.values()) / 4, scores=scores,
+            teacher="scripted", prompt_version="v1", candidates_seen=5,
+        )  # fmt: skip
+        strategies.append(strategy)
+    return problems, strategies
+
+
+def bank_files(size: int, folder: Path) -> Path:
+    """Return a data folder with problems, strategies and probe of a bank, written once for all figures."""
+    from sgpo.pipeline.splits import ProbedProblem
+    from sgpo.problems import Problem, write_problems
+    from sgpo.problems.table import write_table
+    from sgpo.strategies.schema import StrongResponse
+
+    data = folder / f"bank-{size}"
+    if not (data / "probe.parquet").exists():
+        problems, strategies = make_bank(size, data)
+        (data / "problems").mkdir(parents=True)
+        write_problems(problems, data / "problems" / "train.parquet")
+        write_problems([Problem(question="held out", answer="1")], data / "problems" / "held_out.parquet")
+        write_table(strategies, data / "strategies.parquet")
+        solved = [
+            StrongResponse(problem_id=p.id, text=p.answer, teacher="scripted", prompt_version="v1", attempt=1)
+            for p in problems
+        ]
+        write_table(solved, data / "responses.parquet")
+        probed = [ProbedProblem(problem_id=p.id, autonomous=0.25, guided=0.75, lift=0.5) for p in problems]
+        write_table(probed, data / "probe.parquet")
+    return data
+
+
+def bank_write(size: int, folder: Path) -> Work:
+    """Strategies to Parquet."""
+    from sgpo.problems.table import write_table
+
+    bank_files(size, folder)
+    strategies = make_bank(size, folder)[1]
+    return lambda: write_table(strategies, folder / "again.parquet")
+
+
+def bank_load(size: int, folder: Path) -> Work:
+    """Strategies from Parquet, as `sgpo strategies list` loads them."""
+    from sgpo.strategies.bank import load_strategies
+
+    path = bank_files(size, folder) / "strategies.parquet"
+    return lambda: load_strategies(path)
+
+
+def bank_load_checked(size: int, folder: Path) -> Work:
+    """Strategies with the leak check, as training loads them."""
+    from sgpo.problems import read_problems
+    from sgpo.strategies.bank import load_strategies
+
+    data = bank_files(size, folder)
+    problems = read_problems(data / "problems" / "train.parquet")
+    return lambda: load_strategies(data / "strategies.parquet", problems)
+
+
+def bank_list(size: int, folder: Path) -> Work:
+    """The best twenty with a word."""
+    from sgpo.strategies.view.listing import list_strategies
+
+    strategies = bank_load(size, folder)()
+    return lambda: list_strategies(strategies, text="aaah", limit=20)  # type: ignore[arg-type]
+
+
+def bank_families(size: int, folder: Path) -> Work:
+    """The families of `sgpo strategies families`, where steps differ from strategy to strategy."""
+    from sgpo.strategies.view.families import find_families
+
+    find_families(make_bank(200, folder)[1])  # imports scikit-learn
+    strategies = bank_load(size, folder)()
+    return lambda: find_families(strategies.values())  # type: ignore[attr-defined]
+
+
+def bank_index(size: int, folder: Path) -> Work:
+    """The index of `sgpo strategies retrieve`."""
+    from sgpo.problems import read_problems
+    from sgpo.strategies.view.retrieval import StrategyIndex
+
+    few, theirs = make_bank(200, folder)
+    StrategyIndex(few, {one.problem_id: one for one in theirs})  # imports scikit-learn
+    problems = read_problems(bank_files(size, folder) / "problems" / "train.parquet")
+    strategies = bank_load(size, folder)()
+    return lambda: StrategyIndex(problems, strategies)  # type: ignore[arg-type]
+
+
+def bank_retrieve(size: int, folder: Path) -> Work:
+    """A hundred questions to a built index."""
+    draw, index = random.Random(1), bank_index(size, folder)()
+    questions = [words(draw, 40) for _ in range(100)]
+    return lambda: index.nearest(questions)  # type: ignore[attr-defined]
+
+
+def bank_split(size: int, folder: Path) -> Work:
+    """`sgpo split`, leak check included."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline.splits import split
+
+    data, params = bank_files(size, folder), load_params(Path("params.yaml"))
+    params = params.model_copy(update={"splits": params.splits.model_copy(update={"min_lift": 0.1})})
+    return lambda: split(params, data)
+
+
+def _world(size: int, folder: Path) -> tuple[Any, Path]:
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline import stages
+
+    params, data = load_params(Path("params.yaml")), folder / f"world-{size}"
+    params = params.model_copy(update={"world": params.world.model_copy(update={"train": size})})
+    if not data.exists():
+        stages.build_world(params, data)
+    return params, data
+
+
+def extraction_respond(size: int, folder: Path) -> Work:
+    """`sgpo strategies respond`: answers of the scripted strong model, verified and journalled."""
+    from sgpo.pipeline import stages
+
+    params, data = _world(size, folder)
+    return lambda: stages.respond(params, data, folder / f"work-{size}")
+
+
+def extraction_extract(size: int, folder: Path) -> Work:
+    """`sgpo strategies extract`: five candidates for each response, ranked, checked and journalled."""
+    from sgpo.pipeline import stages
+
+    params, data = _world(size, folder)
+    return lambda: stages.extract(params, data, folder / f"work-{size}")
+
+
+def _registry(size: int, folder: Path) -> tuple[Any, Path]:
+    """Return a registry with so many retrainings, each a version with metrics and a recorded decision."""
+    from safetensors.numpy import save_file
+
+    from sgpo.config import TrackingConfig
+    from sgpo.registry.models import register_model_folder
+    from sgpo.registry.promotion import set_champion
+
+    model, home = folder / "model", folder / f"mlflow-{size}"
+    tracking = TrackingConfig(mlflow_uri=f"sqlite:///{home}/mlflow.db", artifact_root=str(home / "artifacts"))
+    if not home.exists():
+        home.mkdir()
+        model.mkdir(exist_ok=True)
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            (model / name).write_text(json.dumps({"model_type": "qwen2"}), encoding="utf-8")
+        save_file({"weight": np.zeros(1, dtype=np.float32)}, model / "model.safetensors")
+        for number in range(size):
+            version = register_model_folder(tracking, model, {}, f"run-{number}", {"eval/average": 0.5})
+            set_champion(tracking, version, "the benchmark", f"retraining {number}")
+    return tracking, model
+
+
+def retrainings_one_more(size: int, folder: Path) -> Work:
+    """One more retraining: registered, and a decision recorded."""
+    from sgpo.registry.models import register_model_folder
+    from sgpo.registry.promotion import set_champion
+
+    tracking, model = _registry(size, folder)
+    register_model_folder(tracking, model, {}, "warm", {"eval/average": 0.5})  # opens the store
+
+    def record() -> None:
+        version = register_model_folder(tracking, model, {}, "more", {"eval/average": 0.5})
+        set_champion(tracking, version, "the benchmark", "one more")
+
+    return record
+
+
+def retrainings_show(size: int, folder: Path) -> Work:
+    """What `sgpo registry show` reads: aliases, every decision, gaps."""
+    from sgpo.registry.records import aliases, gaps, history
+
+    tracking, _ = _registry(size, folder)
+    aliases(tracking)  # opens the store
+    return lambda: gaps(history(tracking), aliases(tracking).get("champion"))
+
+
+GROUPS: dict[str, dict[str, Measure]] = {
+    "bank": {
+        "write": bank_write, "load": bank_load, "load, leaks checked": bank_load_checked, "list": bank_list,
+        "families": bank_families,
+        "index": bank_index, "retrieve 100": bank_retrieve, "split": bank_split,
+    },
+    "extraction": {"respond": extraction_respond, "extract": extraction_extract},
+    "retrainings": {"one more": retrainings_one_more, "show": retrainings_show},
+}  # fmt: skip
+GOAL = {"bank": 1_000_000, "extraction": 100_000, "retrainings": 500}
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process has held, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(group: str, name: str, size: int, folder: Path) -> None:
+    """Print seconds and extra peak memory of one figure; this is the process of its own."""
+    with redirect_stdout(StringIO()):
+        work = GROUPS[group][name](size, folder)
+        before, begun = peak_mib(), time.perf_counter()
+        work()
+        seconds = time.perf_counter() - begun
+    print(json.dumps({"seconds": seconds, "extra_mib": peak_mib() - before, "peak_mib": peak_mib()}))
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Return the slope of log value over log size."""
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-6)), 1)[0])
+
+
+def main() -> None:
+    """Measure every figure at its sizes, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", choices=list(GROUPS), default=list(GROUPS))
+    parser.add_argument("--bank", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--extraction", type=int, nargs="+", default=[300, 1_000, 3_000])
+    parser.add_argument("--retrainings", type=int, nargs="+", default=[50, 150, 500])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        group, name, size, folder = arguments.measure
+        measure(group, name, int(size), Path(folder))
+        return
+    rows = []
+    print("| what | sizes | seconds | peak MiB | exponent of seconds | at | seconds there |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for group in arguments.only:
+            sizes = getattr(arguments, group)
+            for name in GROUPS[group]:
+                found = [_in_a_process(group, name, size, folder) for size in sizes]
+                slope = exponent(sizes, [one["seconds"] for one in found])
+                there = found[-1]["seconds"] * (GOAL[group] / sizes[-1]) ** slope
+                rows.append({"group": group, "what": name, "sizes": sizes, "found": found, "exponent": slope,
+                             "goal": GOAL[group], "seconds_at_goal": there})  # fmt: skip
+                seconds = ", ".join(f"{one['seconds']:.3g}" for one in found)
+                memory = ", ".join(f"{one['peak_mib']:.0f}" for one in found)
+                shown = ", ".join(f"{size:,}" for size in sizes)
+                columns = (
+                    f"{group}: {name}",
+                    shown,
+                    seconds,
+                    memory,
+                    f"{slope:.2f}",
+                    f"{GOAL[group]:,}",
+                    f"{there:.3g}",
+                )
+                print(f"| {' | '.join(columns)} |", flush=True)
+                if arguments.json:
+                    arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _in_a_process(group: str, name: str, size: int, folder: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--measure", group, name, str(size), folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{group} {name} at {size}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
