@@ -85,11 +85,13 @@ def step_costs(counts: Counts, samples: Sequence[ProblemSamples]) -> dict[str, C
         correct = [len(rollout.token_ids) for rollout in sample.guided if rollout.reward == 1.0]
         group = [len(rollout.token_ids) for rollout in sample.autonomous]
         target = round(sum(correct) / len(correct)) if correct else 0  # which one is chosen depends on the weights
-        if correct:
+        if len(correct) > 1:  # a single one is chosen without being looked at
             scoring += counts.forward(len(sample.autonomous_prompt), correct)
+            candidates += sum(correct)
+        if correct:
             guide += counts.forward(len(sample.guided_prompt), [target])
         forward += counts.forward(len(sample.autonomous_prompt), [*group, target] if correct else group)
-        candidates, members, targets = candidates + sum(correct), members + sum(group), targets + target
+        members, targets = members + sum(group), targets + target
     vocabulary = counts.vocabulary(candidates, 1) + counts.vocabulary(members, 3) + counts.vocabulary(targets, 4)
     return {
         "scoring": scoring, "guide forward": guide, "forward": forward, "backward": forward * 2.0,

@@ -102,9 +102,7 @@ def random_model(shape: Shape, device: torch.device | str = "cpu", positions: in
 def random_prompts(shape: Shape, seed: int = 0) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Return the two prompts of each problem: without the strategy, and with it."""
     draw, work = random.Random(seed), shape.work
-    return [
-        (_tokens(draw, shape, work.prompt), _tokens(draw, shape, work.with_strategy)) for _ in range(work.problems)
-    ]
+    return [(_tokens(draw, shape, work.prompt), _tokens(draw, shape, work.with_strategy)) for _ in range(work.problems)]
 
 
 def random_samples(shape: Shape, autonomous: int | None = None) -> list[ProblemSamples]:

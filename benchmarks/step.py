@@ -85,7 +85,7 @@ def timed_step() -> dict[str, float]:
         begun = time.perf_counter()
         sums = _steps[0]()
         seconds = time.perf_counter() - begun
-    more = {key: value for key, value in sums.items()} if isinstance(sums, dict) else {}
+    more = sums if isinstance(sums, dict) else {}
     return {"seconds": seconds, "mib": (peak_bytes() - before) / 2**20, **more}
 
 
@@ -136,7 +136,9 @@ def main() -> None:
     plain, shared, trl = (best[version]["seconds"] for version in ("plain", "shared", fastest))
     print(f"{arguments.shape}, {torch.get_num_threads()} threads; products at {rate / 1e9:.0f} GFLOP/s")
     print(f"a step needs {flops / 1e9:.1f} GFLOP\n")
-    columns = "| step | seconds | against TRL's fastest | share of the product rate | tokens computed | extra peak MiB |"
+    columns = (
+        "| step | seconds | against TRL's fastest | share of the product rate | tokens computed | extra peak MiB |"
+    )
     print(columns + "\n|---|---|---|---|---|---|")
     labels = {"plain": "SGPO, plain rows", "shared": "SGPO, shared prompts"}
     for version, found in best.items():
