@@ -83,7 +83,8 @@ def step_costs(counts: Counts, samples: Sequence[ProblemSamples]) -> dict[str, C
     candidates = members = targets = 0
     for sample in samples:
         correct = [len(rollout.token_ids) for rollout in sample.guided if rollout.reward == 1.0]
-        group = [len(rollout.token_ids) for rollout in sample.autonomous]
+        equal = len({rollout.reward for rollout in sample.autonomous}) == 1  # no advantage, no gradient
+        group = [] if equal else [len(rollout.token_ids) for rollout in sample.autonomous]
         target = round(sum(correct) / len(correct)) if correct else 0  # which one is chosen depends on the weights
         if len(correct) > 1:  # a single one is chosen without being looked at
             scoring += counts.forward(len(sample.autonomous_prompt), correct)

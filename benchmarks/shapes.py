@@ -33,7 +33,10 @@ FIRST_WORD = 6  # ids below are left to padding and ends
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One step: problems x (autonomous + guided) responses, with lengths in tokens; `spread` is that of responses."""
+    """One step: problems x (autonomous + guided) responses, with lengths in tokens; `spread` is that of responses.
+
+    So many autonomous groups as `equal` says have equal rewards, hence no gradient: 4 of 16 as the demonstration's.
+    """
 
     problems: int
     autonomous: int
@@ -42,6 +45,7 @@ class Work:
     with_strategy: int
     response: int
     spread: int = 0
+    equal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,9 @@ def _config(vocabulary: int, hidden: int, intermediate: int, layers: int, heads:
 
 SHAPES = {
     "tiny": Shape("llama", _config(500, 64, 128, 2, 4, 2), Work(2, 4, 2, 8, 16, 12, 2), 256, (12, 6)),
-    "testbed": Shape("qwen2", _config(296, 96, 256, 3, 3, 3), Work(16, 8, 4, 54, 102, 54, 8), 2048, (192, 48, 12)),
+    "testbed": Shape(
+        "qwen2", _config(296, 96, 256, 3, 3, 3), Work(16, 8, 4, 54, 102, 54, 8, equal=4), 2048, (192, 48, 12)
+    ),
     "smollm2": Shape("llama", _config(49152, 576, 1536, 30, 9, 3), Work(8, 8, 4, 70, 170, 40), 2048, (24, 12, 6)),
     "0.5b": Shape("qwen2", _config(151936, 896, 4864, 24, 14, 2), Work(4, 8, 4, 256, 512, 1024), 16384, (12,)),
     "0.6b": Shape(
@@ -112,12 +118,12 @@ def random_samples(shape: Shape, autonomous: int | None = None) -> list[ProblemS
     """
     draw, work = random.Random(1), shape.work
 
-    def rollouts(problem: str, group: Group, count: int, right_in: int) -> tuple[Rollout, ...]:
+    def rollouts(problem: str, group: Group, count: int, right_in: int | None) -> tuple[Rollout, ...]:
         lengths = [work.response + draw.randint(-work.spread, work.spread) for _ in range(count)]
         return tuple(
             Rollout(
                 problem, group, _tokens(draw, shape, length), (-ENTROPY,) * length, "", "stop",
-                float(place % right_in == 0), place, 0,
+                float(right_in is not None and place % right_in == 0), place, 0,
             )
             for place, length in enumerate(lengths)
         )  # fmt: skip
@@ -125,7 +131,8 @@ def random_samples(shape: Shape, autonomous: int | None = None) -> list[ProblemS
     return [
         ProblemSamples(
             f"p{number}", prompt, with_strategy,
-            rollouts(f"p{number}", "autonomous", work.autonomous if autonomous is None else autonomous, 4),
+            rollouts(f"p{number}", "autonomous", work.autonomous if autonomous is None else autonomous,
+                     None if number < work.equal else 4),
             rollouts(f"p{number}", "guided", work.guided, 2),
         )
         for number, (prompt, with_strategy) in enumerate(random_prompts(shape))
