@@ -9,7 +9,9 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import optimize, special, stats
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -27,7 +29,7 @@ FAMILIES: dict[str, Any] = {
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
 }  # fmt: skip
 ENTROPY = 2.0
-"""Entropy in nats of next-token distributions, about: a trained model's are neither flat nor certain."""
+"""Entropy of next-token distributions in nats, about: a trained model's are neither flat nor certain."""
 FIRST_WORD = 6  # ids below are left to padding and ends
 
 
@@ -98,11 +100,21 @@ def random_model(shape: Shape, device: torch.device | str = "cpu", positions: in
     )  # fmt: skip
     with torch.device(device):
         model = model_class(config)
-    # Normal logits of deviation s over V words have an entropy of about ln V - s^2 / 2; the last norm sets theirs.
-    deviation = math.sqrt(2.0 * max(0.5, math.log(shape.vocabulary) - ENTROPY))
+    # Logits are about normal; the last norm sets their deviation.
     with torch.no_grad():
-        model.model.norm.weight.fill_(deviation / (math.sqrt(config.hidden_size) * config.initializer_range))
+        scale = math.sqrt(config.hidden_size) * config.initializer_range
+        model.model.norm.weight.fill_(_deviation(shape.vocabulary) / scale)
     return model
+
+
+def _deviation(vocabulary: int) -> float:
+    """Return the deviation of normal logits with which a distribution over the vocabulary has the entropy wanted."""
+    normal_V = special.ndtri((np.arange(vocabulary) + 0.5) / vocabulary)
+
+    def beyond(deviation: float) -> float:
+        return float(stats.entropy(special.softmax(deviation * normal_V))) - ENTROPY
+
+    return optimize.brentq(beyond, 0.0, 50.0)
 
 
 def random_prompts(shape: Shape, seed: int = 0) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
