@@ -121,12 +121,13 @@ def main() -> int:
     """Measure, print the table, and return 1 when something got worse."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--update", action="store_true", help="write what is measured as the new baselines")
+    parser.add_argument("--runs", type=int, default=RUNS, help="most runs of a command; with --update each has so many")
     parser.add_argument("--only", default="", help="commands that have this in them")
     parser.add_argument("--baselines", type=Path, default=BASELINES, metavar="FILE")
     arguments = parser.parse_args()
     baselines = read_baselines(arguments.baselines)
     chosen = [baseline for baseline in baselines if arguments.only in baseline.command]
-    measured = measure(chosen, RUNS, until_good=not arguments.update)
+    measured = measure(chosen, arguments.runs, until_good=not arguments.update)
     print("\n| figure | baseline | now | change | |\n|---|---|---|---|---|")
     worse = 0
     for baseline in chosen:
