@@ -26,9 +26,9 @@ def plan(
     trained_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of problems whose autonomous rewards differ")
     ] = 1.0,
+    endless_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of responses that meet the limit")] = 0.01,
     price: Annotated[float | None, typer.Option(min=0.0, help="Dollars for a device and hour")] = None,
     gflops: Annotated[float | None, typer.Option(help="Measured float32 product rate of a cpu")] = None,
-    copy_gbps: Annotated[float | None, typer.Option(help="Measured copy rate of a cpu, GB/s read and written")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of a cpu, GB")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print numbers for a program: bytes and seconds")] = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
@@ -39,8 +39,8 @@ def plan(
     from sgpo.planning.devices import find_device
     from sgpo.planning.workload import Assumptions
 
-    device = find_device(kind, gflops, copy_gbps, memory_gb)
+    device = find_device(kind, gflops, memory_gb)
     size, settings = find_shape(shape), load_config(config, overrides or ())
-    assumed = Assumptions(prompt_tokens, strategy_tokens, response_tokens, guided_pass, trained_share)
+    assumed = Assumptions(prompt_tokens, strategy_tokens, response_tokens, guided_pass, trained_share, endless_share)
     made = make_plan(settings, size, device, gpus, assumed, price)
     print(json.dumps(made.as_dict(), indent=1) if as_json else describe_plan(made, shape))

@@ -39,10 +39,14 @@ DEVICES: dict[str, Device] = {device.name: device for device in _DEVICES}
 KINDS = (*DEVICES, "cpu")
 
 
-def find_device(
-    kind: str, gflops: float | None = None, copy_gbps: float | None = None, memory_gb: float | None = None
-) -> Device:
-    """Return the device of a kind; `cpu` takes the float32 product rate and the copy rate that were measured on it.
+CPU_BYTES_PER_FLOP = 0.11
+"""Bytes that element-wise work moves while products do one operation, fitted (docs/measured/step.md): most of what a
+layer keeps stays in the cache, so that a large copy, a quarter of that rate, says little."""
+CPU_MEMORY_GB = 16.0
+
+
+def find_device(kind: str, gflops: float | None = None, memory_gb: float | None = None) -> Device:
+    """Return the device of a kind; `cpu` takes the float32 product rate that was measured on it, and its memory.
 
     Raises PlanError for an unknown kind with the nearest known one, for `cpu` without a rate, and for a rate elsewhere.
     """
@@ -52,15 +56,11 @@ def find_device(
         hint = f"; '{nearest[0]}' is nearest" if nearest else ""
         raise PlanError(f"kind '{kind}' is unknown (expected one of {', '.join(KINDS)}{hint})")
     if name != "cpu":
-        if (gflops, copy_gbps, memory_gb) != (None, None, None):
-            raise PlanError(f"rates are given but kind is '{name}' (expected kind cpu, or no rates)")
+        if (gflops, memory_gb) != (None, None):
+            raise PlanError(f"--gflops or --memory-gb is given but kind is '{name}' (expected kind cpu, or neither)")
         return DEVICES[name]
-    if not gflops:
-        raise PlanError("kind cpu has no rate (expected --gflops: its measured float32 product rate)")
-    bandwidth = 1e9 * (copy_gbps or COPY_GBPS)
-    return Device("cpu", 1e9 * gflops, 1e9 * gflops, bandwidth, 1e9 * (memory_gb or CPU_MEMORY_GB), bandwidth,
-                  12.5e9, "measured", measured=True)  # fmt: skip
-
-
-COPY_GBPS, CPU_MEMORY_GB = 20.0, 16.0
-"""A small server's, where nothing else is said."""
+    if gflops is None or gflops <= 0.0 or (memory_gb is not None and memory_gb <= 0.0):
+        raise PlanError("kind cpu has no rate (expected --gflops: its measured float32 product rate, more than 0)")
+    rate = 1e9 * gflops
+    bandwidth, memory = CPU_BYTES_PER_FLOP * rate, 1e9 * (memory_gb or CPU_MEMORY_GB)
+    return Device("cpu", rate, rate, bandwidth, memory, bandwidth, 12.5e9, "measured", measured=True)

@@ -2,7 +2,7 @@
 
 Fitted on this project's own measurements: `products` and `copies` on one H100 (docs/measured/gpu.md, the same run's
 rates); `activation_passes` on its training steps and on CPU steps (docs/measured/step.md); `vocabulary_passes` on its
-vocabulary rows; `transformers_layer_s` on its sampling row. Taken from elsewhere: `decode_bandwidth`, a published
+vocabulary rows; `decode_passes` and `transformers_layer_s` on sampling with our engine (gpu.md, rollouts.md). Taken from elsewhere: `decode_bandwidth`, a published
 31.0 ms a token of a 72B model in bfloat16 on two H100; `vllm_step_s` and `links` are assumptions.
 """
 
@@ -28,6 +28,8 @@ class Efficiency:
     """Likewise for the KL of two rows."""
     scoring_passes: float = 8.0
     """Likewise for a log-probability without gradient."""
+    decode_passes: float = 6.0
+    """Like `activation_passes`, for a token that is sampled: nothing is kept."""
     decode_bandwidth: float = 0.70
     """Of the bandwidth, in reading weights and keys and values for one token."""
     vllm_step_s: float = 0.004
@@ -39,8 +41,8 @@ class Efficiency:
 
 
 GPU = Efficiency()
-CPU = Efficiency(products=1.0, copies=1.0, decode_bandwidth=1.0, transformers_layer_s=0.0008)
-"""On a CPU rates are measured, not a data sheet's."""
+CPU = Efficiency(products=1.0, copies=1.0, decode_bandwidth=1.0, transformers_layer_s=0.0006)
+"""On a CPU the product rate is measured, and the bandwidth fitted with these passes (devices.CPU_BYTES_PER_FLOP)."""
 
 
 def efficiency_of(device: Device) -> Efficiency:

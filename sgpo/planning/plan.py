@@ -95,6 +95,7 @@ def make_plan(
     told = {
         "prompt_tokens": assumed.prompt, "strategy_tokens": assumed.strategy, "response_tokens": work.lengths.mean,
         "guided_pass": assumed.guided_pass, "trained_share": assumed.trained_share,
+        "endless_share": work.lengths.endless_share,
     }  # fmt: skip
     return Plan(
         device, gpus, config.training.steps, counts.parameters(shape), work, memory, phases, config.training.overlap,

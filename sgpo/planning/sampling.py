@@ -31,7 +31,7 @@ def token_cost(shape: Shape, device: Device, precision: str, rows: float, contex
     weights = width * matrices / read
     pairs = Extent(rows, rows * context, 0.0)
     attention, cache = counts.attention_flops(shape, pairs) / rate, rows * context * counts.kv_bytes(shape, width) / read
-    moved = shape.layers * counts.activation_bytes(shape, width) * rows * reached.activation_passes / 3
+    moved = shape.layers * counts.activation_bytes(shape, width) * rows * reached.decode_passes
     logits = 4.0 * shape.vocabulary * rows * reached.scoring_passes
     copies = (moved + logits) / (devices * device.bandwidth * reached.copies)
     products = (linear if linear >= weights else 0.0) + (attention if attention >= cache else 0.0)
@@ -56,10 +56,10 @@ def decode_cost(
         full = token_cost(shape, device, precision, rows, context, host_s, devices)
         full = full * ((rollouts - rows) * lengths.mean / rows)
     stride = lengths.longest / GRID
-    emptying = Cost()
+    emptying, scale = Cost(), lengths.scale
     for place in range(GRID):
         position = (place + 0.5) * stride
-        share = 1.0 if math.isinf(lengths.scale) else lengths.longer_than(position)
+        share = lengths.longer_than(position, scale)
         alive = -math.expm1(rows * math.log1p(-min(share, 1.0 - 1e-12)))  # that any row has a token here
         if alive < 1e-6:
             break

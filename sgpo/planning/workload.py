@@ -19,6 +19,7 @@ class Assumptions:
     response: int | None = None
     guided_pass: float = 0.5
     trained_share: float = 1.0
+    endless_share: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def workload_of(config: RunConfig, assumed: Assumptions) -> Workload:
         raise PlanError(
             f"a mean response of {mean} tokens (expected 1 to training.sampling.max_new_tokens, which is {longest})"
         )
-    lengths = Lengths(mean, longest)
+    lengths = Lengths(mean, longest, assumed.endless_share)
     method = registry.build(training, config.seed)
     sizes, problems = method.groups(), training.problems_per_step
     rows = shared_rows if training.shared_prompts else plain_rows
@@ -64,13 +65,14 @@ def workload_of(config: RunConfig, assumed: Assumptions) -> Workload:
     def extent(prompt: float, responses: float) -> Extent:
         return rows(prompt, mean, responses, lengths.square)
 
+    guides = getattr(method.settings, "distillation", None) != "sft"
     targets = 1.0 - (1.0 - assumed.guided_pass) ** sizes.guided if sizes.guided else 0.0
     experts = extent(alone, 1) if "responses" in method.needs else Extent()
     policy = (extent(alone, sizes.autonomous) * assumed.trained_share + experts) * problems
     candidates = sizes.guided * assumed.guided_pass if sizes.guided > 1 else 0.0
     return Workload(
         problems, sizes.autonomous, sizes.guided, alone, guided, lengths,
-        scoring=extent(alone, candidates) * problems, guide=extent(guided, 1) * (targets * problems),
+        scoring=extent(alone, candidates) * problems, guide=extent(guided, 1) * (targets * problems * guides),
         policy=policy, distillation=extent(alone, 1) * (targets * problems), minibatches=training.minibatches,
         old_logprobs=policy if training.minibatches > 1 and not training.overlap else Extent(),
     )  # fmt: skip
