@@ -103,7 +103,11 @@ def ours_on_a_gpu() -> list[Check]:
 def ours_on_cpus() -> list[Check]:
     """Steps and sampling on two cores; product rates as given beside the figures."""
     found = []
-    base = ("training.problems_per_step=8", "training.sampling.max_new_tokens=40", "training.tokens_per_microbatch=2048")
+    base = (
+        "training.problems_per_step=8",
+        "training.sampling.max_new_tokens=40",
+        "training.tokens_per_microbatch=2048",
+    )
     rows = [("testbed's shape", TESTBED, 191, 1.202, 0.743), ("SmolLM2-135M", SMOLLM2, 201, 50.1, 28.8)]
     for name, shape, gflops, plain, shared in rows:
         device = find_device("cpu", gflops)
@@ -177,8 +181,8 @@ def paper() -> list[dict[str, float | str]]:
     for kind in ("h100", "a100", "h20"):
         for mean in (1000, 2000, 3000, 4000):
             plan = make_plan(config, SHAPES["qwen2.5-7b"], DEVICES[kind], 32, replace(Assumptions(), response=mean))
-            rows.append({"kind": kind, "response": mean, "hours": plan.hours, "sampling": plan.phases["sampling"].seconds,
-                         "step": plan.step_seconds})  # fmt: skip
+            rows.append({"kind": kind, "response": mean, "hours": plan.hours, "step": plan.step_seconds,
+                         "sampling": plan.phases["sampling"].seconds})  # fmt: skip
     return rows
 
 

@@ -22,11 +22,15 @@ def plan(
     response_tokens: Annotated[
         int | None, typer.Option(help="Mean tokens of a response; default: half of training.sampling.max_new_tokens")
     ] = None,
-    guided_pass: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of guided responses that are right")] = 0.5,
+    guided_pass: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of guided responses that are right")
+    ] = 0.5,
     trained_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of problems whose autonomous rewards differ")
     ] = 1.0,
-    endless_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of responses that meet the limit")] = 0.01,
+    endless_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of responses that meet the limit")
+    ] = 0.01,
     price: Annotated[float | None, typer.Option(min=0.0, help="Dollars for a device and hour")] = None,
     gflops: Annotated[float | None, typer.Option(help="Measured float32 product rate of a cpu")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of a cpu, GB")] = None,

@@ -54,9 +54,7 @@ def forward_cost(shape: Shape, device: Device, precision: str, extent: Extent, p
     return _cost(shape, device, precision, extent, products=1.0, activations=1.0 / 3.0, passes=passes)
 
 
-def backward_cost(
-    shape: Shape, device: Device, precision: str, extent: Extent, passes: float, recompute: bool
-) -> Cost:
+def backward_cost(shape: Shape, device: Device, precision: str, extent: Extent, passes: float, recompute: bool) -> Cost:
     """Return the cost of forward and backward; with `recompute` every layer's forward is done twice."""
     more = 1.0 if recompute else 0.0
     return _cost(

@@ -1,7 +1,7 @@
 """What a model computes and moves: operations and bytes from its shape, for plans and for rooflines alike.
 
 A product of [n, a] and [a, b] is 2 n a b operations. Attention is counted over the pairs of a query and a key that it
-needs. Useful operations are those of an `Extent` that has every prompt once; computed ones those of the rows as they lie.
+needs. Useful operations are those of an `Extent` that has every prompt once, computed ones those of rows as they lie.
 """
 
 from __future__ import annotations

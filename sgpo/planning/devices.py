@@ -32,7 +32,9 @@ _DEVICES = (
     Device("h100", 989e12, 67e12, 3.35e12, 79 * GIB, 450e9, 400e9, "NVIDIA H100 data sheet, SXM5; 8 x 400 Gb/s a node"),
     Device("h200", 989e12, 67e12, 4.8e12, 140 * GIB, 450e9, 400e9, "NVIDIA H200 data sheet, SXM; 8 x 400 Gb/s a node"),
     Device("h20", 148e12, 44e12, 4.0e12, 95 * GIB, 450e9, 200e9, "NVIDIA H20 data sheet; network assumed 8 x 200 Gb/s"),
-    Device("a100", 312e12, 19.5e12, 2.039e12, 79 * GIB, 300e9, 200e9, "NVIDIA A100 data sheet, SXM 80 GB; 8 x 200 Gb/s"),
+    Device(
+        "a100", 312e12, 19.5e12, 2.039e12, 79 * GIB, 300e9, 200e9, "NVIDIA A100 data sheet, SXM 80 GB; 8 x 200 Gb/s"
+    ),
     Device("l4", 121e12, 30.3e12, 300e9, 22 * GIB, 32e9, 12.5e9, "NVIDIA L4 data sheet; PCIe 4 x 16, 100 Gb/s a node"),
 )
 DEVICES: dict[str, Device] = {device.name: device for device in _DEVICES}

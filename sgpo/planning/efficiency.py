@@ -2,8 +2,9 @@
 
 Fitted on this project's own measurements: `products` and `copies` on one H100 (docs/measured/gpu.md, the same run's
 rates); `activation_passes` on its training steps and on CPU steps (docs/measured/step.md); `vocabulary_passes` on its
-vocabulary rows; `decode_passes` and `transformers_layer_s` on sampling with our engine (gpu.md, rollouts.md). Taken from elsewhere: `decode_bandwidth`, a published
-31.0 ms a token of a 72B model in bfloat16 on two H100; `vllm_step_s` and `links` are assumptions.
+vocabulary rows; `decode_passes` and `transformers_layer_s` on sampling with our engine (gpu.md, rollouts.md). Taken
+from elsewhere: `decode_bandwidth`, a published 31.0 ms a token of a 72B model in bfloat16 on two H100. Assumptions:
+`vllm_step_s`, `links`, `scoring_passes`.
 """
 
 from dataclasses import dataclass

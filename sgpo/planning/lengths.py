@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 from scipy.optimize import brentq
 
@@ -29,7 +30,7 @@ class Lengths:
         if self.mean >= 0.999 * self.longest:
             return math.inf
         others = (self.mean - self.endless_share * self.longest) / (1.0 - self.endless_share)
-        return float(brentq(self._mean_excess, 1e-6 * others, 1e4 * self.longest, args=(others,)))
+        return cast(float, brentq(self._mean_excess, 1e-6 * others, 1e4 * self.longest, args=(others,)))
 
     def _mean_excess(self, scale: float, mean: float) -> float:
         return scale * -math.expm1(-self.longest / scale) - mean

@@ -106,14 +106,14 @@ def memory_of(shape: Shape, config: RunConfig, work: Workload, device: Device, g
 
 
 def _vocabulary(shape: Shape, config: RunConfig, work: Workload, device: Device, width: int) -> float:
-    """Chunks of log-softmax, of probabilities and of their gradient (one more for a KL), and the projection's gradient."""
+    """Return three float32 chunks (one more for a KL), and the projection's gradient in both precisions."""
     chunk = min(CHUNK_BYTES[device.measured], 4.0 * shape.vocabulary * max(1.0, work.policy.predicted))
     gradient = (4.0 + (width if width != 4 else 0)) * shape.vocabulary * shape.hidden
     return chunk * (4 if work.distillation.predicted else 3) + gradient * (config.training.lora is None)
 
 
 def _sampler(shape: Shape, config: RunConfig, work: Workload, device: Device, gpus: int) -> tuple[float, float]:
-    """(bytes of weights, bytes of keys and values) of the engine on a training device."""
+    """Return bytes of weights, and of keys and values, of the engine on a training device."""
     width = width_of(config.sharding.precision)
     weights = float(counts.parameters(shape) * width)
     if config.engine.kind == "vllm-server":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sgpo.config import RunConfig
 from sgpo.planning import counts
@@ -118,7 +118,9 @@ def _with_gradient(machine: Machine, extent: Extent, passes: float, guide_logits
     part, recompute = extent * (1.0 / machine.gpus), machine.config.sharding.activation_checkpointing
     cost = backward_cost(machine.shape, machine.device, machine.precision, part, passes, recompute)
     if guide_logits:
-        cost = cost + forward_cost(machine.shape, machine.device, machine.precision, Extent(0, 0, part.predicted), 0.0)
+        logits = Extent(0, 0, part.predicted)
+        guide = forward_cost(machine.shape, machine.device, machine.precision, logits, 0.0)
+        cost = cost + replace(guide, flops=0.0)  # needed, but not of the policy's own work
     return cost + machine.gathering(extent, 2 * width_of(machine.precision) + 4)
 
 

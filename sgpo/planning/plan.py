@@ -103,20 +103,26 @@ def make_plan(
     )  # fmt: skip
 
 
-def _too_large(
-    config: RunConfig, shape: Shape, device: Device, gpus: int, work: Workload, memory: Memory
-) -> str:
+def _too_large(config: RunConfig, shape: Shape, device: Device, gpus: int, work: Workload, memory: Memory) -> str:
     """One line: what is needed, what most of it is, and changes that each make it fit."""
     parts = {name: getattr(memory, name) for name in ("activations", "vocabulary", "gathered", "weights", "optimizer",
              "gradients", "guide", "sampler_weights", "kv_cache")}  # fmt: skip
     when = "training" if memory.training >= memory.sampling else "sampling"
     most = sorted(parts, key=lambda name: -parts[name])[:2]
     shown = " and ".join(f"{name.replace('_', ' ')} {parts[name] / GIB:.1f}" for name in most)
-    changes = [text for text, other, devices in _changes(config, gpus)
-               if memory_of(shape, other, work, device, devices).peak <= device.memory]  # fmt: skip
+    changes = [text for text, other, devices in _changes(config, gpus) if _fits(shape, other, device, devices, work)]
     hint = " or ".join(changes[:3]) or "a smaller model, shorter responses, or a device with more memory"
     return (f"{when} needs {memory.peak / GIB:.1f} GiB on each {device.name} and there are "
             f"{device.memory / GIB:.0f}, {shown} GiB of it (expected {hint})")  # fmt: skip
+
+
+def _fits(shape: Shape, config: RunConfig, device: Device, gpus: int, work: Workload) -> bool:
+    memory = memory_of(shape, config, work, device, gpus)
+    try:
+        phases_of(Machine(shape, config, device, gpus), work, memory)
+    except PlanError:  # no room in the cache for a response
+        return False
+    return memory.peak <= device.memory
 
 
 def _changes(config: RunConfig, gpus: int) -> list[tuple[str, RunConfig, int]]:

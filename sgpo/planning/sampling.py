@@ -30,7 +30,10 @@ def token_cost(shape: Shape, device: Device, precision: str, rows: float, contex
     matrices = shape.layers * counts.layer_matrices(shape) + shape.vocabulary * shape.hidden
     weights = width * matrices / read
     pairs = Extent(rows, rows * context, 0.0)
-    attention, cache = counts.attention_flops(shape, pairs) / rate, rows * context * counts.kv_bytes(shape, width) / read
+    attention, cache = (
+        counts.attention_flops(shape, pairs) / rate,
+        rows * context * counts.kv_bytes(shape, width) / read,
+    )
     moved = shape.layers * counts.activation_bytes(shape, width) * rows * reached.decode_passes
     logits = 4.0 * shape.vocabulary * rows * reached.scoring_passes
     copies = (moved + logits) / (devices * device.bandwidth * reached.copies)
@@ -45,7 +48,7 @@ def decode_cost(
 ) -> Cost:  # fmt: skip
     """Return the cost of `rollouts` responses on one engine of `devices` devices with room for `room` rows at once.
 
-    A continuous engine starts the next row when one ends: it is full until the last rows are taken up, and then empties.
+    A continuous engine starts the next row when one ends: it is full until the last rows are begun, then empties.
     Another draws batch after batch, each to its longest response.
     """
     rows = max(1.0, min(rollouts, room))
