@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
@@ -24,6 +25,7 @@ app.add_typer(strategies_app, name="strategies")
 app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
+add_planning(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]

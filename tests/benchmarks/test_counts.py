@@ -25,9 +25,9 @@ def test_a_forward_pass_is_counted_as_torch_counts_it_with_half_of_the_attention
     counts = Counts(model)
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         model(torch.randint(6, 500, (1, tokens)), use_cache=False)
-    # torch counts every token as if it saw all others.
-    whole_attention = counts.pair * tokens * tokens
-    expected = counted.get_total_flops() - whole_attention / 2
+    # torch counts every token as if it saw all others: n^2 pairs for (n^2 + n) / 2.
+    one_pair = counts.forward(3, []).flops - 2 * counts.forward(2, []).flops + counts.forward(1, []).flops
+    expected = counted.get_total_flops() - one_pair * tokens * (tokens - 1) / 2
     ours = counts.forward(tokens, []).flops + counts.vocabulary(tokens, 1).flops
     assert ours == pytest.approx(expected)
 
@@ -43,9 +43,7 @@ def test_responses_see_the_prompt_and_themselves_and_not_each_other(model) -> No
 def test_decoding_is_the_forward_of_the_responses_less_their_last_token(model) -> None:
     counts, prompts, new = Counts(model), [[7, 8, 9]] * 4 + [[7, 8]] * 2, 5
     logits = counts.vocabulary(len(prompts), 1).flops * new
-    # A token that is fed sees itself: half a token more than the mean of a continuous triangle, for each.
     layers = sum(counts.forward(len(p), [new - 1]).flops - counts.forward(len(p), []).flops for p in prompts)
-    layers += counts.pair * len(prompts) * (new - 1) / 2
     assert counts.decoding(prompts, new).flops == pytest.approx(layers + logits)
 
 
