@@ -51,6 +51,10 @@ class PhaseClock:
         self._stack.pop()
         self._since = time.perf_counter()
 
+    def begin_within(self, name: str, whole: str) -> None:
+        """Interrupt by this phase; within the phase `whole`, which is not taken apart, by that one again."""
+        self.begin(whole if whole in self._stack else name)
+
     def wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return `call` with its time counted for `name`, within a phase; elsewhere it is not counted."""
 
@@ -105,7 +109,10 @@ def watched(clock: PhaseClock, model: PreTrainedModel, decoder_phase: Callable[[
 
 @contextmanager
 def decode_watched(clock: PhaseClock, model: PreTrainedModel) -> Iterator[None]:
-    """Count what decoding is made of: products, attention over the cache, draws; the rest is the phase that is on."""
+    """Count what decoding is made of: products, attention over the cache, draws; the rest is the phase that is on.
+
+    Reading prompts, which `watched` calls "prompts", is not taken apart.
+    """
     attention = engine_module.SHARED_PROMPT_ATTENTION
     plain = AttentionInterface()[attention]
     head = model.get_output_embeddings()
@@ -113,7 +120,9 @@ def decode_watched(clock: PhaseClock, model: PreTrainedModel) -> Iterator[None]:
     products[head] = "product with the vocabulary"  # type: ignore[index]
     with ExitStack() as stack:
         for module, name in products.items():
-            stack.callback(module.register_forward_pre_hook(lambda *_, name=name: clock.begin(name)).remove)
+            stack.callback(
+                module.register_forward_pre_hook(lambda *_, name=name: clock.begin_within(name, "prompts")).remove
+            )
             stack.callback(module.register_forward_hook(lambda *_: clock.end()).remove)
         AttentionInterface.register(attention, clock.wrapped("attention over the cache", plain))
         stack.callback(AttentionInterface.register, attention, plain)
