@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM = false
 # Threads that spin while they wait make torch many times slower on a shared machine.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: setup demo test test-fast test-vllm lint bench clean
+.PHONY: setup demo test test-fast test-vllm lint bench bench-check clean
 
 setup: .venv/installed
 
@@ -61,6 +61,10 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/rollouts.py
 	$(BIN)/python benchmarks/verifier.py
+
+# Before a release, on a quiet machine, about five minutes: what got worse than benchmarks/baselines.json. Never in CI.
+bench-check: setup
+	$(BIN)/python benchmarks/check.py
 
 clean:
 	rm -rf .venv .venv-vllm .sgpo runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

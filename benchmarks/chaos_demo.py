@@ -20,6 +20,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 
+from measure import add_json, write_figures
 from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
 
 from sgpo.config import TrackingConfig
@@ -64,7 +65,9 @@ def until_killed(checkout: Path, phase: str, after: float) -> list[str]:
 
 def main() -> None:
     """Kill in each phase, then count."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_json(parser)
+    arguments = parser.parse_args()
     choose, rows = random.Random(0), []
     with tempfile.TemporaryDirectory() as work:
         checkout = make_tiny_checkout(Path(work) / "checkout")
@@ -83,6 +86,8 @@ def main() -> None:
             print(f"| {phase} | {after} | {as_before} |")
         wrong = broken(checkout)
         print(f"\nThe start after the last kill completed. Lost or doubled: {'; '.join(wrong) or 'nothing'}.")
+        found_done = {phase: as_before for phase, _, as_before in rows}
+        write_figures(arguments.json, {"kills": len(rows), "found_done": found_done, "broken": len(wrong)})
         sys.exit(bool(wrong))
 
 

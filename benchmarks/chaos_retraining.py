@@ -25,6 +25,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "storage"))
 
+from measure import add_json, write_figures
 from s3_server import FaultyProxy
 from site_of_services import ENDED, Site, free_ports, wait_until
 from tiny_checkout import make_tiny_checkout
@@ -178,7 +179,9 @@ def main() -> None:
     """Run the scenarios named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
-    wanted: list[str] = parser.parse_args().scenarios
+    add_json(parser)
+    arguments = parser.parse_args()
+    wanted: list[str] = arguments.scenarios
     if unknown := sorted(set(wanted) - set(SCENARIOS)):
         parser.error(f"no such scenario: {', '.join(unknown)} (expected {', '.join(SCENARIOS)})")
     with tempfile.TemporaryDirectory() as work:
@@ -191,10 +194,12 @@ def main() -> None:
         with FaultyProxy(f"http://127.0.0.1:{ports['s3']}") as proxy:
             site = prepared(checkout, ports, proxy)
             try:
-                print_table(Chaos(site, proxy), wanted)
+                wrong, rows = print_table(Chaos(site, proxy), wanted)
             finally:
                 shutil.copy(checkout / FOLDER / "worker.log", Path(tempfile.gettempdir()) / "chaos_worker.log")
                 site.down()
+    write_figures(arguments.json, {"scenarios": rows, "wrong": wrong})
+    sys.exit(bool(wrong))
 
 
 def prepared(checkout: Path, ports: dict[str, int], proxy: FaultyProxy) -> Site:
@@ -231,8 +236,8 @@ def prepared(checkout: Path, ports: dict[str, int], proxy: FaultyProxy) -> Site:
     return site
 
 
-def print_table(chaos: Chaos, wanted: list[str]) -> None:
-    """Run the scenarios; exits with 1 when anything was lost or doubled."""
+def print_table(chaos: Chaos, wanted: list[str]) -> tuple[int, int]:
+    """Run the scenarios; returns in how many something was lost or doubled, and how many there were."""
     scenarios: dict[str, Callable[[], str]] = {
         "none": lambda: "nothing",
         "worker": chaos.kill_worker,
@@ -247,7 +252,7 @@ def print_table(chaos: Chaos, wanted: list[str]) -> None:
         rows.append(chaos.schedule())
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
-    sys.exit(any(row[-1] != "nothing" or "COMPLETED" not in row[1:3] for row in rows))
+    return sum(row[-1] != "nothing" or "COMPLETED" not in row[1:3] for row in rows), len(rows)
 
 
 def _is_flow_run(process: psutil.Process, checkout: Path) -> bool:

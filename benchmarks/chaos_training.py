@@ -29,6 +29,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from measure import add_json, write_figures
 
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
 from sgpo.problems import write_problems
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    add_json(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-training-") as name, disk(Path(name) / "disk") as small:
         world = World(Path(name), arguments.processes, random.Random(arguments.seed))
@@ -84,6 +86,11 @@ def main() -> int:
     print(f"\n{runs - len(differing)} of {runs} runs ended as the reference did, byte for byte.")
     for line in differing:
         print(f"- {line}")
+    figures = {
+        "hits": dict(outcomes), "runs": runs, "differing": len(differing), "starts": world.starts,
+        "undisturbed_seconds": seconds, "passed_over": world.passed_over, "not_written": world.not_written,
+    }  # fmt: skip
+    write_figures(arguments.json, figures)
     return 1 if differing else 0
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import add_json, write_figures
 from scipy.stats import bootstrap
 
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig
@@ -48,7 +49,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--hidden-size", type=int, default=256, help="Of the larger model")
     parser.add_argument("--layers", type=int, default=6, help="Of the larger model")
+    add_json(parser)
     arguments = parser.parse_args()
+    figures = {}
     print("| model | checkpoint | first step begins after | step without | waits | waits, share | slower |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="checkpoints-") as name:
@@ -59,6 +62,12 @@ def main() -> None:
                 folder = Path(name) / f"{label}-{number}"
                 run(model, folder, arguments.steps, seen)
             print(row(label, folder, seen), flush=True)
+            figures[label] = {
+                "first_step_after_seconds": float(np.median(seen.starts)),
+                "waits_seconds": float(np.median(seen.waits)), "step_seconds": float(np.median(seen.steps)),
+                "slower": float(np.median(seen.slower)),
+            }  # fmt: skip
+    write_figures(arguments.json, {"models": figures})
 
 
 def large_model(folder: Path, hidden_size: int, layers: int) -> Path:

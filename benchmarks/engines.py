@@ -3,14 +3,16 @@
 Run `make demo` once before (it makes the data), then with the environment that has vLLM (`make .venv-vllm/installed`):
 `.venv-vllm/bin/python benchmarks/engines.py`. Finished runs are kept in runs/engines and not repeated; every model is
 measured by the transformers engine on the same held-out problems and seeds. Prints a table for
-docs/measured/rollouts.md.
+docs/measured/rollouts.md; `--json FILE` writes the figures.
 """
 
 from __future__ import annotations
 
+import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from measure import add_json, write_figures
 from methods import AT_ONCE, mean, run_one
 
 FOLDER = Path("runs/engines")
@@ -25,6 +27,10 @@ SEEDS = range(3)
 
 def main() -> None:
     """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_json(parser)
+    arguments = parser.parse_args()
+    means = {}
     FOLDER.mkdir(parents=True, exist_ok=True)
     jobs = [(name, seed) for name in ENGINES for seed in SEEDS]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -47,7 +53,9 @@ def main() -> None:
             )
     for name in ENGINES:
         trained = [100 * results[name, seed][0].overall.challenger for seed in SEEDS]
-        print(f"{name}: mean {sum(trained) / len(trained):.1f}")
+        means[name] = sum(trained) / len(trained)
+        print(f"{name}: mean {means[name]:.1f}")
+    write_figures(arguments.json, {"mean_avg_at_k": means, "seeds": len(SEEDS)})
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import psutil
 import yaml
+from measure import add_json, write_figures
 
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems import write_problems
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=0.2)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--no-idempotency", action="store_true")
+    add_json(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="faulty-teacher-") as name:
         common = (not options.no_idempotency, options.concurrency)
@@ -202,6 +204,12 @@ def main() -> int:
     print("\n" + ", ".join(f"{kind} {count:,}" for kind, count in sorted(faults.items())) + ".")
     at_most = hit.sigkills * options.concurrency
     doubled = beyond if not options.no_idempotency else beyond - by_fault > at_most
+    figures = {
+        "problems": options.problems, "kills": hit.kills, "requests": [len(calm_ledger), len(ledger)],
+        "seconds": [calm.seconds, hit.seconds], "lost": len(lost), "asked_again": again, "billed_twice": beyond,
+        "billed_twice_by_fault": by_fault, "same_bytes": same,
+    }  # fmt: skip
+    write_figures(options.json, figures)
     return 1 if lost or doubled or not same or again > at_most else 0
 
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -205,6 +206,7 @@ def print_tables(results: dict[Cell, list[Ruling]]) -> None:
 def main(
     simulations: Annotated[int, typer.Option(min=1, help="Per row")] = 1000,
     workers: Annotated[int, typer.Option(min=1)] = 2,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there")] = None,
 ) -> None:
     """Simulate, and print the tables."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -220,6 +222,14 @@ def main(
         f"\n{simulations:,} simulations per row, {EVALUATION.resamples} bootstrap resamples; margin {GATE.margin}, "
         f"tolerance {GATE.tolerance}. {time.perf_counter() - begun:.0f} s with {workers} workers."
     )
+    from measure import write_figures  # workers start faster without torch
+
+    rows = [
+        {"problems": str(cell.world), "k": cell.k, "difference": cell.scenario.name,
+         "promoted": float(np.mean([ruling.promoted for ruling in rulings]))}
+        for cell, rulings in results.items()
+    ]  # fmt: skip
+    write_figures(json, {"simulations": simulations, "rows": rows})
 
 
 if __name__ == "__main__":

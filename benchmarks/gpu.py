@@ -17,16 +17,19 @@ import platform
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from counts import Counts
+from measure import add_json, copy_rate, product_rate, wait, write_figures
+from shapes import SHAPES, Shape, Work, random_model, random_samples
 
 from sgpo.algorithms import registry
 from sgpo.config import SamplingConfig, ShardingConfig, TrainingConfig
 from sgpo.objectives import linear_divergence_loss, linear_logprob_loss
-from sgpo.rollouts.schema import ProblemSamples, Rollout
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.optimisation import make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
 from sgpo.training.sharding import shard_policy
@@ -34,28 +37,8 @@ from sgpo.training.step import Gradient
 from sgpo.training.world import World
 
 PEAK_H100 = 989e12
-SHAPES: dict[str, dict[str, dict[str, Any]]] = {
-    "full": {
-        "qwen3-0.6b": {
-            "vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
-            "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True,
-        },
-        "qwen2.5-1.5b": {
-            "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-            "num_attention_heads": 12, "num_key_value_heads": 2, "tie_word_embeddings": True,
-        },
-    },
-    "tiny": {
-        "qwen3-0.6b": {
-            "vocab_size": 500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True,
-        },
-        "qwen2.5-1.5b": {
-            "vocab_size": 500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
-        },
-    },
-}  # fmt: skip
+TINY = Work(4, 4, 2, 8, 16, 24)
+NAMES = {"qwen3-0.6b": "0.6b", "qwen2.5-1.5b": "1.5b"}
 
 
 class Bench:
@@ -64,7 +47,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.device, self.tiny = torch.device(arguments.device), arguments.shape == "tiny"
         self.eager = arguments.eager
-        self.shapes, self.json, self.table = SHAPES[arguments.shape], arguments.json, arguments.table
+        self.json, self.table = arguments.json, arguments.table
         self.rows: list[dict[str, Any]] = []
         card = torch.cuda.get_device_name() if self.device.type == "cuda" else platform.processor() or "CPU"
         self.about = {"card": card, "torch": torch.__version__, "python": platform.python_version()}
@@ -74,8 +57,7 @@ class Bench:
         """Keep a row, and write all that there are."""
         self.rows.append({"what": what, **figures})
         print(json.dumps(self.rows[-1]), flush=True)
-        if self.json:
-            self.json.write_text(json.dumps({**self.about, "rows": self.rows}, indent=1) + "\n")
+        write_figures(self.json, {**self.about, "rows": self.rows}, self.rate)
         if self.table:
             shown = [f"{self.about['card']}, torch {self.about['torch']}. `python benchmarks/gpu.py`", ""]
             shown += ["| what | figures |", "|---|---|"]
@@ -99,8 +81,11 @@ class Bench:
 
     def wait(self) -> None:
         """Wait for the card."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(self.device)
+
+    def shape(self, name: str) -> Shape:
+        """Return the model's shape, or a tiny one."""
+        return SHAPES["tiny"] if self.tiny else SHAPES[NAMES[name]]
 
     def peak_gib(self, reset: bool = False) -> float:
         """Return the most memory that was allocated, GiB."""
@@ -114,27 +99,15 @@ class Bench:
 
 def rates(bench: Bench) -> None:
     """Matrix products and copies: what the other figures are measured by."""
-    size = 256 if bench.tiny else 8192
-    for dtype in (torch.bfloat16, torch.float32):
-        left, right = (torch.randn(size, size, device=bench.device, dtype=dtype) for _ in range(2))
-        rate = 2 * size**3 / bench.seconds(lambda left=left, right=right: left @ right, 5)
-        bench.add(f"product {size}^3 {dtype}".replace("torch.", ""), tflops=round(rate / 1e12, 2))
-        bench.rate = rate if dtype == torch.bfloat16 else bench.rate
-    source = torch.empty(2**20 if bench.tiny else 2**30, device=bench.device, dtype=torch.uint8)
-    seconds = bench.seconds(source.clone, 5)
-    bench.add("copy", gb_per_second=round(2 * source.numel() / seconds / 1e9, 1))
+    for dtype in (torch.float32, torch.bfloat16):
+        bench.rate = product_rate(bench.device, dtype, tries=5)
+        bench.add(f"product {dtype}".replace("torch.", ""), tflops=round(bench.rate / 1e12, 2))
+    bench.add("copy", gb_per_second=round(copy_rate(bench.device) / 1e9, 1))
 
 
 def new_policy(bench: Bench, name: str, recompute: bool, compiled: bool) -> Policy:
     """Return a policy with random weights, sharded over one process: bf16 products, float32 master weights."""
-    shape = bench.shapes[name]
-    torch.manual_seed(0)
-    with torch.device(bench.device):
-        model = (
-            Qwen3ForCausalLM(Qwen3Config(**shape, max_position_embeddings=32768, attn_implementation="sdpa"))
-            if name.startswith("qwen3")
-            else Qwen2ForCausalLM(Qwen2Config(**shape, max_position_embeddings=32768, attn_implementation="sdpa"))
-        )
+    model = random_model(bench.shape(name), bench.device, positions=32768)
     if compiled:
         for layer in model.model.layers:
             layer.compile()
@@ -145,40 +118,9 @@ def new_policy(bench: Bench, name: str, recompute: bool, compiled: bool) -> Poli
     return policy
 
 
-def flops_of(bench: Bench, name: str, contexts: list[tuple[int, int]]) -> float:
-    """Return FLOPs of forward and backward over (prompt, response) rows; logits of the responses alone."""
-    shape = bench.shapes[name]
-    head = shape.get("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
-    wide = head * shape["num_attention_heads"]
-    narrow = head * shape["num_key_value_heads"]
-    layer = shape["hidden_size"] * (2 * wide + 2 * narrow + 3 * shape["intermediate_size"])
-    total = 0.0
-    for prompt, response in contexts:
-        tokens = prompt + response
-        total += 6 * shape["num_hidden_layers"] * (layer * tokens + wide * tokens**2)
-        total += 6 * response * shape["vocab_size"] * shape["hidden_size"]
-    return total
-
-
-def sampled(bench: Bench, name: str, problems: int, autonomous: int, guided: int, prompt: int, response: int):
-    """Return rollouts of random tokens; half of each group is right."""
-    choose, vocabulary = random.Random(0), bench.shapes[name]["vocab_size"]
-
-    def tokens(count: int) -> tuple[int, ...]:
-        return tuple(choose.randrange(5, vocabulary) for _ in range(count))
-
-    def group(kind: Any, count: int) -> tuple[Rollout, ...]:
-        return tuple(
-            Rollout("p", kind, tokens(response), (-11.0,) * response, "", "stop", float(place % 2), 0, 0)
-            for place in range(count)
-        )
-
-    return [
-        ProblemSamples(
-            f"p{n}", tokens(prompt), tokens(2 * prompt), group("autonomous", autonomous), group("guided", guided)
-        )
-        for n in range(problems)
-    ]
+def sampled(bench: Bench, name: str, work: Work) -> list[ProblemSamples]:
+    """Return rollouts of random tokens at the lengths asked for, or at tiny ones."""
+    return random_samples(replace(bench.shape(name), work=TINY if bench.tiny else work))
 
 
 def step(
@@ -204,9 +146,13 @@ def step(
     seconds = bench.seconds(one, 2)
     rows = [(len(s.autonomous_prompt), len(r.token_ids)) for s in samples for r in s.autonomous]
     rows += [(len(s.autonomous_prompt), len(s.guided[0].token_ids)) for s in samples if s.guided]
-    computed = flops_of(bench, name, rows)
-    unique = flops_of(bench, name, [(0, response) for _, response in rows])
-    unique += flops_of(bench, name, [(len(s.autonomous_prompt), 0) for s in samples])
+    counts = Counts(policy.model)
+    members = sum(response for _, response in rows)
+    logits = counts.vocabulary(members, 3).flops
+    computed = 3 * sum(counts.forward(prompt, [response]).flops for prompt, response in rows) + logits
+    unique = computed - 3 * sum(
+        counts.forward(len(s.autonomous_prompt), []).flops * (len(s.autonomous) + bool(s.guided) - 1) for s in samples
+    )
     tokens = sum(map(sum, rows))
     bench.add(
         what, seconds=round(seconds, 3), tokens=tokens, tokens_per_second=round(tokens / seconds),
@@ -219,8 +165,7 @@ def step(
 def grpo_steps(bench: Bench) -> None:
     """Qwen3-0.6B's shape, trainer alone, at 16k and 65k tokens: the published row's sizes."""
     for rows, label in ((8, "16k"), (32, "65k")):
-        long = (8, 24) if bench.tiny else (256, 1792)
-        samples = sampled(bench, "qwen3-0.6b", rows // 8, 8, 0, *long)
+        samples = sampled(bench, "qwen3-0.6b", Work(rows // 8, 8, 0, 256, 512, 1792))
         step(bench, "qwen3-0.6b", f"GRPO step, 0.6B, {label} tokens", samples, {"type": "grpo"})
         if bench.eager:
             continue
@@ -230,8 +175,7 @@ def grpo_steps(bench: Bench) -> None:
 
 def sgpo_step(bench: Bench) -> None:
     """SGPO at Qwen2.5-1.5B's shape: 8 + 4 rollouts of 1,024 tokens for each of 4 problems."""
-    long = (8, 24) if bench.tiny else (256, 1024)
-    samples = sampled(bench, "qwen2.5-1.5b", 4, 8, 4, *long)
+    samples = sampled(bench, "qwen2.5-1.5b", Work(4, 8, 4, 256, 512, 1024))
     for recompute in (False, True):
         note = ", activations computed again" if recompute else ""
         step(bench, "qwen2.5-1.5b", f"SGPO step, 1.5B, 4 x (8 + 4) x 1,024{note}", samples, {"delta": None}, recompute)
@@ -285,13 +229,12 @@ def sampling(bench: Bench) -> None:
     """Our engine at Qwen3-0.6B's shape in bf16: 256 prompts of 128 tokens, 128 new ones each."""
     from sgpo.rollouts.transformers_engine import TransformersEngine
 
-    shape = bench.shapes["qwen3-0.6b"]
-    with torch.device(bench.device):
-        model = Qwen3ForCausalLM(Qwen3Config(**shape, max_position_embeddings=2048, attn_implementation="sdpa"))
+    shape = bench.shape("qwen3-0.6b")
+    model = random_model(shape, bench.device, positions=2048)
     model = model.to(torch.bfloat16 if bench.device.type == "cuda" else torch.float32).eval()
     many, long, new = (4, 8, 8) if bench.tiny else (256, 128, 128)
     choose = random.Random(1)
-    prompts = [[choose.randrange(5, shape["vocab_size"]) for _ in range(long)] for _ in range(many)]
+    prompts = [[choose.randrange(5, shape.vocabulary) for _ in range(long)] for _ in range(many)]
     engine = TransformersEngine(model, 0)
     settings = SamplingConfig(max_new_tokens=new, batch_size=many, top_p=1.0)
     bench.peak_gib(reset=True)
@@ -309,9 +252,9 @@ def main() -> None:
     """Run every section; one that fails says so."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--shape", choices=SHAPES, default="full")
+    parser.add_argument("--shape", choices=("full", "tiny"), default="full")
     parser.add_argument("--eager", action="store_true", help="leave out the rows with compiled layers")
-    parser.add_argument("--json", type=Path)
+    add_json(parser)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--only", nargs="*", choices=[section.__name__ for section in SECTIONS])
     arguments = parser.parse_args()

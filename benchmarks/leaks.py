@@ -1,6 +1,6 @@
 """How well the leak check tells strategies that give the answer away from those that do not.
 
-    .venv/bin/python benchmarks/leaks.py
+    .venv/bin/python benchmarks/leaks.py [--json FILE]
 
 The labelled set is tests/strategies/leaks.jsonl. A strategy is refused when `find_leak` refuses it or, as in the
 extraction, when the verifier judges one of its expressions equal to the answer. Prints Markdown.
@@ -8,12 +8,14 @@ extraction, when the verifier judges one of its expressions equal to the answer.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from measure import add_json, write_figures
 from scipy.stats import binomtest
 
 from sgpo.problems import Verifier
@@ -74,6 +76,9 @@ def precision(judged: Sequence[Judged]) -> tuple[int, int]:
 
 def main() -> None:
     """The two tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_json(parser)
+    arguments = parser.parse_args()
     judged = judge_all()
     print("| kind | records | refused | of these by the verifier |\n|---|---|---|---|")
     for kind in sorted({item.kind for item in judged}, key=lambda kind: (kind.startswith("clean"), kind)):
@@ -87,6 +92,11 @@ def main() -> None:
     }
     for name, part in parts.items():
         print(f"| {name} | {_share(*recall(part))} | {_share(*precision(part))} |")
+    shares = {
+        name: {what: hits / of for what, (hits, of) in (("recall", recall(part)), ("precision", precision(part)))}
+        for name, part in parts.items()
+    }
+    write_figures(arguments.json, {"records": len(judged), "parts": shares})
 
 
 def _share(hits: int, of: int) -> str:

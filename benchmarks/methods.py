@@ -25,6 +25,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from measure import add_json, write_figures
+
 from sgpo.config import load_config
 from sgpo.evaluation.comparison import Comparison
 from sgpo.evaluation.evaluate import evaluate_model
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--table", type=Path, default=Path("docs/measured/testbed-results.md"))
     parser.add_argument("--seeds", type=int, default=5, help="At most so many for each method")
+    add_json(parser)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     jobs = [(name, overrides, seed) for name, (overrides, seeds) in METHODS.items() for seed in seeds[: options.seeds]]
@@ -122,6 +125,7 @@ def main() -> None:
     print("\n".join(lines))
     for name, values in summary.items():
         print(f"{name}: mean {sum(values) / len(values):.1f} over {len(values)} seeds")
+    write_figures(options.json, {"avg_at_k": summary})
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from measure import add_json, write_figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TIME_LIMIT_S = 300
@@ -47,7 +48,9 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="mutants whose words or file have this in them")
-    only = parser.parse_args().only.lower()
+    add_json(parser)
+    arguments = parser.parse_args()
+    only = arguments.only.lower()
     rows = yaml.safe_load((Path(__file__).with_name("mutants.yaml")).read_text(encoding="utf-8"))
     mutants = [mutant for row in rows if only in f"{(mutant := Mutant(**row)).what} {mutant.file}".lower()]
     for room in sorted({mutant.file.split("/")[0] for mutant in mutants}):
@@ -66,6 +69,7 @@ def main() -> int:
         print(f"| {mutant.equation} | {mutant.what} | {mutant.file} | {verdict} |", flush=True)
         print(f"{number}/{len(mutants)} {mutant.what}: {killer or 'SURVIVED'} ({seconds:.0f} s)", file=sys.stderr)
     print(f"\n{len(mutants) - survivors} of {len(mutants)} noticed.")
+    write_figures(arguments.json, {"mutants": len(mutants), "survivors": survivors})
     return 1 if survivors else 0
 
 

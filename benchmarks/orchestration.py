@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 
+from measure import add_json, write_figures
 from site_of_services import ENDED, Site, free_ports, wait_until
 
 from sgpo.config import TrackingConfig
@@ -62,7 +63,9 @@ def main() -> None:
     """Measure in turns, and print one line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path)
-    checkout: Path = parser.parse_args().checkout.absolute()
+    add_json(parser)
+    arguments = parser.parse_args()
+    checkout: Path = arguments.checkout.absolute()
     ports: dict[str, int] = dict(zip(("prefect", "mlflow", "webhook", "s3"), free_ports(4), strict=True))
     site = Site(checkout, ports, TrackingConfig())
     stamp = f"{datetime.now():%H%M%S}"
@@ -79,6 +82,9 @@ def main() -> None:
     commands, flow = statistics.mean(by_commands), statistics.mean(by_flow)
     print(f"plain commands {_list(by_commands)} s, retrain {_list(by_flow)} s: {flow - commands:+.1f} s, "
           f"{flow / commands - 1:+.1%}; from click to start {_list(waits)} s")  # fmt: skip
+    figures = {"commands_seconds": by_commands, "flow_seconds": by_flow, "flow_over_commands": flow / commands,
+               "wait_seconds": waits}  # fmt: skip
+    write_figures(arguments.json, figures)
 
 
 def _list(seconds: list[float]) -> str:

@@ -5,18 +5,19 @@ for this very problem, through the real extraction), with the one that the bank 
 random one of the bank. The problems are the same each time, so differences are paired. Needs data/base/qwen2 (or a
 model folder as the argument) and data/strategies.parquet: run `make demo` once before, then
 `.venv/bin/python benchmarks/retrieval.py`. Prints two tables as Markdown; the held-out strategies and their journal
-are kept in runs/retrieval.
+are kept in runs/retrieval; `--json FILE` writes the figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from measure import add_json, write_figures
 
 from sgpo.config import RunConfig, load_config
 from sgpo.config.pipeline import load_params
@@ -35,7 +36,6 @@ from sgpo.strategies.schema import Strategy
 from sgpo.strategies.view.retrieval import StrategyIndex
 from sgpo.testbed.stories import read
 
-MODEL = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("data/base/qwen2")
 DATA, FOLDER = Path("data"), Path("runs/retrieval")
 K = 8
 SEED = 0
@@ -91,9 +91,9 @@ def share_right_by_size(training: Sequence[Problem], bank: Bank, problems: Seque
     }
 
 
-def answer(config: RunConfig, problems: list[Problem], strategies: Bank | None) -> list[Outcome]:
+def answer(config: RunConfig, model: Path, problems: list[Problem], strategies: Bank | None) -> list[Outcome]:
     """K responses to every problem, guided by its strategy where there are some."""
-    network, tokenizer = load_model(MODEL)
+    network, tokenizer = load_model(model)
     texts = {} if strategies is None else {name: strategy.text() for name, strategy in strategies.items()}
     sizes = GroupSizes(K, 0) if strategies is None else GroupSizes(0, K)
     with Verifier() as verifier:
@@ -107,6 +107,8 @@ def answer(config: RunConfig, problems: list[Problem], strategies: Bank | None) 
 
 def main() -> None:
     """Make what is missing, measure, and print."""
+    arguments = read_arguments()
+    figures: dict[str, float] = {}
     torch.set_num_threads(1)
     config = load_config("configs/testbed.yaml")
     confidence, resamples = config.evaluation.confidence, config.evaluation.resamples
@@ -122,7 +124,7 @@ def main() -> None:
         "retrieved from the bank": retrieve(StrategyIndex(training, bank), problems),
         OWN: own,
     }
-    outcomes = {name: answer(config, problems, strategies) for name, strategies in ways.items()}
+    outcomes = {name: answer(config, arguments.model, problems, strategies) for name, strategies in ways.items()}
 
     print(f"\n{len(problems)} of {len(held_out)} held-out problems, {K} responses each, bank of {len(bank)}\n")
     columns = ("strategy in the prompt", "names the right plan", f"avg@{K}", "against none", "against its own")
@@ -130,7 +132,7 @@ def main() -> None:
     for name, strategies in ways.items():
         right = "-" if strategies is None else f"{share_right(problems, strategies):.1%}"
         rate = score(outcomes[name], confidence, resamples, SEED).overall.avg_at_k
-        cells = [name, right, percent(rate, "")]
+        cells, figures[name] = [name, right, percent(rate, "")], rate.value
         for reference in (NONE, OWN):
             gain = compare(outcomes[reference], outcomes[name], confidence, resamples, SEED).overall.difference
             cells.append("-" if reference == name else percent(gain, "+"))
@@ -139,6 +141,15 @@ def main() -> None:
     print("|---|---|---|---|")
     for size, shares in share_right_by_size(training, bank, problems).items():
         print(f"| {size} | {sum(shares) / DRAWS:.1%} | {min(shares):.1%} | {max(shares):.1%} |")
+    write_figures(arguments.json, {"problems": len(problems), "samples": K, "avg_at_k": figures})
+
+
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", type=Path, default=DATA / "base" / "qwen2")
+    add_json(parser)
+    return parser.parse_args()
 
 
 def percent(estimate: Estimate, sign: str) -> str:

@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from measure import add_json, in_turns, product_rate, write_figures
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from sgpo.config import EngineConfig, SamplingConfig
@@ -129,7 +131,9 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, nargs="+", default=[64, 512])
     parser.add_argument("--rounds", type=int, default=2, help="repetitions; the best counts")
     parser.add_argument("--servers", action="store_true", help="also vLLM over HTTP")
+    add_json(parser)
     options = parser.parse_args()
+    rates, rows = [product_rate()], []
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {torch.get_num_threads()} threads\n")
     print("| model | rollouts | engine | first token, s | total, s | tokens/s | of generate |")
     print("|---|---|---|---|---|---|---|")
@@ -142,16 +146,23 @@ def main() -> None:
                 sample(unique[:1], 2)  # vLLM's first call takes seconds
             for rollouts in options.rollouts:
                 prompts = [prompt for prompt in unique for _ in range(rollouts // PROMPTS)]
-                rounds = [
-                    {side: measure(sample, prompts, shape.new_tokens) for side, sample in found.items()}
-                    for _ in range(options.rounds)
-                ]
-                best = {side: max((each[side] for each in rounds), key=lambda figures: figures[2]) for side in found}
+                calls = {side: partial(measure, sample, prompts, shape.new_tokens) for side, sample in found.items()}
+                results = in_turns(calls, options.rounds, lambda: rates.append(product_rate()))
+                best = {side: max(figures, key=lambda each: each[2]) for side, figures in results.items()}
                 for side, (first, total, speed) in best.items():
                     share = speed / best["model.generate"][2]
+                    rows.append(
+                        {"model": name, "rollouts": rollouts, "engine": side, "first_token_seconds": first,
+                         "seconds": total, "tokens_per_second": speed, "of_generate": share}
+                    )  # fmt: skip
                     print(f"| {name} | {rollouts} | {side} | {first:.2f} | {total:.2f} | {speed:,.0f} | {share:.2f} |")
                 print(end="", flush=True)
     print(f"\nload after: {os.getloadavg()[0]:.1f}")
+    ours = {
+        f"{row['model']}_{row['rollouts']}_over_generate": row["of_generate"]
+        for row in rows if row["engine"] == "transformers engine"
+    }  # fmt: skip
+    write_figures(options.json, {"rows": rows, **ours}, max(rates))
 
 
 if __name__ == "__main__":

@@ -1,193 +1,164 @@
-"""One optimiser step on the same rollouts: SGPO with distillation against TRL's GRPOTrainer, seconds and peak memory.
+"""One optimiser step on the same random rollouts: SGPO with plain rows and with shared prompts, and TRL's GRPOTrainer.
 
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python benchmarks/step.py [--rounds 5]
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/step.py [--shape testbed|smollm2] [--rounds 3] [--json FILE]
 
-The testbed's base model (run `make demo` once) answers 16 problems 12 times without and 4 times with the strategy.
-SGPO's step is on 8 + 4 of them: choose targets, look at them with the strategy, GRPO and distillation, clip, AdamW.
-TRL's is on all 12 without the strategy: the same sample budget, the same model, AdamW. Sampling is in neither. Each
-line is a process of its own, the best of its rounds; memory is the resident set's peak beyond what it was before the
-first step.
-TRL is shown at several micro-batch sizes, and compared at its fastest.
+SGPO's step is on 8 autonomous and 4 guided rollouts of each problem: choose targets, look at them with the strategy,
+GRPO and distillation, clip, AdamW. TRL's is on 12 autonomous ones, the same sample budget, and does not distil.
+Sampling is in neither; weights are random (shapes.py). Every version lives in a process of its own, whose resident
+memory's growth is its peak, and they step in turns. In a first round, which warms all up, TRL is tried at several
+micro-batch sizes; the fastest stays. The best round of each counts. Useful FLOPs (counts.py) are those of the step with
+shared prompts, prompts once.
 """
 
-from __future__ import annotations
-
 import argparse
-import json
-import subprocess
-import sys
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
+from counts import Cost, Counts, step_costs
+from measure import add_json, in_turns, no_collections, peak_bytes, product_rate, write_figures
+from shapes import SHAPES, Shape, random_model, random_samples
+from trl_step import trl_step
 
 from sgpo.algorithms.registry import build
-from sgpo.config import TrainingConfig, load_config
-from sgpo.objectives import group_advantages
-from sgpo.problems import Verifier, read_problems
-from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import load_model, pad_id
-from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
-from sgpo.rollouts.transformers_engine import TransformersEngine
-from sgpo.strategies.bank import load_strategies
+from sgpo.config import TrainingConfig
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.optimisation import make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
 from sgpo.training.step import Gradient
 from sgpo.training.world import World
 
-BASE, DATA, PROBLEMS = Path("data/base/qwen2"), Path("data"), 16
-TRL_BATCHES = (192, 48, 12)
+Step = Callable[[], object]
+QUICK_S = 20.0
+"""Where a round takes less, TRL's sizes are tried twice: the first call of each only warms up."""
+_steps: list[Step] = []  # in a process of one version: its step
 
 
-def sample() -> list[ProblemSamples]:
-    """12 autonomous and 4 guided rollouts of each problem."""
-    model, tokenizer = load_model(BASE)
-    strategies = load_strategies(DATA / "strategies.parquet")
-    problems = [p for p in read_problems(DATA / "splits" / "train.parquet") if p.id in strategies][:PROBLEMS]
-    texts = {key: strategy.text() for key, strategy in strategies.items()}
-    with Verifier(timeout_s=5.0) as verifier:
-        sampler = Sampler(TransformersEngine(model, tokenizer), tokenizer, verifier, texts, run_seed=0)
-        return sampler.sample(problems, GroupSizes(12, 4), recipe().sampling, step=0)[0]
+def settings(shape: Shape, shared: bool) -> TrainingConfig:
+    """Return what every version is trained with."""
+    return TrainingConfig(shared_prompts=shared, tokens_per_microbatch=shape.tokens_per_microbatch)
 
 
-def recipe() -> TrainingConfig:
-    """What the demo trains with."""
-    return load_config("configs/testbed.yaml").training
+def rollouts(shape: Shape) -> list[ProblemSamples]:
+    """Return each problem's rollouts with as many autonomous ones as TRL takes: the whole sample budget."""
+    return random_samples(shape, shape.work.autonomous + shape.work.guided)
 
 
-def sgpo_step(samples: list[ProblemSamples]) -> Callable[[], object]:
-    """Ours, on the first 8 autonomous and the 4 guided rollouts."""
-    model, tokenizer = load_model(BASE)
-    policy, config = Policy(model), recipe()
-    groups = [
-        ProblemSamples(s.problem_id, s.autonomous_prompt, s.guided_prompt, s.autonomous[:8], s.guided) for s in samples
-    ]
-    gradient = Gradient(policy, build(config, 0), config, World(0, 1, torch.device("cpu")), pad_id(tokenizer))
-    optimizer = make_optimizer(policy, config)
+def own_group(shape: Shape, samples: list[ProblemSamples]) -> list[ProblemSamples]:
+    """Return SGPO's part: fewer autonomous ones, and the guided ones."""
+    return [replace(sample, autonomous=sample.autonomous[: shape.work.autonomous]) for sample in samples]
+
+
+def sgpo_step(shape: Shape, shared: bool) -> Step:
+    """Return a call of the trainer's part of a step."""
+    config, policy = settings(shape, shared), Policy(random_model(shape))
+    gradient = Gradient(policy, build(config, 0), config, World(0, 1, torch.device("cpu")), pad_id=0)
+    optimizer, samples = make_optimizer(policy, config), own_group(shape, rollouts(shape))
 
     def step() -> dict[str, float]:
-        (minibatch,) = gradient.minibatches(groups, 0, len(groups))
+        (minibatch,) = gradient.minibatches(samples, 0, len(samples))
         sums = gradient.accumulate(minibatch)
         optimizer_step(policy, optimizer, 1e-9, config.max_grad_norm)
-        return sums
+        return {name: float(sums[name]) for name in ("padded_tokens", "padding_tokens")}
 
     return step
 
 
-def trl_step(samples: list[ProblemSamples], rows: int, folder: str) -> Callable[[], object]:
-    """GRPOTrainer's training step on the 12 autonomous rollouts of each problem, `rows` of them at a time."""
-    from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
-
-    model, tokenizer = load_model(BASE)
-    config = recipe()
-    arguments = GRPOConfig(
-        output_dir=folder, per_device_train_batch_size=rows, gradient_accumulation_steps=192 // rows,
-        num_generations=12, loss_type="grpo", epsilon=0.2, epsilon_high=0.28, beta=0.0,
-        temperature=config.sampling.temperature,
-        max_completion_length=config.sampling.max_new_tokens, report_to=[], use_cpu=True, bf16=False,
-        gradient_checkpointing=False,
-    )  # fmt: skip
-    trainer = GRPOTrainer(
-        model, reward_funcs=lambda completions, **_: [0.0] * len(completions), args=arguments,
-        train_dataset=Dataset.from_list([{"prompt": "never asked"}]), processing_class=tokenizer,
-    )  # fmt: skip
-    trainer.current_gradient_accumulation_steps = 192 // rows
-    trainer._prepare_inputs = lambda inputs: inputs  # the rollouts are there already
-    whole = trl_batch(samples, pad_id(tokenizer))
-    parts = [{name: value[start : start + rows] for name, value in whole.items()} for start in range(0, 192, rows)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
-    model.train()
-
-    def step() -> None:
-        for part in parts:
-            trainer.training_step(model, part, None)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+def prepare(version: str, shape_name: str, folder: str) -> None:
+    """Build a version in its own process: "plain", "shared", or TRL's rows at a time."""
+    shape = SHAPES[shape_name]
+    if version.isdigit():
+        _steps.append(trl_step(random_model(shape), rollouts(shape), int(version), folder, settings(shape, False)))
+    else:
+        _steps.append(sgpo_step(shape, version == "shared"))
 
 
-def trl_batch(samples: list[ProblemSamples], pad: int) -> dict[str, torch.Tensor]:
-    """As GRPOTrainer lays it out: prompts padded on the left, responses on the right, over the whole batch."""
-    prompts = [problem.autonomous_prompt for problem in samples for _ in problem.autonomous]
-    responses = [rollout.token_ids for problem in samples for rollout in problem.autonomous]
-    rewards = torch.tensor([[rollout.reward for rollout in problem.autonomous] for problem in samples])
-    wide, long = max(map(len, prompts)), max(map(len, responses))
-    lengths = torch.tensor([len(response) for response in responses])
-    return {
-        "prompt_ids": torch.tensor([[pad] * (wide - len(prompt)) + list(prompt) for prompt in prompts]),
-        "prompt_mask": torch.tensor([[0] * (wide - len(prompt)) + [1] * len(prompt) for prompt in prompts]),
-        "completion_ids": torch.tensor([[*response, *([pad] * (long - len(response)))] for response in responses]),
-        "completion_mask": (torch.arange(long) < lengths[:, None]).long(),
-        "advantages": group_advantages(rewards).flatten(),
-    }
+def timed_step() -> dict[str, float]:
+    """Return seconds and growth of the resident memory of one step, with the tokens that SGPO's computed."""
+    before = peak_bytes()
+    with no_collections():
+        begun = time.perf_counter()
+        sums = _steps[0]()
+        seconds = time.perf_counter() - begun
+    more = sums if isinstance(sums, dict) else {}
+    return {"seconds": seconds, "mib": (peak_bytes() - before) / 2**20, **more}
 
 
-def measure(name: str, file: Path, rounds: int) -> dict[str, float]:
-    """Best seconds of a step, and the peak's growth in MiB over all of them, in this process."""
-    samples = [_from_json(row) for row in json.loads(file.read_text(encoding="utf-8"))]
-    with tempfile.TemporaryDirectory() as folder:
-        step = sgpo_step(samples) if name == "sgpo" else trl_step(samples, int(name), folder)
-        before, times, sums = _peak(), [], None
-        for _ in range(rounds + 1):
-            started = time.perf_counter()
-            sums = step()
-            times.append(time.perf_counter() - started)
-    result = {"seconds": min(times[1:]), "mib": (_peak() - before) / 2**20}
-    if isinstance(sums, dict):
-        result["padding"] = sums["padding_tokens"] / sums["padded_tokens"]
-        result["kd_loss"] = sums["kd_loss"]
-    return result
-
-
-def _peak() -> int:
-    """Most bytes resident in this process so far; getrusage's figure would include its parent's before exec."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
-
-
-def _from_json(row: dict) -> ProblemSamples:
-    def rollouts(name: str) -> tuple[Rollout, ...]:
-        return tuple(
-            Rollout(**{**r, "token_ids": tuple(r["token_ids"]), "logprobs": tuple(r["logprobs"])}) for r in row[name]
-        )
-
-    prompts = tuple(row["autonomous_prompt"]), tuple(row["guided_prompt"])
-    return ProblemSamples(row["problem_id"], *prompts, rollouts("autonomous"), rollouts("guided"))
+def measure(name: str, rounds: int) -> tuple[dict[str, dict[str, float]], float]:
+    """Return the best figures of every version, and the product rate: versions step in turns."""
+    shape = SHAPES[name]
+    trials = [str(rows) for rows in shape.trl_rows]
+    rates = [product_rate()]
+    with ExitStack() as stack:
+        pools: dict[str, ProcessPoolExecutor] = {}
+        for version in ("plain", "shared", *trials):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            arguments = (version, name, folder)
+            context = multiprocessing.get_context("spawn")
+            pools[version] = stack.enter_context(
+                ProcessPoolExecutor(1, mp_context=context, initializer=prepare, initargs=arguments)
+            )
+        steps = {version: lambda pool=pool: pool.submit(timed_step).result() for version, pool in pools.items()}
+        results = in_turns(steps, 1)
+        if len(trials) > 1 and sum(found["seconds"] for (found,) in results.values()) < QUICK_S:
+            again = in_turns({version: steps[version] for version in trials}, 1)
+            results = {version: found + again.get(version, []) for version, found in results.items()}
+        fastest = min(trials, key=lambda version: min(found["seconds"] for found in results[version]))
+        for version in set(trials) - {fastest}:
+            pools[version].shutdown()
+        left = {version: step for version, step in steps.items() if version in ("plain", "shared", fastest)}
+        for version, found in in_turns(left, rounds, lambda: rates.append(product_rate())).items():
+            results[version] = results[version][:1] + found
+    best = {}
+    for version, found in results.items():
+        seconds = min(each["seconds"] for each in found)
+        best[version] = {**found[-1], "seconds": seconds, "mib": sum(each["mib"] for each in found)}
+    return best, max(rates)
 
 
 def main() -> None:
-    """Sample once, then measure each version in a process of its own."""
+    """Measure every version and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--one", nargs=2, metavar=("VERSION", "ROLLOUTS"), help="measure this alone; print JSON")
+    parser.add_argument("--shape", choices=SHAPES, default="testbed")
+    parser.add_argument("--rounds", type=int, default=3)
+    add_json(parser)
     arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one[0], Path(arguments.one[1]), arguments.rounds)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rollouts.json"
-        samples = sample()
-        file.write_text(json.dumps([asdict(problem) for problem in samples]), encoding="utf-8")
-        unequal = sum(len({r.reward for r in s.autonomous[:8]}) > 1 for s in samples)
-        targets = sum(s.pass_rate("guided") > 0 for s in samples)
-        print(f"{unequal} of {PROBLEMS} autonomous groups have unequal rewards, {targets} problems a guided target")
-        results: dict[str, dict[str, float]] = {}
-        for name in ("sgpo", *map(str, TRL_BATCHES)):
-            command = [sys.executable, __file__, "--rounds", str(arguments.rounds), "--one", name, str(file)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            results[name] = json.loads(done.stdout.splitlines()[-1])
-    fastest = min(results[str(rows)]["seconds"] for rows in TRL_BATCHES)
-    print(f"{torch.get_num_threads()} threads; {results['sgpo']['padding']:.1%} of SGPO's tokens are padding\n")
-    print("| step | seconds | against TRL's fastest | extra peak MiB |\n|---|---|---|---|")
-    for name, result in results.items():
-        label = "SGPO, 8 + 4 rollouts" if name == "sgpo" else f"TRL GRPOTrainer, 12 rollouts, {name} rows at a time"
-        print(f"| {label} | {result['seconds']:.2f} | {result['seconds'] / fastest:.2f} | {result['mib']:.0f} |")
+    shape = SHAPES[arguments.shape]
+    best, rate = measure(arguments.shape, arguments.rounds)
+    costs = step_costs(Counts(random_model(shape)), own_group(shape, random_samples(shape, 12)))
+    flops = sum(costs.values(), Cost()).flops
+    fastest = min((str(rows) for rows in shape.trl_rows), key=lambda version: best[version]["seconds"])
+    plain, shared, trl = (best[version]["seconds"] for version in ("plain", "shared", fastest))
+    print(f"{arguments.shape}, {torch.get_num_threads()} threads; products at {rate / 1e9:.0f} GFLOP/s")
+    print(f"a step needs {flops / 1e9:.1f} GFLOP\n")
+    columns = (
+        "| step | seconds | against TRL's fastest | share of the product rate | tokens computed | extra peak MiB |"
+    )
+    print(columns + "\n|---|---|---|---|---|---|")
+    labels = {"plain": "SGPO, plain rows", "shared": "SGPO, shared prompts"}
+    for version, found in best.items():
+        label = labels.get(version, f"TRL GRPOTrainer, {version} rows at a time")
+        share = f"{flops / found['seconds'] / rate:.0%}" if version in labels else "-"
+        tokens = f"{found['padded_tokens']:,.0f}" if version in labels else "-"
+        print(
+            f"| {label} | {found['seconds']:.3f} | {found['seconds'] / trl:.2f} | {share} | {tokens} "
+            f"| {found['mib']:.0f} |"
+        )
+    print(f"\nplain over shared {plain / shared:.2f}; SGPO with shared prompts over TRL's fastest {shared / trl:.2f}")
+    figures = {
+        "shape": arguments.shape, "plain_over_shared": plain / shared, "sgpo_over_trl": shared / trl,
+        "plain_over_trl": plain / trl, "product_rate_share": flops / shared / rate, "useful_flops": flops,
+        "trl_rows": int(fastest),
+        "padding_share": best["shared"]["padding_tokens"] / best["shared"]["padded_tokens"],
+        "seconds": {version: found["seconds"] for version, found in best.items()},
+        "extra_mib": {version: found["mib"] for version, found in best.items()},
+    }  # fmt: skip
+    write_figures(arguments.json, figures, rate)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """Every gold answer of the four benchmarks against itself and against wrong answers, and verdicts per minute.
 
-    python benchmarks/verifier.py [folder of the benchmark files]
+    python benchmarks/verifier.py [folder of the benchmark files] [--json FILE]
 
 prints the tables of docs/measured/verifier.md. The benchmarks are test data and not part of the repository.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from measure import add_json, product_rate, write_figures
 
 from sgpo.problems import Problem, Verdict, Verifier, read_problems
 from sgpo.problems.answers import Answer, clean, is_words, read_answer
@@ -137,8 +139,13 @@ def judged(problems: Sequence[Problem], way: Way, verifier: Verifier) -> Iterato
         yield problem, answer, verdict
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Print, per benchmark and way, how many verdicts came out as they should, then the speed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    add_json(parser)
+    arguments = parser.parse_args()
+    counts, rate = [], product_rate()
     print("| benchmark | golds | " + " | ".join(way.name for way in WAYS) + " |")
     print("|---|---|" + "---|" * len(WAYS))
     reasons: Counter[str] = Counter()
@@ -148,7 +155,7 @@ def main(folder: Path) -> None:
         warm = Problem(question="Add.", answer="x+y")
         verifier.score(present("y+x"), warm)  # starts the workers
         for file in FILES:
-            problems = read_problems(folder / file)
+            problems = read_problems(arguments.folder / file)
             cells = []
             for way in WAYS:
                 start = time.perf_counter()
@@ -159,6 +166,7 @@ def main(folder: Path) -> None:
                 reasons.update(verdict.reason for _, _, verdict in rows)
                 unexpected += [f"{p.id} ({way.name}): {a} -> {v.reason}" for p, a, v in rows if v.correct != way.right]
                 cells.append(f"{good} / {len(rows)}" if rows else "-")
+                counts.append({"benchmark": file, "way": way.name, "verdicts": len(rows), "as_they_should": good})
             print(f"| {file.removesuffix('.jsonl')} | {len(problems)} | " + " | ".join(cells) + " |", flush=True)
     print("\nverdicts that came out otherwise:", "; ".join(unexpected) or "none")
     print("reasons:", ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()))
@@ -169,7 +177,9 @@ def main(folder: Path) -> None:
         ("all", [sum(column) for column in zip(*taken.values(), strict=True)]),
     ]:
         print(f"| {name} | {count:.0f} | {seconds:.1f} | {60 * count / seconds:,.0f} |")
+    speeds = {name: {"verdicts": count, "seconds": seconds} for name, (count, seconds) in taken.items()}
+    write_figures(arguments.json, {"counts": counts, "speeds": speeds}, rate)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main()

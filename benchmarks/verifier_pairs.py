@@ -8,16 +8,16 @@ was accepted. Pairs are right or wrong by construction: values are made first an
 
 import argparse
 import itertools
-import json
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from answer_families import FAMILIES
 from answer_families.made import Made
+from measure import add_json, product_rate, write_figures
 
 from sgpo.problems import Problem, Verdict, Verifier
 
@@ -89,10 +89,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    add_json(parser)
     arguments = parser.parse_args()
+    pairs, rate = generated_pairs(arguments.pairs, arguments.seed), product_rate()
     with Verifier(timeout_s=10.0, workers=2) as verifier:
-        judgements = judged(generated_pairs(arguments.pairs, arguments.seed), verifier)
+        judged(pairs[:2], verifier)  # starts the workers
+        begun = time.perf_counter()
+        judgements = judged(pairs, verifier)
+        seconds = (time.perf_counter() - begun) / len(pairs)
     tables = {name: table(judgements, name) for name in ("family", "kind")}
     for name, rows in tables.items():
         print(f"| {name} | " + " | ".join(list(rows[0])[1:]) + " |\n|---|---|---|---|---|")
@@ -101,9 +105,12 @@ def main() -> int:
     for pair, verdict in errors:
         print(f"{'REJECTED' if pair.right else 'ACCEPTED'} {pair.family}, {pair.kind}: gold {pair.problem.answer!r}, "
               f"answer {pair.answer!r}: {verdict.reason}")  # fmt: skip
-    if arguments.json:
-        whole = {"pairs": len(judgements), "seed": arguments.seed, **tables}
-        arguments.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    rate = max(rate, product_rate())
+    whole = {
+        "pairs": len(judgements), "seed": arguments.seed, **tables, "errors": len(errors),
+        "seconds_per_verdict": seconds, "flops_in_a_verdict": seconds * rate,
+    }  # fmt: skip
+    write_figures(arguments.json, whole, rate)
     return int(any(not pair.right for pair, _ in errors))
 
 

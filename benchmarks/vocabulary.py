@@ -1,6 +1,6 @@
 """Peak memory and time of the vocabulary-wide objectives against plain autograd, forward and backward.
 
-    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/vocabulary.py [--tokens 4096] [--device cuda] [--table FILE]
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/vocabulary.py [--tokens 4096] [--device cuda] [--json FILE]
 
 One process per line of the table, so that each has a peak of its own: extra memory is what forward and backward take
 beyond the inputs (on the CPU the peak of the resident set, on CUDA the allocator's), the gradients of hidden states and
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
+from measure import add_json, peak_bytes, product_rate, wait, write_figures
 
 from sgpo.objectives import linear_divergence_loss, linear_forward_kl, linear_logprob_loss, linear_token_logprobs
 
@@ -83,20 +83,13 @@ def measure(function: str, version: str, arguments: argparse.Namespace) -> dict[
     rounds = arguments.rounds if device.type == "cuda" else 1
     # Thread pools and autotuning, with a vocabulary so small that it leaves no mark on the peak.
     once(8, weight_VD[:1000].detach().clone().requires_grad_(), targets_N[:8] % 1000)
-    before = _peak(device)
+    wait(device)
+    before = peak_bytes(device)
     started = time.perf_counter()
     for _ in range(rounds):
         once(arguments.tokens, weight_VD, targets_N)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return {"seconds": (time.perf_counter() - started) / rounds, "gib": (_peak(device) - before) / 2**30}
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    wait(device)
+    return {"seconds": (time.perf_counter() - started) / rounds, "gib": (peak_bytes(device) - before) / 2**30}
 
 
 def main() -> None:
@@ -109,6 +102,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=10, help="forward and backward passes on CUDA")
     parser.add_argument("--chunks", nargs="*", default=["128", "512"])
+    add_json(parser)
     parser.add_argument("--one", nargs=2, metavar=("FUNCTION", "VERSION"), help="measure this alone; print JSON")
     arguments = parser.parse_args()
     if arguments.one:
@@ -117,6 +111,7 @@ def main() -> None:
     shape = f"{arguments.tokens} tokens, vocabulary {arguments.vocabulary}, hidden {arguments.hidden}"
     print(f"{shape}, {arguments.dtype} on {arguments.device}, {torch.get_num_threads()} threads\n")
     print("| function | version | seconds | against plain | extra GiB | against plain |\n|---|---|---|---|---|---|")
+    rows, rates = [], [product_rate(arguments.device)]
     versions = ["plain", "two pass, chunk automatic", "one pass, chunk automatic"]
     versions += [f"one pass, chunk {size}" for size in arguments.chunks]
     for function in FUNCTIONS:
@@ -129,11 +124,19 @@ def main() -> None:
                 continue
             result = json.loads(done.stdout)
             plain = plain or result
+            rates.append(product_rate(arguments.device))
+            over = {f"{name}_over_plain": value / plain[name] for name, value in result.items()}
+            rows.append({"function": function, "version": version, **result, **over})
             print(
                 f"| {function} | {version} | {result['seconds']:.2f} | {result['seconds'] / plain['seconds']:.2f} "
                 f"| {result['gib']:.2f} | {result['gib'] / plain['gib']:.3f} |",
                 flush=True,
             )
+    one_pass = {
+        f"{row['function']}, one pass": {name: row[f"{name}_over_plain"] for name in ("seconds", "gib")}
+        for row in rows if row["version"] == "one pass, chunk automatic"
+    }  # fmt: skip
+    write_figures(arguments.json, {"rows": rows, "over_plain": one_pass}, max(rates))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A key-value cache for sampling: preallocated, written in place, and able to drop rows that have finished."""
 
+from dataclasses import dataclass
+
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -32,17 +34,14 @@ class PreallocatedLayer(CacheLayerMixin):
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def take_rows(self, rows: torch.Tensor) -> None:
-        """Keep, repeat or reorder rows."""
+    def compact(self, kept: "Compaction") -> None:
+        """Drop rows: the last ones that are kept move to the places of those that are not; no memory is freed."""
         assert self.keys is not None
         assert self.values is not None
-        self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
-
-    def _taken(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        taken = tensor.new_empty(len(rows), *tensor.shape[1:])
-        # Only the columns that are written are worth copying.
-        taken[:, :, : self.length] = tensor[rows, :, : self.length]
-        return taken
+        for tensor in (self.keys, self.values):
+            # Only the columns that are written are worth copying.
+            tensor[kept.free, :, : self.length] = tensor[kept.moved, :, : self.length]
+        self.keys, self.values = self.keys[: len(kept.order)], self.values[: len(kept.order)]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
@@ -60,7 +59,29 @@ class PreallocatedCache(Cache):
     def __init__(self, layers: int, capacity: int) -> None:
         super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
 
-    def take_rows(self, rows: torch.Tensor) -> None:
-        """Keep, repeat or reorder the rows of every layer."""
+    def compact(self, kept: "Compaction") -> None:
+        """Drop rows of every layer."""
         for layer in self.layers:
-            layer.take_rows(rows)  # type: ignore[attr-defined]
+            layer.compact(kept)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """Rows that stay, moved together by as few copies as there are: those at `moved` go to the places `free`.
+
+    `order` has the rows that stay, in their new order.
+    """
+
+    free: torch.Tensor
+    moved: torch.Tensor
+    order: torch.Tensor
+
+    @staticmethod
+    def of(kept_B: torch.Tensor) -> "Compaction":
+        """Return how the rows marked in `kept_B` come to stand first."""
+        count = int(kept_B.sum())
+        free = (~kept_B[:count]).nonzero().squeeze(1)
+        moved = kept_B[count:].nonzero().squeeze(1) + count
+        order = torch.arange(count, device=kept_B.device)
+        order[free] = moved
+        return Compaction(free, moved, order)

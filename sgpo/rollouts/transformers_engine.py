@@ -13,17 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
 from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import check_request, end_token_ids
-from sgpo.rollouts.kv_cache import PreallocatedCache
+from sgpo.rollouts.kv_cache import Compaction, PreallocatedCache
 from sgpo.rollouts.sampling import sample_tokens, uniforms
 from sgpo.rollouts.schema import FinishReason, Response
-
-COMPACT_BELOW = 0.8
-"""Rows are dropped from the batch when the share of live ones falls below this: dropping copies the cache."""
+from sgpo.rollouts.shared_prompts import SHARED_PROMPT_ATTENTION, SharedPromptCache
 
 UNSET = -1  # in the matrix of sampled tokens: nothing was sampled here
 
@@ -120,18 +118,18 @@ class TransformersEngine:
         for position in range(sampling.max_new_tokens):
             draws_B = uniforms(state.seeds_B, position)
             token_B, logprob_B = sample_tokens(head(state.hidden_BD), sampling.temperature, sampling.top_p, draws_B)
-            tokens_BN[state.row_B, position] = token_B.where(state.alive_B, UNSET)
+            tokens_BN[state.row_B, position] = token_B
             logprobs_BN[state.row_B, position] = logprob_B.float()
-            state.alive_B = state.alive_B & (token_B[:, None] != end_ids).all(dim=1)
-            live = int(state.alive_B.sum())
+            going_on_B = (token_B[:, None] != end_ids).all(dim=1)
+            live = int(going_on_B.sum())
             if self.progress:
                 self.progress(position + 1, live)
             if live == 0 or position + 1 == sampling.max_new_tokens:
                 break
-            if live < COMPACT_BELOW * len(token_B):
-                kept = state.alive_B.nonzero().squeeze(1)
-                state.take_rows(kept)
-                token_B = token_B[kept]
+            if live < len(token_B):
+                kept = Compaction.of(going_on_B)
+                state.compact(kept)
+                token_B = token_B[kept.order]
             self._advance(state, token_B, position)
         return self._responses(tokens_BN, logprobs_BN)
 
@@ -158,13 +156,12 @@ class TransformersEngine:
             ).last_hidden_state
         prompt_B = torch.tensor([unique[tuple(prompt)] for prompt in prompts], device=device)
         return _Decoding(
-            prompts=_SharedPrompts(cache, real_UT, prompt_B),
+            prompts=SharedPromptCache(cache, real_UT, prompt_B),
             cache=PreallocatedCache(layers, max_new_tokens),
             hidden_BD=hidden_UTD[prompt_B, -1],
             start_B=longest - pads_U[prompt_B],
             seeds_B=torch.tensor(seeds, dtype=torch.int64, device=device),
             row_B=torch.arange(len(prompts), device=device),
-            alive_B=torch.ones(len(prompts), dtype=torch.bool, device=device),
         )
 
     def _advance(self, state: _Decoding, token_B: torch.Tensor, position: int) -> None:
@@ -199,91 +196,21 @@ class TransformersEngine:
         return "stop" if last in self.end_ids else "length"
 
 
-class _SharedPrompts:
-    """Keys and values of the unique prompts, and which rows attend to which; `slot_B` is a row's place in [U * R]."""
-
-    def __init__(self, cache: PreallocatedCache, real_UT: torch.Tensor, prompt_B: torch.Tensor) -> None:
-        self.cache, self.real_UT = cache, real_UT
-        self._arrange(prompt_B)
-
-    def take_rows(self, rows: torch.Tensor) -> None:
-        """Keep these rows, and the prompts that they still need."""
-        used, prompt_B = self.prompt_B[rows].unique(return_inverse=True)
-        if len(used) < len(self.real_UT):
-            self.cache.take_rows(used)
-            self.real_UT = self.real_UT[used]
-        self._arrange(prompt_B)
-
-    def _arrange(self, prompt_B: torch.Tensor) -> None:
-        self.prompt_B = prompt_B
-        counts_U = prompt_B.bincount(minlength=len(self.real_UT))
-        by_prompt_B = prompt_B.argsort(stable=True)
-        firsts_U = counts_U.cumsum(0) - counts_U
-        rank_B = torch.empty_like(prompt_B)
-        rank_B[by_prompt_B] = torch.arange(len(prompt_B), device=prompt_B.device) - firsts_U[prompt_B[by_prompt_B]]
-        self.rows_per_prompt = int(counts_U.max())
-        self.slot_B = prompt_B * self.rows_per_prompt + rank_B
-
-    def gather(self, rows_BKGX: torch.Tensor) -> torch.Tensor:
-        """[B, K, G, X] -> [U, K, R * G, X], zero where a prompt has fewer than R rows."""
-        _, kv_heads, groups, size = rows_BKGX.shape
-        slots = rows_BKGX.new_zeros(len(self.real_UT) * self.rows_per_prompt, kv_heads, groups, size)
-        slots[self.slot_B] = rows_BKGX
-        by_prompt = slots.view(-1, self.rows_per_prompt, kv_heads, groups, size).transpose(1, 2)
-        return by_prompt.reshape(len(self.real_UT), kv_heads, self.rows_per_prompt * groups, size)
-
-    def scatter(self, prompts_UKMX: torch.Tensor) -> torch.Tensor:
-        """Return the way back: [U, K, R * G, X] -> [B, K, G, X]."""
-        prompts, kv_heads, _, size = prompts_UKMX.shape
-        by_row = prompts_UKMX.view(prompts, kv_heads, self.rows_per_prompt, -1, size).transpose(1, 2)
-        return by_row.reshape(prompts * self.rows_per_prompt, kv_heads, -1, size)[self.slot_B]
-
-
-def _shared_prompt_attention(
-    module: torch.nn.Module,
-    query_BH1S: torch.Tensor,
-    key_BKNS: torch.Tensor,
-    value_BKNS: torch.Tensor,
-    attention_mask: None,
-    scaling: float,
-    shared_prompts: _SharedPrompts,
-    **kwargs: object,
-) -> tuple[torch.Tensor, None]:
-    """Attention of one new token per row to its prompt (kept once per prompt) and its response, in one softmax."""
-    rows, heads, _, size = query_BH1S.shape
-    layer = shared_prompts.cache.layers[module.layer_idx]  # type: ignore[index]
-    query_BKGS = (query_BH1S * scaling).reshape(rows, key_BKNS.shape[1], -1, size)
-    to_prompt_UKMT = shared_prompts.gather(query_BKGS) @ layer.keys.transpose(2, 3)
-    to_prompt_UKMT.masked_fill_(~shared_prompts.real_UT[:, None, None], float("-inf"))
-    scores_BKGX = torch.cat([shared_prompts.scatter(to_prompt_UKMT), query_BKGS @ key_BKNS.transpose(2, 3)], dim=-1)
-    # At least float32, as transformers' own attention does.
-    precision = torch.promote_types(scores_BKGX.dtype, torch.float32)
-    weights_BKGX = scores_BKGX.softmax(dim=-1, dtype=precision).to(value_BKNS.dtype)
-    prompt_BKGT, response_BKGN = weights_BKGX.split([layer.keys.shape[2], key_BKNS.shape[2]], dim=-1)
-    from_prompt_BKGS = shared_prompts.scatter(shared_prompts.gather(prompt_BKGT) @ layer.values)
-    return (from_prompt_BKGS + response_BKGN @ value_BKNS).reshape(rows, 1, heads, size), None
-
-
-SHARED_PROMPT_ATTENTION = "sgpo_shared_prompt"
-# No mask function is registered under this name: transformers then builds no mask for the decoding steps.
-AttentionInterface.register(SHARED_PROMPT_ATTENTION, _shared_prompt_attention)
-
-
 @dataclass(slots=True)
 class _Decoding:
     """Rows being decoded: `row_B` is their place in the result, `start_B` the length of their prompt."""
 
-    prompts: _SharedPrompts
+    prompts: SharedPromptCache
     cache: PreallocatedCache
     hidden_BD: torch.Tensor
     start_B: torch.Tensor
     seeds_B: torch.Tensor
     row_B: torch.Tensor
-    alive_B: torch.Tensor
 
-    def take_rows(self, rows: torch.Tensor) -> None:
-        self.prompts.take_rows(rows)
+    def compact(self, kept: Compaction) -> None:
+        """Let finished rows go."""
+        self.prompts.take_rows(kept.order)
         if self.cache.get_seq_length() > 0:
-            self.cache.take_rows(rows)
-        self.start_B, self.seeds_B, self.row_B = self.start_B[rows], self.seeds_B[rows], self.row_B[rows]
-        self.alive_B = self.alive_B[rows]
+            self.cache.compact(kept)
+        self.start_B, self.seeds_B = self.start_B[kept.order], self.seeds_B[kept.order]
+        self.row_B = self.row_B[kept.order]

@@ -97,6 +97,57 @@ def test_extreme_draws_never_leave_the_nucleus(top_p: float) -> None:
         assert torch.isfinite(logprob_B).all()
 
 
+def plain_draw(logits_V: torch.Tensor, top_p: float, draw: float) -> int:
+    """The token that the inverse CDF gives, over the nucleus or in the order of the vocabulary, by plain sums."""
+    weights = np.exp(logits_V.numpy() - logits_V.max().item())
+    probabilities = weights / weights.sum()
+    order = np.argsort(-probabilities, kind="stable") if top_p < 1.0 else np.arange(len(probabilities))
+    before = np.cumsum(probabilities[order]) - probabilities[order]
+    kept = np.where(before < top_p, probabilities[order], 0.0)
+    cumulative = np.cumsum(kept)
+    return int(order[np.searchsorted(cumulative, draw * cumulative[-1], side="right")])
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.95, 1.0])
+@pytest.mark.parametrize("scale", [5.0, 2.0, 0.3], ids=["words of tens", "of thousands", "of nearly all"])
+@pytest.mark.parametrize("step", [None, 0.25], ids=["all different", "many equal"])
+def test_draws_of_large_vocabularies_are_those_of_the_definition(scale: float, step: float | None, top_p: float):
+    logits_BV = scale * torch.randn(48, 9_001, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    logits_BV = logits_BV if step is None else (logits_BV / step).round() * step
+    draws_B = uniforms(torch.arange(48), 2)
+    token_B, logprob_B = sample_tokens(logits_BV, 1.0, top_p, draws_B)
+    expected = [plain_draw(row, top_p, draw) for row, draw in zip(logits_BV, draws_B.tolist(), strict=True)]
+    assert token_B.tolist() == expected
+    torch.testing.assert_close(logprob_B, logits_BV.log_softmax(-1)[torch.arange(48), token_B])
+
+
+def test_a_flat_row_beside_a_sharp_one_changes_nothing_for_it() -> None:
+    logits_BV = torch.randn(2, 20_000, generator=torch.Generator().manual_seed(2)) * torch.tensor([[6.0], [0.1]])
+    draws_B = uniforms(torch.arange(2), 0)
+    together, logprobs = sample_tokens(logits_BV, 1.0, 0.9, draws_B)
+    for row in range(2):
+        alone, logprob = sample_tokens(logits_BV[row : row + 1], 1.0, 0.9, draws_B[row : row + 1])
+        assert alone.item() == together[row].item()
+        torch.testing.assert_close(logprob[0], logprobs[row])
+
+
+def test_logprobs_of_float32_logits_over_a_large_vocabulary_have_six_digits() -> None:
+    logits_BV = 4.0 * torch.randn(32, 60_000, generator=torch.Generator().manual_seed(7))
+    token_B, logprob_B = sample_tokens(logits_BV, 1.0, 1.0, uniforms(torch.arange(32), 1))
+    exact_B = logits_BV.double().log_softmax(-1)[torch.arange(32), token_B]
+    torch.testing.assert_close(logprob_B.double(), exact_B, atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize("vocabulary", [4_097, 4_224, 10_000])
+def test_extreme_draws_over_a_large_vocabulary_stay_among_words_with_weight(vocabulary: int) -> None:
+    logits_BV = torch.full((2, vocabulary), float("-inf"))
+    logits_BV[:, 4_000:4_090] = 0.0
+    extremes_B = torch.tensor([0.0, 1.0 - 2.0**-53], dtype=torch.float64)
+    for top_p in (0.9999, 1.0):
+        token_B, _ = sample_tokens(logits_BV, 1.0, top_p, extremes_B)
+        assert token_B.tolist() == [4_000, 4_089]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("top_p", [0.9, 1.0])
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

@@ -251,3 +251,22 @@ def test_progress_counts_positions_and_rows_that_go_on() -> None:
     lengths = [len(response.token_ids) for response in responses if response.finish_reason == "stop"]
     assert [position for position, _ in seen] == list(range(1, max(len(r.token_ids) for r in responses) + 1))
     assert all(live == 6 - sum(length <= position for length in lengths) for position, live in seen)
+
+
+def test_a_row_that_has_ended_is_not_computed_again_nor_is_a_prompt_whose_rows_have_all_ended() -> None:
+    model, live, rows, prompts_kept = tiny_model("llama"), [], [], []
+    ends = list(range(2, 40))
+    engine = TransformersEngine(model, ends, progress=lambda _, still: live.append(still))
+
+    def count(module: torch.nn.Module, args: tuple, settings: dict) -> None:
+        if settings["input_ids"].shape[1] == 1:
+            rows.append(len(settings["input_ids"]))
+            prompts_kept.append((len(settings["shared_prompts"].real_UT), settings["shared_prompts"].prompt_B.unique()))
+
+    model.get_decoder().register_forward_pre_hook(count, with_kwargs=True)  # type: ignore[union-attr]
+    prompts = [[*prompt, 50] for prompt in uneven_prompts(16) for _ in range(3)]
+    engine.generate(prompts, SAMPLED, list(range(48)))
+    assert rows == [still for still in live if still > 0][: len(rows)]
+    assert len(set(rows)) > 4
+    assert prompts_kept[0][0] > prompts_kept[-1][0]
+    assert all(kept == len(used) for kept, used in prompts_kept)
