@@ -14,6 +14,7 @@ from sgpo.cli.registry import registry_app
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
+from sgpo.cli.study import add_study
 from sgpo.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
@@ -26,6 +27,7 @@ app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
+add_study(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
@@ -123,6 +125,7 @@ def train(
     model: Model,
     run: Run,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where model, data or settings differ")] = False,
+    parent: Annotated[Path | None, typer.Option(help="Run directory of the run that this is a part of")] = None,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -135,7 +138,7 @@ def train(
     from sgpo.training.world import is_main_process
 
     settings = load_config(config, overrides or ())
-    parent = parent_of(run) if parent_of(run).is_dir() else None
+    parent = parent or (parent_of(run) if parent_of(run).is_dir() else None)
     with open_stored_run(settings, run) as stored:  # first: it may bring the record of a run that got further elsewhere
         if is_main_process():
             note_provenance(settings, run)

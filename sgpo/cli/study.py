@@ -1,0 +1,42 @@
+"""`sgpo study`: a grid of methods, worlds and seeds, from one file to its tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_study(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(study)
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="The study, a YAML file such as configs/study.yaml")],
+    table: Annotated[
+        list[str] | None, typer.Option(help="Tables to run; default: all, in the order of the file")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells are missing, and run none")] = False,
+    report: Annotated[Path | None, typer.Option(help="Page of tables to write from the results")] = None,
+) -> None:
+    """Run the cells that are missing of a study, a line of results each; or write its page with --report."""
+    from sgpo.study.cells import cells_of, load_study
+    from sgpo.study.results import Results
+    from sgpo.study.runs import StudyRunner
+
+    settings = load_study(file)
+    results = Results(settings.results)
+    if report is not None:
+        from sgpo.study.report import write_report
+
+        write_report(settings, results, report, f"sgpo study {file} --report {report}")
+        print(f"{report}: {len(results.rows)} lines")
+        return
+    runner = StudyRunner(settings, results)
+    cells = cells_of(settings, tuple(table or ()))
+    missing = runner.missing(cells)
+    print(f"{len(cells) - len(missing)} of {len(cells)} cells are done")
+    if dry_run:
+        print("\n".join(cell.name for cell in missing))
+        return
+    runner.run(cells)

@@ -1,0 +1,82 @@
+"""The run of a cell: its settings, the model that it starts from, and what its numbers depend on."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgpo import __version__
+from sgpo.config import RunConfig, load_config
+from sgpo.config.study import StudyConfig
+from sgpo.evaluation.report import folder_digest
+from sgpo.files import file_sha256
+from sgpo.study.cells import Cell
+from sgpo.study.rates import best_rate
+from sgpo.study.results import Results
+from sgpo.training.recovery.origin import digest_of_what_is_computed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a cell: the settings, the folder of its model, and the job whose model it starts from."""
+
+    settings: tuple[str, ...]
+    config: RunConfig
+    folder: Path
+    base: Path
+    start: "Job | None"
+    train: bool
+
+    @property
+    def begins_from(self) -> Path:
+        """Return the model that it starts from."""
+        return self.base if self.start is None else self.start.model
+
+    @property
+    def model(self) -> Path:
+        """Return the model that is measured."""
+        return self.folder / "model" if self.train else self.begins_from
+
+
+def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None = None) -> Job:
+    """Return the run of a cell, or of the method that its method starts from; the folder is that of equal runs.
+
+    Raises StudyError where its learning rate comes from a table that has not all its results.
+    """
+    name = method or cell.method
+    chosen, table, world = study.methods[name], study.tables[cell.table], study.worlds[cell.world]
+    settings = [*chosen.settings]
+    if table.rates_from is not None and chosen.train:
+        rate = best_rate(study, results, table.rates_from, name, cell.world, cell.family)
+        settings.append(f"training.learning_rate={rate!r}")
+    if name == cell.method:
+        settings += table.variants[cell.variant]
+    settings += [f"seed={cell.seed}", f"data={world.data}"]
+    config, base = load_config(study.recipe, settings), world.models[cell.family]
+    start = job_of(study, results, cell, chosen.start) if chosen.start else None
+    parts = (cell.world, cell.family, name, str(cell.seed), digest_of_what_is_computed(config))
+    label = "-".join(
+        re.sub(r"[^\w.]+", "-", part) for part in (*parts, start.folder.name[-8:] if start else "") if part
+    )
+    return Job(tuple(settings), config, study.runs / label, base, start, chosen.train)
+
+
+def problems_of(study: StudyConfig, cell: Cell) -> Path:
+    """Return the problems that a cell is measured on."""
+    return study.worlds[cell.world].data / "splits" / f"{study.tables[cell.table].split}.parquet"
+
+
+def made_of(study: StudyConfig, cell: Cell, job: Job) -> dict[str, str]:
+    """Return what the cell's numbers depend on: digests of settings, base model and data, and the version."""
+    data, settings = job.config.data, []
+    trained: Job | None = job
+    while trained is not None:
+        settings.append(digest_of_what_is_computed(trained.config))
+        trained = trained.start
+    files = ("splits/train.parquet", "splits/warmup.parquet", "strategies.parquet", "responses.parquet")
+    return {
+        "settings": "+".join(settings),
+        "model": folder_digest(job.base)[:16],
+        **{name: file_sha256(data / name)[:16] for name in files if (data / name).is_file()},
+        "problems": file_sha256(problems_of(study, cell))[:16],
+        "code": __version__,
+    }

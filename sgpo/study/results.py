@@ -1,0 +1,84 @@
+"""The file of a study's results: a line per finished cell and k."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sgpo.errors import UserError, one_line
+from sgpo.jsonl import JsonlFile
+
+
+class StudyError(UserError, ValueError):
+    """Results that do not belong to the study, or that are not there yet."""
+
+
+class Result(BaseModel):
+    """One line: a cell measured with k responses per problem. Shares of 1; intervals are made of several seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell: str
+    table: str
+    world: str
+    decisions: int | None
+    habit: float | None
+    family: str
+    method: str
+    variant: str
+    settings: tuple[str, ...]
+    seed: int
+    learning_rate: float | None
+    split: str
+    k: int
+    problems: int
+    avg: float
+    pass_: float
+    per_tier: dict[str, float]
+    tokens: int
+    """Tokens that were sampled in training."""
+    seconds: float
+    guided_pass: float | None
+    """Pass rate with the strategy, mean over the last ten steps."""
+    steps: int
+    made_of: dict[str, str]
+
+
+class Results:
+    """The lines of a file; each is on disk when `add` returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file; StudyError names the row that is no result."""
+        self.path, self._file = path, JsonlFile(path)
+        self.rows: list[Result] = []
+        for number, row in enumerate(self._file.rows, start=1):
+            try:
+                self.rows.append(Result.model_validate({("pass_" if key == "pass" else key): row[key] for key in row}))
+            except ValueError as error:
+                raise StudyError(f"{path} row {number}: no result of a study ({one_line(error)})") from None
+
+    def add(self, result: Result) -> None:
+        """Append a line."""
+        row: dict[str, Any] = result.model_dump(mode="json")
+        self._file.append({("pass" if key == "pass_" else key): value for key, value in row.items()})
+        self.rows.append(result)
+
+    def has(self, cell: str, ks: Iterable[int], made_of: dict[str, str]) -> bool:
+        """Return whether every k of the cell is there; StudyError where a line of it is of other data or settings."""
+        there = set()
+        for number, row in enumerate(self.rows, start=1):
+            if row.cell != cell:
+                continue
+            other = next((key for key in made_of if row.made_of.get(key) != made_of[key]), None)
+            if other is not None:
+                raise StudyError(
+                    f"{self.path} row {number}: cell '{cell}' was made of other {other} ({row.made_of.get(other)}, now "
+                    f"{made_of[other]}; expected another results file, or the line taken out)"
+                )
+            there.add(row.k)
+        return there.issuperset(ks)
+
+    def of(self, table: str, ks: Sequence[int] = ()) -> list[Result]:
+        """Return the lines of a table."""
+        return [row for row in self.rows if row.table == table and (not ks or row.k in ks)]

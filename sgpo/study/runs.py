@@ -1,0 +1,139 @@
+"""Training and measuring the cells of a study: processes of their own, several at once, resumed where they were."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from sgpo.config import load_config
+from sgpo.config.study import StudyConfig
+from sgpo.evaluation.outcomes import outcome_of
+from sgpo.evaluation.scores import Outcome, by_tier, mean_reward, pass_at
+from sgpo.jsonl import JsonlFile, number
+from sgpo.progress import progress_bar
+from sgpo.study.cells import Cell
+from sgpo.study.jobs import Job, job_of, made_of, problems_of
+from sgpo.study.results import Result, Results, StudyError
+from sgpo.tracking.tracker import RunTracker
+
+LAST_STEPS = 10
+
+
+class StudyRunner:
+    """Runs the cells of a study that its results do not have yet."""
+
+    def __init__(self, study: StudyConfig, results: Results) -> None:
+        """Take the study with its results so far."""
+        self.study, self.results = study, results
+        self._parent = study.runs / "study"
+        self._lock, self._running = threading.Lock(), dict[Path, threading.Lock]()
+
+    def missing(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Return the cells without a result. Raises StudyError for a result that is of other data or settings.
+
+        A cell whose learning rate is not known yet is missing: its tuning table stands before it.
+        """
+        return [cell for cell in cells if not self._is_done(cell)]
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Run these cells, table by table, and add a line for each k as soon as a cell is done.
+
+        The first cell that fails ends the study with StudyError, once those that run are done; what is done is kept. In
+        MLflow the cells' runs are children of the study's, which has the results file.
+        """
+        tracking = load_config(self.study.recipe).tracking
+        with RunTracker(self._parent, tracking, name=f"study {self.study.results.stem}") as tracker:
+            for table in dict.fromkeys(cell.table for cell in cells):
+                self._run_all(table, self.missing([cell for cell in cells if cell.table == table]))
+            if self.study.results.is_file():
+                tracker.log_artifact(self.study.results)
+
+    def _run_all(self, table: str, cells: Sequence[Cell]) -> None:
+        with ThreadPoolExecutor(self.study.at_once) as pool, progress_bar(len(cells), table, 0, "cell") as bar:
+            futures = [pool.submit(self._cell, cell) for cell in cells]
+            try:
+                for future in as_completed(futures):
+                    for result in future.result():
+                        self.results.add(result)
+                    bar.update(1)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _job(self, cell: Cell) -> Job:
+        return job_of(self.study, self.results, cell)
+
+    def _is_done(self, cell: Cell) -> bool:
+        table = self.study.tables[cell.table]
+        if table.rates_from is not None and not any(row.cell == cell.name for row in self.results.rows):
+            return False
+        return self.results.has(cell.name, table.k, made_of(self.study, cell, self._job(cell)))
+
+    def _cell(self, cell: Cell) -> list[Result]:
+        job, table = self._job(cell), self.study.tables[cell.table]
+        self._train(job)
+        output = job.folder / f"{table.split}-{max(table.k)}.jsonl"
+        measured = [*job.settings, f"evaluation.k={max(table.k)}", "seed=0"]  # the same evaluation seeds for every run
+        self._command(
+            job, "evaluate", "--model", str(job.model), "--output", str(output), "--config", str(self.study.recipe),
+            "--problems", str(problems_of(self.study, cell)), *measured,
+        )  # fmt: skip
+        outcomes = [outcome_of(row) for row in JsonlFile(output).rows[1:]]
+        rows = JsonlFile(job.folder / "metrics.jsonl").rows if job.train else []
+        return [self._result(cell, job, k, outcomes, rows) for k in table.k]
+
+    def _train(self, job: Job) -> None:
+        """Train the job's model, after the one that it starts from; two cells that need the same one train it once."""
+        if job.start is not None:
+            self._train(job.start)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            lock = self._running.setdefault(job.folder, threading.Lock())
+        with lock:
+            if job.train and not (job.folder / "model" / "config.json").is_file():
+                self._command(
+                    job, "train", "--model", str(job.begins_from), "--run", str(job.folder), "--parent",
+                    str(self._parent), "--config", str(self.study.recipe), *job.settings,
+                )  # fmt: skip
+
+    def _command(self, job: Job, *arguments: str) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        file = job.folder / f"{arguments[0]}.log"
+        with file.open("w", encoding="utf-8") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", "sgpo.cli", *arguments], env=environment, stdout=log, stderr=log, check=False
+            )
+        if done.returncode:
+            said = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+            raise StudyError(f"{file}: {said[-1] if said else f'exit code {done.returncode}'}")
+
+    def _result(
+        self, cell: Cell, job: Job, k: int, outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, Any]]
+    ) -> Result:
+        world, table = self.study.worlds[cell.world], self.study.tables[cell.table]
+        first = [Outcome(one.problem_id, one.tier, one.rewards[:k]) for one in outcomes]
+        guided = [number(row["reward/guided"]) for row in rows[-LAST_STEPS:] if "reward/guided" in row]
+        return Result(
+            cell=cell.name, table=cell.table, world=cell.world, decisions=world.decisions, habit=world.habit,
+            family=cell.family, method=cell.method, variant=cell.variant, settings=job.settings, seed=cell.seed,
+            learning_rate=job.config.training.learning_rate if job.train else None, split=table.split, k=k,
+            problems=len(first), avg=_mean([mean_reward(one) for one in first]),
+            pass_=_mean([pass_at(sum(reward == 1.0 for reward in one.rewards), k, k) for one in first]),
+            per_tier={tier: _mean([mean_reward(one) for one in group]) for tier, group in by_tier(first).items()},
+            tokens=round(sum(number(row["throughput/tokens_per_second"]) * _seconds(row) for row in rows)),
+            seconds=round(sum(map(_seconds, rows)), 1), guided_pass=_mean(guided) if guided else None, steps=len(rows),
+            made_of=made_of(self.study, cell, job),
+        )  # fmt: skip
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    """Return the seconds of a step, as its tokens per second were computed."""
+    return sum(number(value) for name, value in row.items() if name.startswith("time/"))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
