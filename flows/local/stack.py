@@ -128,6 +128,8 @@ def _mlflow(root: Path, settings: RunConfig, common: dict[str, str], port: int) 
         environment={
             **common,
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": webhook_key(root / FOLDER / "mlflow_webhook_key"),
+            # Eight more processes for what is not used here.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",  # the receiver is on loopback
         },

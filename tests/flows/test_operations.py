@@ -37,9 +37,9 @@ SERVICES = ("prefect", "mlflow", "s3", "worker", "webhook")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Site]:
     """Up, with the base model as champion (version 1, then 2, then 1 again is for the tests to do)."""
-    checkout = make_tiny_checkout(tmp_path_factory.mktemp("site") / "checkout")
+    checkout = make_tiny_checkout(tmp_path_factory.mktemp("site") / "checkout", prefect_database)
     recipe = {
         "processes": 2, "evaluation": {"k": 2},
         "training": {
