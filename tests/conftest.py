@@ -125,7 +125,7 @@ class Checkout:
     def __init__(self, folder: Path, params: dict[str, Any]) -> None:
         self.folder = folder
         shutil.copytree(REPOSITORY / "sgpo", folder / "sgpo", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in (".gitignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
+        for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, folder / name)
         self.set_params(params)

@@ -125,6 +125,7 @@ def _mlflow(root: Path, settings: RunConfig, common: dict[str, str], port: int) 
         url=f"http://{HOST}:{port}",
         healthy=lambda: answers(f"http://{HOST}:{port}/health"),
         port=port,
+        beside=True,
         environment={
             **common,
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": webhook_key(root / FOLDER / "mlflow_webhook_key"),
@@ -144,6 +145,7 @@ def _s3(common: dict[str, str], port: int) -> Service:
         url=f"http://{HOST}:{port}",
         healthy=lambda: answers(f"http://{HOST}:{port}/moto-api/"),
         port=port,
+        beside=True,
         environment=common,
         without=(SECRET_VARIABLE,),
     )
