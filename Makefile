@@ -12,6 +12,8 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
 # Threads that spin while they wait make torch many times slower on a shared machine.
 export OMP_WAIT_POLICY = PASSIVE
+# Hundreds of Python processes start here; without compiled files each would compile all of ours again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test test-fast test-vllm lint bench bench-check clean
 

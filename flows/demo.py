@@ -29,8 +29,9 @@ def main() -> None:
     atexit.register(server.close)  # registered before Prefect's, so after its last lines are sent
     if "PREFECT_API_URL" not in os.environ:
         os.environ["PREFECT_API_URL"] = server.enter_context(prefect_server(home))
-    from flows.demonstration import run  # Prefect reads its settings when it is imported
+    from flows.demonstration import prepare, run  # Prefect reads its settings when it is imported
 
+    prepare(settings)  # while Prefect makes its own database
     wait_for(os.environ["PREFECT_API_URL"])
     run(settings, RECIPE, overrides)
 

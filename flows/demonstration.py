@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from prefect import flow
@@ -20,7 +21,15 @@ from sgpo.pipeline.report import Summary, describe
 from sgpo.registry.models import ModelFolderError, register_base_model
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
+from sgpo.tracking.client import connect, sqlite_path
 from sgpo.tracking.tracker import parent_of
+
+
+def prepare(settings: RunConfig) -> None:
+    """Import MLflow and make its tables, seconds that are free while Prefect's API starts; trouble shows later."""
+    if sqlite_path(settings.tracking):
+        with suppress(Exception):
+            connect(settings.tracking).search_registered_models(max_results=1)
 
 
 def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -17,18 +18,36 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FIRST = (
-    "flows/test_operations.py", "training/test_survival.py", "flows/test_demo.py", "flows/test_your_model.py",
-    "training/test_gloo.py", "training/test_lora.py", "training/test_processes.py", "training/test_loop.py",
-    "pipeline/test_reproduction.py", "flows/test_graphs.py", "golden/test_golden.py",
-    "strategies/test_extraction_versions.py", "infra/test_launch_recipes.py",
+    "flows/test_operations.py", "flows/test_demo.py", "flows/test_your_model.py", "flows/test_graphs.py",
+    "training/test_survival.py", "training/test_processes.py", "golden/test_golden.py", "training/test_overlap.py",
+    "pipeline/test_reproduction.py", "storage/test_readback.py", "storage/test_stored_run.py",
+    "registry/test_promotion.py", "training/test_gloo.py",
 )  # fmt: skip
-"""Files of tests that take a minute or more; what begins last decides when all are done."""
+"""Files of tests that take half a minute or more; what begins last decides when all are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long ones, when files are shared out among processes."""
     rank = {str(REPOSITORY / "tests" / name): number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(str(item.path), len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share files out among processes, as `--dist loadfile` does, but those that use one server all to one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileAndServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "Prefect's API" if "prefect_api" in _text(config.rootpath / file) else file
+
+    return ByFileAndServer(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@functools.cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +125,7 @@ class Checkout:
     def __init__(self, folder: Path, params: dict[str, Any]) -> None:
         self.folder = folder
         shutil.copytree(REPOSITORY / "sgpo", folder / "sgpo", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in (".gitignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
+        for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, folder / name)
         self.set_params(params)

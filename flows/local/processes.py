@@ -1,4 +1,4 @@
-"""The local services of `sgpo up`: started one after the other on loopback, and stopped exactly.
+"""The local services of `sgpo up`: started on loopback, each once it can, and stopped exactly.
 
 Prefect server, MLflow server, S3 (moto, in memory) if asked, process worker, webhook receiver if it has a secret. What
 runs is in `.sgpo/services/services.json`: process id and start time, so that `down` never meets a stranger who got the
@@ -40,6 +40,7 @@ class ServicesError(UserError):
 class Service:
     """What to start. `healthy` is asked until it says yes; `stop_s` is how long it has to end after SIGTERM.
 
+    With `beside` it starts while those before it do, and does not wait until they are healthy.
     `after` follows its start, and each later one that finds it running; it does what is not done yet.
     With `children_first` its children are ended before it, and it lives to say what became of them.
     """
@@ -53,6 +54,7 @@ class Service:
     without: tuple[str, ...] = ()
     stop_s: float = 15.0
     children_first: bool = False
+    beside: bool = False
     after: Callable[[], None] | None = None
 
 
@@ -94,15 +96,18 @@ class Started(BaseModel):
 
 
 def start_all(services: list[Service], folder: Path, say: Callable[[str], None]) -> list[Started]:
-    """Start what does not run yet, in order, each once the one before is healthy; returns all that runs.
+    """Start what does not run yet, in order, each once those before it are healthy; returns all that runs.
 
     When one fails, the message has its last log lines, and those that this call has started are stopped again.
     """
     with _one_at_a_time(folder):
         running = {started.name: started for started in read_started(folder)}
         new: list[Started] = []
+        starting: list[tuple[Service, Started, float]] = []
         try:
             for service in services:
+                if not service.beside:
+                    _wait_until_healthy(starting, folder, say)
                 before = running.get(service.name)
                 if before and before.alive():
                     say(f"{service.name:8} runs already  {before.url}")
@@ -116,10 +121,8 @@ def start_all(services: list[Service], folder: Path, say: Callable[[str], None])
                 new.append(started)
                 running[service.name] = started
                 _write(folder, list(running.values()))
-                _wait_until_healthy(service, started, folder)
-                if service.after:
-                    service.after()
-                say(f"{service.name:8} started in {time.monotonic() - begun:.0f} s  {started.url}")
+                starting.append((service, started, begun))
+            _wait_until_healthy(starting, folder, say)
         except BaseException:
             for started in reversed(new):
                 _stop(started, say)
@@ -203,7 +206,19 @@ def _check_port(service: Service) -> None:
             ) from None
 
 
-def _wait_until_healthy(service: Service, started: Started, folder: Path) -> None:
+def _wait_until_healthy(
+    starting: list[tuple[Service, Started, float]], folder: Path, say: Callable[[str], None]
+) -> None:
+    """Of each in order, and what follows its start; none is left in the list."""
+    while starting:
+        service, started, begun = starting.pop(0)
+        _wait_for(service, started, folder)
+        if service.after:
+            service.after()
+        say(f"{service.name:8} started in {time.monotonic() - begun:.0f} s  {started.url}")
+
+
+def _wait_for(service: Service, started: Started, folder: Path) -> None:
     deadline = time.monotonic() + START_S
     while True:
         if not started.alive():

@@ -125,9 +125,12 @@ def _mlflow(root: Path, settings: RunConfig, common: dict[str, str], port: int) 
         url=f"http://{HOST}:{port}",
         healthy=lambda: answers(f"http://{HOST}:{port}/health"),
         port=port,
+        beside=True,
         environment={
             **common,
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": webhook_key(root / FOLDER / "mlflow_webhook_key"),
+            # Eight more processes for what is not used here.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",  # the receiver is on loopback
         },
@@ -142,6 +145,7 @@ def _s3(common: dict[str, str], port: int) -> Service:
         url=f"http://{HOST}:{port}",
         healthy=lambda: answers(f"http://{HOST}:{port}/moto-api/"),
         port=port,
+        beside=True,
         environment=common,
         without=(SECRET_VARIABLE,),
     )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from sgpo.evaluation.intervals import Estimate, mean_estimate, mean_of_estimates
 from sgpo.evaluation.scores import (
@@ -110,6 +109,8 @@ def compare(
 
 def _permutation_p_value(differences: np.ndarray, resamples: int, seed: int) -> float:
     """Two-sided p of the mean of paired differences, [problems]: swapping two results turns a difference's sign."""
+    from scipy import stats
+
     rng = np.random.default_rng(seed)
 
     def swapped(size: tuple[int, ...]) -> np.ndarray:

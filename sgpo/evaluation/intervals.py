@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 # Resample x problem values held at once; keeps the jackknife of BCa below 32 MiB for any number of problems.
 _VALUES_AT_ONCE = 2_000_000
@@ -39,6 +38,8 @@ def mean_estimate(
     chance p that a new one does is at most the Clopper-Pearson bound of 0 in n (`scipy.stats.binomtest`), and the mean
     lies within c - p (c - lowest) .. c + p (highest - c), whatever the other values are. So for one problem alone.
     """
+    from scipy import stats  # a second of imports, which training and flows do without
+
     array = np.asarray(values, dtype=np.float64)
     mean = float(array.mean())
     if np.ptp(array) < _SAME:
@@ -69,6 +70,8 @@ def mean_of_estimates(estimates: Iterable[Estimate]) -> Estimate:
 def _bootstrap(
     values: np.ndarray, method: Literal["BCa", "percentile"], confidence: float, resamples: int, seed: int
 ) -> tuple[float, float]:
+    from scipy import stats
+
     with warnings.catch_warnings():
         # The caller looks at the result and says in `Estimate.method` when BCa had none.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from sgpo.config.pipeline import ProbeConfig
 from sgpo.evaluation.intervals import Estimate, mean_estimate
@@ -80,5 +79,7 @@ def _of_rollouts(row: ProbedProblem, settings: ProbeConfig) -> StrategyLift:
 
 
 def _proportion(rate: float, rollouts: int) -> Estimate:
+    from scipy import stats  # a second of imports, which training and flows do without
+
     interval = stats.binomtest(round(rate * rollouts), rollouts).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(value=rate, low=float(interval.low), high=float(interval.high), method="exact")

@@ -81,8 +81,10 @@ def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(ch
     _wait_until_nothing_runs_in(checkout)
 
 
-def test_a_demo_killed_while_two_processes_build_the_base_model_leaves_none_of_them(tmp_path: Path) -> None:
-    checkout = make_tiny_checkout(tmp_path / "checkout")
+def test_a_demo_killed_while_two_processes_build_the_base_model_leaves_none_of_them(
+    tmp_path: Path, prefect_database: Path
+) -> None:
+    checkout = make_tiny_checkout(tmp_path / "checkout", prefect_database)
     params = (checkout / "params.yaml").read_text()
     (checkout / "params.yaml").write_text(params.replace("steps: 30", "steps: 100000"))
     demo = start_demo(checkout)

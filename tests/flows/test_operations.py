@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from registered import move_alias_by_hand, register
 from site_of_services import ENDED, Site, free_ports, post, wait_until
 from test_webhook import delivery
 from tiny_checkout import environment_of, make_tiny_checkout
+from warm_python import WarmProcess
 
 from sgpo.config import TrackingConfig
 from sgpo.registry import register_model_folder
@@ -37,9 +36,9 @@ SERVICES = ("prefect", "mlflow", "s3", "worker", "webhook")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Site]:
     """Up, with the base model as champion (version 1, then 2, then 1 again is for the tests to do)."""
-    checkout = make_tiny_checkout(tmp_path_factory.mktemp("site") / "checkout")
+    checkout = make_tiny_checkout(tmp_path_factory.mktemp("site") / "checkout", prefect_database)
     recipe = {
         "processes": 2, "evaluation": {"k": 2},
         "training": {
@@ -53,16 +52,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     ports: dict[str, int] = dict(zip(("prefect", "mlflow", "webhook", "s3"), free_ports(4), strict=True))
     site = Site(checkout, ports, tracking, {"SGPO_WEBHOOK_SECRET": SECRET})
-    base = subprocess.Popen(
-        [sys.executable, "-m", "sgpo.cli", "world", "base-model"], cwd=checkout, env=environment_of(checkout)
-    )
+    base = WarmProcess(["-m", "sgpo.cli", "world", "base-model"], checkout, environment_of(checkout))
     try:
         site.up()
-        assert base.wait() == 0
+        said, _ = base.communicate(timeout=200)
+        assert base.returncode == 0, said
         yield site
     finally:
         base.kill()
-        base.wait()
         site.down()
 
 

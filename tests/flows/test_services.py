@@ -88,6 +88,27 @@ def test_each_service_is_healthy_before_the_next_one_starts(folder: Path, tmp_pa
     assert seen == [True]
 
 
+def test_a_service_beside_those_before_it_starts_while_they_do_and_the_next_waits_for_both(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The first is healthy only once the second answers: one after the other they would never start."""
+    second = web_server("second", tmp_path, beside=True)
+    first = Service(
+        "first", [sys.executable, "-c", "import time; time.sleep(60)"], "", healthy=lambda: answers(second.url)
+    )
+    seen: list[bool] = []
+
+    def third_is_healthy() -> bool:
+        seen.append(answers(second.url))
+        return True
+
+    third = Service("third", [sys.executable, "-c", "import time; time.sleep(60)"], "", third_is_healthy)
+    said: list[str] = []
+    start_all([first, second, third], folder, said.append)
+    assert [line.split()[0] for line in said] == ["first", "second", "third"]
+    assert seen == [True]
+
+
 def test_what_follows_a_start_is_seen_to_again_when_the_service_runs_already(folder: Path) -> None:
     done: list[str] = []
     for recipe in ("one", "other"):

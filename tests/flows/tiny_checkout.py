@@ -25,8 +25,8 @@ TINY_OVERRIDES = (
 )  # fmt: skip
 
 
-def make_tiny_checkout(folder: Path) -> Path:
-    """A checkout of this code, with a world and a model that take seconds."""
+def make_tiny_checkout(folder: Path, prefect_database: Path | None = None) -> Path:
+    """A checkout of this code, with a world and a model that take seconds; Prefect's tables where they are given."""
     for name in ("flows", "sgpo", "configs"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (
@@ -45,6 +45,10 @@ def make_tiny_checkout(folder: Path) -> Path:
     git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
     for arguments in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message=tiny")):
         subprocess.run([*git, *arguments], cwd=folder, check=True)
+    if prefect_database is not None:
+        home = folder / ".sgpo" / "prefect"
+        home.mkdir(parents=True)
+        shutil.copy(prefect_database, home)
     return folder
 
 

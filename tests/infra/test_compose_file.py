@@ -165,16 +165,20 @@ def test_the_buckets_are_made_once_and_are_those_that_are_used(monkeypatch: pyte
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         names = SERVICES["buckets"]["command"][2:]
+        before = _buckets()  # moto's servers of one process, those of the storage's tests too, have theirs together
         for _ in range(2):
             done = subprocess.run(
                 [sys.executable, str(INFRA / "compose" / "create_buckets.py"), *names], capture_output=True, text=True
             )
             assert done.returncode == 0, done.stderr
-        made = {bucket["Name"] for bucket in boto3.client("s3", region_name="us-east-1").list_buckets()["Buckets"]}
-        assert made == set(names)
+        assert _buckets() - before == set(names)
     finally:
         server.stop()
     assert f"--artifacts-destination=s3://{names[0]}" in SERVICES["mlflow"]["command"]
+
+
+def _buckets() -> set[str]:
+    return {bucket["Name"] for bucket in boto3.client("s3", region_name="us-east-1").list_buckets()["Buckets"]}
 
 
 def test_the_databases_are_those_that_are_used_and_the_script_is_clean() -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from warm_python import WarmProcess
 
 from sgpo.config import TrackingConfig
 from sgpo.registry import (
@@ -363,12 +365,13 @@ promote(tracking, sys.argv[2], Decision(promote=True, reasons=()), "ann", "weekl
 
 @pytest.mark.parametrize("writes", [1, 3, 6])
 def test_a_promotion_that_was_really_killed_is_completed_and_recorded_once(
-    tracking: TrackingConfig, versions: list[str], writes: int
+    tracking: TrackingConfig, versions: list[str], writes: int, tmp_path: Path
 ) -> None:
     """SIGKILL after the intent, after the alias, and after the record; benchmarks/promotions.py has every place."""
     first, second, third = versions
-    command = [sys.executable, "-c", KILLED, tracking.model_dump_json(), second, str(writes), json.dumps(WRITES)]
-    assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
+    command = [str(tmp_path / "killed.py"), tracking.model_dump_json(), second, str(writes), json.dumps(WRITES)]
+    assert WarmProcess(command, tmp_path, os.environ).wait() == -signal.SIGKILL
     set_champion(tracking, third, "bob", "next")
     assert aliases(tracking) == {"champion": third, "previous": second}
     assert actions(tracking)[1:] == [("promote", first, second), ("set_champion", second, third)]

@@ -89,12 +89,15 @@ def write_data(data: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_goes_from_the_first_champion_to_a_decision(recipe: Path, tmp_path: Path) -> None:
+def test_a_recipe_goes_from_the_first_champion_to_a_decision(
+    recipe: Path, tmp_path: Path, mlflow_database: Path
+) -> None:
     folder, tokenizer = byte_model(recipe.stem, tmp_path / "model")
     write_data(tmp_path / "data")
     warm = "epochs: 10" in recipe.read_text(encoding="utf-8")
     small = [  # what a machine of eight GPUs is for; all else is the recipe's
-        f"data={tmp_path / 'data'}", f"tracking.mlflow_uri=sqlite:///{tmp_path}/mlflow.db", "processes=1",
+        f"data={tmp_path / 'data'}", f"tracking.mlflow_uri=sqlite:///{mlflow_database}", "processes=1",
+        f"tracking.registered_model='the recipe {recipe.stem}'",
         "training.steps=2", "training.problems_per_step=2", "training.tokens_per_microbatch=4096",
         "training.sampling.max_new_tokens=8", "training.algorithm.autonomous_rollouts=2",
         "training.algorithm.guided_rollouts=2", "engine={}", "evaluation.engine=null", "evaluation.k=2",

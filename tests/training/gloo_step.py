@@ -1,4 +1,4 @@
-"""One optimiser step on a fixed batch; as a program under torchrun it is sharded over the processes.
+"""One optimiser step on a fixed batch; as a program of several ranks it is sharded over the processes.
 
 Arguments: the output file, then names of CASES, which are computed one after the other in one process group.
 """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from warm_python import WarmRanks
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -21,13 +21,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=[2, 4])
 def results(request, tmp_path_factory) -> dict[str, dict]:
-    """What so many processes compute, every case in one start of torchrun."""
+    """What so many processes compute, every case in one process group."""
     output = tmp_path_factory.mktemp("gloo") / "results.pt"
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={request.param}"]
-    command = [sys.executable, *launcher, str(Path(__file__).parent / "gloo_step.py"), str(output), *CASES]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-2000:]
+    step = [str(Path(__file__).parent / "gloo_step.py"), str(output), *CASES]
+    ranks = WarmRanks(request.param, step, output.parent, {**os.environ, "OMP_NUM_THREADS": "1"})
+    said, _ = ranks.communicate(timeout=200)
+    assert ranks.returncode == 0, said[-2000:]
     return torch.load(output, weights_only=True)
 
 

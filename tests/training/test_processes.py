@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from warm_python import WarmProcess
 
 from flows.process import training_command
 from sgpo.config.testbed import WorldConfig
@@ -32,6 +33,11 @@ OVERRIDES = (
 def run(processes: int, folder: Path, *arguments: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment.pop("SGPO_TRAINING_PYTHON", None)
+    if processes == 1:
+        alone = WarmProcess(["-m", "sgpo.cli", *arguments], folder, environment)
+        output, _ = alone.communicate(timeout=300)
+        assert alone.returncode == 0, output[-4000:]
+        return
     done = subprocess.run(
         training_command(processes, *arguments), cwd=folder, env=environment, capture_output=True, text=True,
         timeout=300,

@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from warm_python import WarmProcess, WarmRanks
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -43,21 +45,24 @@ SETTINGS = (
 
 
 def launch(
-    processes: int, model: Path, data: Path, folder: Path, *overrides: str, torchrun: tuple[str, ...] = ()
-) -> subprocess.Popen[str]:
-    """`sgpo train`, alone or under torchrun, as flows start it."""
-    command = [sys.executable, "-m"]
-    if processes > 1:
-        command += ["sgpo.training.launch", *torchrun, "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
-    command += ["sgpo.cli", "train", "--model", str(model), "--run", str(folder), f"data={data}", *SETTINGS]
+    processes: int, model: Path, data: Path, folder: Path, *overrides: str, torchrun: tuple[str, ...] | None = None
+) -> Any:
+    """`sgpo train`; with options of torchrun, be they none, under it as flows start it."""
+    command = ["sgpo.cli", "train", "--model", str(model), "--run", str(folder), f"data={data}", *SETTINGS]
+    command += [f"tracking.mlflow_uri=sqlite:///{data.parent}/mlflow.db", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": ""}
+    if torchrun is None and processes == 1:
+        return WarmProcess(["-m", *command], folder.parent, environment)
+    if torchrun is None:
+        return WarmRanks(processes, ["-m", *command], folder.parent, environment)
+    launcher = ["-m", "sgpo.training.launch", *torchrun, "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
     return subprocess.Popen(
-        [*command, f"tracking.mlflow_uri=sqlite:///{folder.parent}/mlflow.db", *overrides],
-        env=environment, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, *launcher, *command], env=environment, cwd=folder.parent, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str], expected: int = 0) -> str:
+def finish(process: Any, expected: int = 0) -> str:
     output, _ = process.communicate(timeout=200)
     assert process.returncode == expected, output[-4000:]
     return output
@@ -82,9 +87,8 @@ def reference(model_folder, data_folder, tmp_path_factory) -> Path:
     return folder
 
 
-def stop(number: signal.Signals, process: subprocess.Popen[str]) -> str:
+def stop(number: signal.Signals, process: Any) -> str:
     """Send the signal after the first step that the process does; what it said."""
-    assert process.stdout is not None
     line = next(line for line in process.stdout if line.startswith("step "))
     process.send_signal(number)
     return line + finish(process, PREEMPTED)
@@ -117,7 +121,7 @@ def test_signals_end_the_run_with_a_checkpoint_and_the_rest_is_the_same(referenc
 def stopped_on_two(model_folder, data_folder, tmp_path_factory) -> Path:
     """A run of two processes that was asked to stop."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    stop(signal.SIGTERM, launch(2, model_folder, data_folder, folder))
+    stop(signal.SIGTERM, launch(2, model_folder, data_folder, folder, torchrun=()))
     assert 0 < len(rows(folder)) < 6
     return folder
 
@@ -332,7 +336,6 @@ def test_torchrun_starts_killed_processes_again_and_the_result_is_the_same(
     started = launch(
         2, model_folder, data_folder, folder, "training.checkpoint_every=1", torchrun=("--max-restarts=2",)
     )
-    assert started.stdout is not None
     next(line for line in started.stdout if line.startswith("step    2"))
     workers = [child for child in psutil.Process(started.pid).children() if "sgpo.cli" in " ".join(child.cmdline())]
     workers[-1].kill()
