@@ -77,8 +77,8 @@ def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, model_
     results = Results(study.results)
     assert len(results.rows) == 4 * 2 + 3
     runs = sorted(path.name for path in study.runs.iterdir() if (path / "model").is_dir())
-    # SGPO at two rates and at the recipe's, from which the other begins; in the main table it begins from the tuned one,
-    # whose run is that of the tuning table.
+    # SGPO at two rates and at the recipe's, from which the other begins; in the main table the other begins from the
+    # tuned one, whose run is that of the tuning table.
     assert [run.split("-")[2] for run in runs] == ["again"] * 3 + ["sgpo"] * 3
     tuned = {row.learning_rate for row in results.of("main") if row.method != "base"}
     assert tuned <= {1e-4, 1e-2}
