@@ -1,13 +1,19 @@
 #!/bin/sh
-# The worlds of the study: problems, the scripted strong model's strategies and responses, splits. Usage: benchmarks/worlds.sh [DECISIONS ...]
+# The worlds of configs/study.yaml: problems, the package's base models, the scripted strong model's answers and strategies,
+# splits. Usage: benchmarks/worlds.sh 3 6
 set -e
-for decisions in "${@:-3 6}"; do
-    for number in $decisions; do
-        data=runs/worlds/d$number
-        mkdir -p "$data"
-        printf 'world: {decisions: %s}\n' "$number" > "$data/params.yaml"
-        .venv/bin/sgpo world problems --params "$data/params.yaml" --data "$data"
-        .venv/bin/sgpo strategies extract --params "$data/params.yaml" --data "$data" --work "$data/work"
-        .venv/bin/sgpo split --params "$data/params.yaml" --data "$data"
+for decisions in "$@"; do
+    data=runs/worlds/d$decisions
+    params=$data/params.yaml
+    mkdir -p "$data"
+    sgpo=".venv/bin/sgpo"
+    for family in llama qwen2; do
+        printf "world: {decisions: %s}\nbase_model: {family: %s}\nprobe: {sampling: {max_new_tokens: 128}}\n" "$decisions" "$family" > "$params"
+        "$sgpo" world base-model --params "$params" --data "$data" --work "$data/work"
     done
+    "$sgpo" world problems --params "$params" --data "$data"
+    "$sgpo" strategies respond --params "$params" --data "$data" --work "$data/work"
+    "$sgpo" strategies extract --params "$params" --data "$data" --work "$data/work"
+    "$sgpo" probe --model "$data/base/qwen2" --params "$params" --data "$data" --work "$data/work"
+    "$sgpo" split --params "$params" --data "$data"
 done

@@ -62,7 +62,7 @@ def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None 
 
 def problems_of(study: StudyConfig, cell: Cell) -> Path:
     """Return the problems that a cell is measured on."""
-    return study.worlds[cell.world].data / "splits" / f"{study.tables[cell.table].split}.parquet"
+    return study.worlds[cell.world].data / "problems" / f"{study.tables[cell.table].split}.parquet"
 
 
 def made_of(study: StudyConfig, cell: Cell, job: Job) -> dict[str, str]:

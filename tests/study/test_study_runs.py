@@ -36,7 +36,7 @@ def study_file(tmp_path_factory, model_folder, data_folder) -> Path:
     folder = tmp_path_factory.mktemp("study")
     for split in ("tuning", "held_out"):
         problems = build_split(WorldConfig(tuning=4, held_out=4), split)
-        write_problems(problems, data_folder / "splits" / f"{split}.parquet")
+        write_problems(problems, data_folder / "problems" / f"{split}.parquet")
     recipe = copy.deepcopy(RECIPE)
     recipe["tracking"] = {
         "mlflow_uri": f"sqlite:///{folder}/mlflow.db", "artifact_root": str(folder / "artifacts"),
