@@ -29,7 +29,6 @@ from test_loop import SMALL, Recorder, run
 from sgpo.config import load_config
 from sgpo.training.checkpoints import checkpoint as checkpoints
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint
-from sgpo.training.recovery import memory
 from sgpo.training.recovery.interruption import PREEMPTED, PreemptedError
 from sgpo.training.recovery.memory import OutOfMemoryError
 from sgpo.training.recovery.session import StoppedError
@@ -243,18 +242,18 @@ def test_a_step_that_cannot_be_recorded_ends_the_run_in_one_line_and_is_done_aga
 def test_when_memory_runs_out_the_same_step_is_done_in_smaller_pieces(
     tmp_path, model_folder, data_folder, monkeypatch, capsys
 ):
-    expected = run(tmp_path / "whole", load_config(None, SMALL), model_folder, data_folder, Recorder())
+    config = load_config(None, [*SMALL, "training.shared_prompts=false"])  # more rows in a micro-batch
+    expected = run(tmp_path / "whole", config, model_folder, data_folder, Recorder())
     real = Gradient._batch
 
     def cramped(self, rows):
-        if self.layout.size(rows)[0] > 200:
+        if sum(len(row) for row in rows) > 300:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, rows)
 
     monkeypatch.setattr(Gradient, "_batch", cramped)
-    monkeypatch.setattr(memory, "SMALLEST_BUDGET", 64)
-    got = run(tmp_path / "cramped", load_config(None, SMALL), model_folder, data_folder, Recorder())
-    assert re.search(r"out of memory: resuming with micro-batches of (128|256) tokens", capsys.readouterr().out)
+    got = run(tmp_path / "cramped", config, model_folder, data_folder, Recorder())
+    assert re.search(r"out of memory: resuming with micro-batches of (512|256) tokens", capsys.readouterr().out)
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=0)
 
