@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import resource
 import subprocess
 import sys
@@ -26,61 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from growth_bank import bank_files, make_bank
 
 Work = Callable[[], object]
 Measure = Callable[[int, Path], Work]
 """(size, folder) -> what is timed; what is done before it, imports and inputs, is not."""
-
-
-def words(draw: random.Random, number: int) -> str:
-    """Return so many words of 5,000, the first ones the most frequent, spelled in letters: digits would be results."""
-    places = (int(5000 ** draw.random()) for _ in range(number))
-    return " ".join("".join(chr(ord("a") + int(digit)) for digit in f"{place:04d}") for place in places)
-
-
-def make_bank(size: int, data: Path) -> tuple[list[Any], list[Any]]:
-    """Return problems and strategies, one for each; a strategy is one of 200 plans in words of its own."""
-    from sgpo.problems import Problem
-    from sgpo.strategies.schema import CRITERIA, Strategy
-
-    draw = random.Random(0)
-    plans = [words(draw, 12) for _ in range(200)]
-    problems, strategies = [], []
-    for number in range(size):
-        name = f"p{number:07d}"
-        problems.append(Problem(id=name, question=f"{words(draw, 40)} {number}?", answer=str(draw.randrange(10**6))))
-        scores = {criterion: draw.randrange(11) / 10 for criterion in CRITERIA}
-        strategy = Strategy(
-            problem_id=name, problem_type=words(draw, 4), approach=draw.choice(plans),
-            steps=tuple(words(draw, 10) for _ in range(4)), score=sum(scores.values()) / 4, scores=scores,
-            teacher="scripted", prompt_version="v1", candidates_seen=5,
-        )  # fmt: skip
-        strategies.append(strategy)
-    return problems, strategies
-
-
-def bank_files(size: int, folder: Path) -> Path:
-    """Return a data folder with problems, strategies and probe of a bank, written once for all figures."""
-    from sgpo.pipeline.splits import ProbedProblem
-    from sgpo.problems import Problem, write_problems
-    from sgpo.problems.table import write_table
-    from sgpo.strategies.schema import StrongResponse
-
-    data = folder / f"bank-{size}"
-    if not (data / "probe.parquet").exists():
-        problems, strategies = make_bank(size, data)
-        (data / "problems").mkdir(parents=True)
-        write_problems(problems, data / "problems" / "train.parquet")
-        write_problems([Problem(question="held out", answer="1")], data / "problems" / "held_out.parquet")
-        write_table(strategies, data / "strategies.parquet")
-        solved = [
-            StrongResponse(problem_id=p.id, text=p.answer, teacher="scripted", prompt_version="v1", attempt=1)
-            for p in problems
-        ]
-        write_table(solved, data / "responses.parquet")
-        probed = [ProbedProblem(problem_id=p.id, autonomous=0.25, guided=0.75, lift=0.5) for p in problems]
-        write_table(probed, data / "probe.parquet")
-    return data
 
 
 def bank_write(size: int, folder: Path) -> Work:
@@ -232,8 +181,7 @@ def retrainings_show(size: int, folder: Path) -> Work:
 GROUPS: dict[str, dict[str, Measure]] = {
     "bank": {
         "write": bank_write, "load": bank_load, "load, leaks checked": bank_load_checked, "list": bank_list,
-        "families": bank_families,
-        "index": bank_index, "retrieve 100": bank_retrieve, "split": bank_split,
+        "families": bank_families, "index": bank_index, "retrieve 100": bank_retrieve, "split": bank_split,
     },
     "extraction": {"respond": extraction_respond, "extract": extraction_extract},
     "retrainings": {"one more": retrainings_one_more, "show": retrainings_show},
@@ -268,7 +216,7 @@ def main() -> None:
     parser.add_argument("--bank", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--extraction", type=int, nargs="+", default=[300, 1_000, 3_000])
     parser.add_argument("--retrainings", type=int, nargs="+", default=[50, 150, 500])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="File for the figures")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -287,21 +235,20 @@ def main() -> None:
                 there = found[-1]["seconds"] * (GOAL[group] / sizes[-1]) ** slope
                 rows.append({"group": group, "what": name, "sizes": sizes, "found": found, "exponent": slope,
                              "goal": GOAL[group], "seconds_at_goal": there})  # fmt: skip
-                seconds = ", ".join(f"{one['seconds']:.3g}" for one in found)
-                memory = ", ".join(f"{one['peak_mib']:.0f}" for one in found)
-                shown = ", ".join(f"{size:,}" for size in sizes)
+                lists = ([f"{size:,}" for size in sizes], [f"{one['seconds']:.3g}" for one in found],
+                         [f"{one['peak_mib']:.0f}" for one in found])  # fmt: skip
                 columns = (
                     f"{group}: {name}",
-                    shown,
-                    seconds,
-                    memory,
+                    *map(", ".join, lists),
                     f"{slope:.2f}",
                     f"{GOAL[group]:,}",
                     f"{there:.3g}",
                 )
                 print(f"| {' | '.join(columns)} |", flush=True)
                 if arguments.json:
-                    arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                    from measure import write_figures  # which imports torch: not in the processes that are measured
+
+                    write_figures(arguments.json, {"rows": rows})
 
 
 def _in_a_process(group: str, name: str, size: int, folder: str) -> dict[str, float]:
