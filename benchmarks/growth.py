@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from growth_bank import bank_files, make_bank
+from growth_bank import bank_files, make_bank, words
 
 Work = Callable[[], object]
 Measure = Callable[[int, Path], Work]
