@@ -8,9 +8,10 @@ from sgpo.config.base import Settings
 
 
 class WorldConfig(Settings):
-    """How many problems of each split; tier 4 is only in the tuning and held-out splits."""
+    """How hard the world is, and how many problems of each split; tier 4 is only in the tuning and held-out splits."""
 
     seed: int = Field(default=0, ge=0)
+    decisions: int = Field(default=3, ge=2, le=6, description="Decisions of a problem that only the wording tells")
     train: int = Field(default=600, ge=1, description="Problems for the strategies and for RL, tiers 1-3")
     tuning: int = Field(default=160, ge=1, description="Problems on which settings were chosen, tiers 1-4")
     held_out: int = Field(default=240, ge=1, description="Problems for the final figures only, tiers 1-4")
@@ -39,11 +40,12 @@ class BaseModelConfig(Settings):
     seed: int = Field(default=0, ge=0)
     hidden_size: int = Field(default=96, ge=32, multiple_of=32)
     layers: int = Field(default=3, ge=1, le=48)
-    steps: int = Field(default=1200, ge=1, description="Pre-training steps")
+    steps: int = Field(default=1600, ge=1, description="Pre-training steps")
     batch_size: int = Field(default=16, ge=1, description="Examples per step")
     learning_rate: float = Field(default=2e-3, gt=0.0, description="AdamW, for embeddings and norms")
     matrix_learning_rate: float = Field(default=0.02, gt=0.0, description="Muon, for the layers' matrices")
     number_weight: float = Field(default=4.0, gt=0.0, description="Loss weight of number tokens")
+    decision_weight: float = Field(default=4.0, gt=0.0, description="Loss weight of words that carry out a decision")
     short_share: float = Field(default=0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
     skilled_share: float = Field(default=0.6, ge=0.0, le=1.0, description="Share of the steps on the `skilled` mixture")
     decay_share: float = Field(default=0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")
