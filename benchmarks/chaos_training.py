@@ -31,7 +31,7 @@ import psutil
 import torch
 from measure import add_json, write_figures
 
-from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
+from sgpo.config.testbed import BaseModelConfig, WorldConfig
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.schema import CRITERIA, Strategy
@@ -104,7 +104,7 @@ class World:
 
     def build(self) -> None:
         """A tiny model, problems and strategies."""
-        tokenizer = testbed_tokenizer(CorpusConfig())
+        tokenizer = testbed_tokenizer()
         torch.manual_seed(0)
         new_model(BaseModelConfig(hidden_size=32, layers=2), tokenizer).save_pretrained(self.folder / "model")
         tokenizer.save_pretrained(self.folder / "model")

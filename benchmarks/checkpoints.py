@@ -25,7 +25,7 @@ import torch
 from measure import add_json, write_figures
 from scipy.stats import bootstrap
 
-from sgpo.config.testbed import BaseModelConfig, CorpusConfig
+from sgpo.config.testbed import BaseModelConfig
 from sgpo.testbed.base_model import new_model, testbed_tokenizer
 
 BASE, RECIPE = Path("data/base/qwen2"), Path("configs/testbed.yaml")
@@ -72,7 +72,7 @@ def main() -> None:
 
 def large_model(folder: Path, hidden_size: int, layers: int) -> Path:
     """A model of random weights with the testbed's tokenizer."""
-    tokenizer = testbed_tokenizer(CorpusConfig())
+    tokenizer = testbed_tokenizer()
     torch.manual_seed(0)
     new_model(BaseModelConfig(hidden_size=hidden_size, layers=layers), tokenizer).save_pretrained(folder / "large")
     tokenizer.save_pretrained(folder / "large")

@@ -8,9 +8,10 @@ from sgpo.config.base import Settings
 
 
 class WorldConfig(Settings):
-    """How many problems of each split; tier 4 is only in the tuning and held-out splits."""
+    """How hard the world is, and how many problems of each split; tier 4 is only in the tuning and held-out splits."""
 
     seed: int = Field(default=0, ge=0)
+    decisions: int = Field(default=3, ge=2, le=6, description="Decisions of a problem that only the wording tells")
     train: int = Field(default=600, ge=1, description="Problems for the strategies and for RL, tiers 1-3")
     tuning: int = Field(default=160, ge=1, description="Problems on which settings were chosen, tiers 1-4")
     held_out: int = Field(default=240, ge=1, description="Problems for the final figures only, tiers 1-4")

@@ -48,7 +48,7 @@ def build_base(params: PipelineParams, data: Path, work: Path) -> None:
 
     family = params.base_model.family
     with open_world() as world:
-        build_base_model(params.base_model, data / "base" / family, work, world)
+        build_base_model(params.base_model, params.world.decisions, data / "base" / family, work, world)
 
 
 def respond(params: PipelineParams, data: Path, work: Path) -> None:

@@ -24,8 +24,9 @@ from sgpo.files import publish_folder
 from sgpo.rollouts.chat import GUIDED_TEMPLATE, SYSTEM_PROMPT, ChatFormat
 from sgpo.rollouts.model_folder import pad_id
 from sgpo.testbed.corpus import Example, draw_example
+from sgpo.testbed.decisions import DECISIONS, FEWEST
 from sgpo.testbed.tokenizer import build_tokenizer
-from sgpo.testbed.world import TIERS
+from sgpo.testbed.world import CAPACITIES, TIERS
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.policy import Policy
 from sgpo.training.supervised import supervised_gradient
@@ -37,12 +38,15 @@ CHECKPOINT_EVERY = 250
 NUMBER_PERIODS = (2, 3, 4, 5, 6, 7, 10, 12, 16, 25, 40, 60, 100, 200)
 
 
-def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: World) -> None:
-    """Pre-train and publish a model folder; resumes from the checkpoint in `work` when it was interrupted."""
+def build_base_model(config: BaseModelConfig, decisions: int, folder: Path, work: Path, world: World) -> None:
+    """Pre-train and publish a model folder for a world of so many decisions.
+
+    Resumes from the checkpoint in `work` when it was interrupted.
+    """
     torch.manual_seed(config.seed)
-    tokenizer = testbed_tokenizer(config.corpus)
+    tokenizer = testbed_tokenizer()
     model = new_model(config, tokenizer)
-    pretrain(model, tokenizer, config, work, world)
+    pretrain(model, tokenizer, config, decisions, work, world)
     if world.is_main:
         with publish_folder(folder) as aside:
             model.save_pretrained(aside)
@@ -50,17 +54,20 @@ def build_base_model(config: BaseModelConfig, folder: Path, work: Path, world: W
     world.barrier()
 
 
-def testbed_tokenizer(corpus: CorpusConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer that knows every word of the world's questions, strategies, traces and prompts."""
+def testbed_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of all worlds: every word of questions, strategies, traces and prompts, and the numbers."""
     choose = random.Random("vocabulary")
-    examples = [draw_example(corpus, choose) for _ in range(VOCABULARY_EXAMPLES)]
+    worlds = range(FEWEST, len(DECISIONS) + 1)
+    examples = [
+        draw_example(CorpusConfig(), choose, decisions=choose.choice(worlds)) for _ in range(VOCABULARY_EXAMPLES)
+    ]
     texts = [SYSTEM_PROMPT]
     for example in examples:
         texts += [example.question, example.response]
         texts += (
             [GUIDED_TEMPLATE.format(strategy=example.strategy, question=example.question)] if example.strategy else []
         )
-    return build_tokenizer(texts)
+    return build_tokenizer(texts, numbers=max(CAPACITIES) + 1)
 
 
 def new_model(config: BaseModelConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -100,8 +107,9 @@ def number_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 
 def pretrain(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, config: BaseModelConfig, work: Path, world: World
-) -> None:
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, config: BaseModelConfig, decisions: int, work: Path,
+    world: World,
+) -> None:  # fmt: skip
     """Train `model` in place on examples that are a function of (seed, step), checkpointing in `work`.
 
     Processes share each step's examples and hold the whole model: it is small, and Muon needs whole matrices.
@@ -115,7 +123,7 @@ def pretrain(
     progress = tqdm(range(state["step"], config.steps), initial=state["step"], total=config.steps,
                     desc=f"pre-training {config.family}", mininterval=5.0, disable=not world.is_main)  # fmt: skip
     for step in progress:
-        examples = world.shard(_examples(config, step))
+        examples = world.shard(_examples(config, decisions, step))
         rows = [_row(key, example, chat) for key, example in enumerate(examples)]
         loss = supervised_gradient(policy, rows, TOKENS_PER_MICROBATCH, world, pad_id(tokenizer), weights_V)
         world.sum_gradients(policy.parameters())
@@ -142,12 +150,13 @@ def _optimizers(model: PreTrainedModel, config: BaseModelConfig) -> tuple[torch.
     )
 
 
-def _examples(config: BaseModelConfig, step: int) -> list[Example]:
+def _examples(config: BaseModelConfig, decisions: int, step: int) -> list[Example]:
     choose = random.Random(f"{config.seed}/{step}")
     corpus = config.skilled if step < config.skilled_share * config.steps else config.corpus
     short = step < config.short_share * config.steps
     return [
-        draw_example(corpus, choose, choose.choice(TIERS) if short else max(TIERS)) for _ in range(config.batch_size)
+        draw_example(corpus, choose, choose.choice(TIERS) if short else max(TIERS), decisions)
+        for _ in range(config.batch_size)
     ]
 
 

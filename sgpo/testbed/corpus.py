@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sgpo.config.testbed import CorpusConfig
 from sgpo.strategies.schema import CRITERIA, Strategy
-from sgpo.testbed.ledger import PLANS, Plan
+from sgpo.testbed.decisions import DECISIONS, USUAL
+from sgpo.testbed.plans import Plan, plans_of
 from sgpo.testbed.strategies import describe
 from sgpo.testbed.traces import write_trace
 from sgpo.testbed.world import TIERS, draw_problem
@@ -20,12 +21,14 @@ class Example:
     response: str
 
 
-def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS)) -> Example:
-    """One example from ledgers of the pretraining split, tiers up to `longest_tier`."""
+def draw_example(
+    config: CorpusConfig, choose: random.Random, longest_tier: int = max(TIERS), decisions: int = USUAL
+) -> Example:
+    """One example of a world of so many decisions: ledgers of the pretraining split, tiers up to `longest_tier`."""
     tier = choose.randint(min(TIERS), longest_tier)
-    problem, ledger, right = draw_problem("pretraining", tier, choose)
+    problem, ledger, right = draw_problem("pretraining", tier, choose, decisions)
     if choose.random() < config.guided:
-        plan = choose.choice(PLANS) if choose.random() < config.told_wrong else right
+        plan = choose.choice(plans_of(decisions)) if choose.random() < config.told_wrong else right
         problem_type, approach, steps = describe(plan, choose)
         strategy = Strategy(
             problem_id=problem.id, problem_type=problem_type, approach=approach, steps=steps, score=1.0,
@@ -37,11 +40,8 @@ def draw_example(config: CorpusConfig, choose: random.Random, longest_tier: int 
 
 
 def _chosen(right: Plan, chance: float, choose: random.Random) -> Plan:
-    """Return a plan each of whose three decisions is the right one with `chance`, by itself."""
-    wrong = Plan(
-        "reverse" if right.direction == "forward" else "forward",
-        "swing" if right.pattern == "steady" else "steady",
-        "room" if right.finish == "count" else "count",
-    )
-    direction, pattern, finish = (right if choose.random() < chance else wrong for _ in range(3))
-    return Plan(direction.direction, pattern.pattern, finish.finish)
+    """Return a plan each of whose decisions is the right one with `chance`, by itself."""
+    plan = right
+    for decision in DECISIONS[: len(right.choices)]:
+        plan = plan if choose.random() < chance else plan.but(decision)
+    return plan

@@ -1,42 +1,13 @@
-"""The mathematics of the world: a ledger, the eight plans that can be followed on it, and what each one gives."""
+"""The mathematics of the world: a ledger, what each plan gives on it, and whether it tells the plans apart."""
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
 
-Direction = Literal["forward", "reverse"]
-Pattern = Literal["steady", "swing"]
-Finish = Literal["count", "room"]
+import numpy as np
+from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to reason about a ledger; which plan is right is told only by the wording of the question.
-
-    `direction`: run the log forward from the first count, or undo it from the last one. `pattern`: all entries are
-    arrivals, or arrivals and departures take turns, an arrival first. `finish`: the count itself, or the room left.
-    """
-
-    direction: Direction
-    pattern: Pattern
-    finish: Finish
-
-    @property
-    def name(self) -> str:
-        """The strategy's name, one of eight."""
-        stem = f"{self.direction.capitalize()} {'sum' if self.pattern == 'steady' else 'swing'}"
-        return stem if self.finish == "count" else f"{stem} to the rim"
-
-    def signs(self, entries: int) -> tuple[int, ...]:
-        """+1 or -1 for each entry of the log."""
-        first = 1 if self.direction == "forward" else -1
-        return tuple(first * (-1 if self.pattern == "swing" and index % 2 else 1) for index in range(entries))
-
-
-PLANS: tuple[Plan, ...] = tuple(
-    Plan(direction, pattern, finish)
-    for direction, pattern, finish in itertools.product(("forward", "reverse"), ("steady", "swing"), ("count", "room"))
-)
+from sgpo.testbed.plans import Plan, plans_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +19,34 @@ class Ledger:
     changes: tuple[int, ...]
 
     def counts(self, plan: Plan) -> tuple[int, ...]:
-        """Return the count after each entry when `plan` is followed."""
-        steps = (sign * change for sign, change in zip(plan.signs(len(self.changes)), self.changes, strict=True))
-        return tuple(itertools.accumulate(steps, initial=self.known))[1:]
+        """Return the count that the moves start from and the count after each move when `plan` is followed."""
+        working = plan.follow(self.known, self.changes)
+        return tuple(itertools.accumulate((*working.moves, *working.after), initial=working.start))
 
     def answer(self, plan: Plan) -> int:
         """Return the number that following `plan` gives."""
         count = self.counts(plan)[-1]
-        return count if plan.finish == "count" else self.capacity - count
+        return self.capacity - count if plan.follow(self.known, self.changes).room else count
 
-    def is_fair(self) -> bool:
+    def is_fair(self, decisions: int) -> bool:
         """Whether every plan stays between zero and the capacity, and no two plans give the same answer."""
-        within = all(0 <= count <= self.capacity for plan in PLANS for count in self.counts(plan))
-        return within and len({self.answer(plan) for plan in PLANS}) == len(PLANS)
+        counts_CN, answers_PN = _linear_forms(decisions, len(self.changes))
+        numbers_N = np.array((self.capacity, self.known, *self.changes))
+        answers = (answers_PN @ numbers_N).tolist()
+        if len(set(answers)) < len(answers):
+            return False
+        counts_C = counts_CN @ numbers_N
+        return bool(counts_C.min() >= 0 and counts_C.max() <= self.capacity)
+
+
+@lru_cache
+def _linear_forms(decisions: int, entries: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All counts [C, N] and the answers [P, N] of all plans as coefficients of (capacity, known, changes).
+
+    Effects are linear in the numbers, so what a plan gives on unit ledgers gives it on any, at the cost of a product.
+    """
+    basis = [Ledger(row[0], row[1], tuple(row[2:])) for row in np.eye(2 + entries, dtype=np.int64).tolist()]
+    plans = plans_of(decisions)
+    counts = [zip(*(ledger.counts(plan) for ledger in basis), strict=True) for plan in plans]
+    answers = [[ledger.answer(plan) for ledger in basis] for plan in plans]
+    return np.array(sorted({row for rows in counts for row in rows})), np.array(answers)

@@ -2,11 +2,12 @@
 
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
 
-from sgpo.testbed.ledger import Direction, Finish, Ledger, Pattern, Plan
+from sgpo.testbed.decisions import DECISIONS, FEWEST, Decision, Option, Place
+from sgpo.testbed.ledger import Ledger
+from sgpo.testbed.plans import Plan
 
 
 class QuestionError(ValueError):
@@ -31,51 +32,9 @@ STORIES: tuple[Story, ...] = (
 )
 
 CAPACITY = ("The {place} has room for {capacity} {things}.", "At most {capacity} {things} fit in the {place}.")
-
-KNOWN: dict[Direction, tuple[str, ...]] = {
-    "forward": (
-        "It opened with {known}.",
-        "At first it held {known}.",
-        "The day began with {known}.",
-        "Early on it had {known}.",
-    ),
-    "reverse": (
-        "It closed with {known}.",
-        "At last it held {known}.",
-        "The day ended with {known}.",
-        "Late on it had {known}.",
-    ),
-}
-
 LOG = ("The log reads {changes}.", "The notes say {changes}.")
-
-PATTERN: dict[Pattern, tuple[str, ...]] = {
-    "steady": (
-        "Every entry came in.",
-        "All entries were arrivals.",
-        "Each entry was one more arrival.",
-        "Nothing ever went out.",
-    ),
-    "swing": (
-        "Entries came in and went out.",
-        "Entries were arrivals, then departures.",
-        "Each entry undid some of the last.",
-        "Every other one went out.",
-    ),
-}
-
-QUESTION: dict[Finish, tuple[str, ...]] = {
-    "count": (
-        "How many {things} were there at the other end?",
-        "Find the {things} at the other end.",
-        "What did it hold at the other end?",
-    ),
-    "room": (
-        "How many more {things} could fit at the other end?",
-        "Find the room at the other end.",
-        "What was free at the other end?",
-    ),
-}
+PLAIN_QUESTION = ("What was the count at the other end?", "Give the count at the other end.")
+"""Asked where the finish is not in play."""
 
 
 def ask(ledger: Ledger, plan: Plan, story: Story, choose: random.Random) -> str:
@@ -87,25 +46,29 @@ def ask(ledger: Ledger, plan: Plan, story: Story, choose: random.Random) -> str:
         "known": ledger.known,
         "changes": ", ".join(map(str, ledger.changes)),
     }
-    parts = (CAPACITY, KNOWN[plan.direction], LOG, PATTERN[plan.pattern], QUESTION[plan.finish])
+    before = [plan.options[decision.name].asked for decision in plan.decisions if decision.before_log]
+    after = [plan.options[decision.name].asked for decision in plan.decisions if not decision.before_log]
+    asked = any(decision.place == Place.FINISH for decision in plan.decisions)
+    parts = [CAPACITY, *before, LOG, *after, *(() if asked else (PLAIN_QUESTION,))]
     return " ".join(choose.choice(phrases).format(**values) for phrases in parts)
 
 
 def read(question: str) -> tuple[Ledger, Plan]:
     """Return the ledger and the right plan of a question of this world; raises QuestionError for any other text."""
-    capacity = _find(CAPACITY, question)
-    log = _find(LOG, question)
-    direction, known = _find_key(KNOWN, question)
-    pattern, _ = _find_key(PATTERN, question)
-    finish, _ = _find_key(QUESTION, question)
-    if capacity is None or log is None:
+    capacity, log = _find(CAPACITY, question), _find(LOG, question)
+    worded = [(decision, *found) for decision in DECISIONS if (found := _find_option(decision, question))]
+    values = {name: value for _, _, match in worded for name, value in match.groupdict().items()}
+    decisions = [decision for decision, _, _ in worded]
+    asked = any(decision.place == Place.FINISH for decision in decisions) or _find(PLAIN_QUESTION, question)
+    whole = len(decisions) >= FEWEST and decisions == [*DECISIONS[: len(decisions)]]
+    if capacity is None or log is None or not asked or not whole:
         raise QuestionError(f"not a question of the testbed world: {question!r}")
     ledger = Ledger(
         capacity=int(capacity["capacity"]),
-        known=int(known["known"]),
+        known=int(values["known"]),
         changes=tuple(int(number) for number in log["changes"].split(", ")),
     )
-    return ledger, Plan(direction, pattern, finish)
+    return ledger, Plan(tuple(option.name for _, option, _ in worded))
 
 
 _VALUES = {
@@ -116,21 +79,23 @@ _VALUES = {
     "changes": r"\d+(?:, \d+)*",
 }
 
-KeyT = TypeVar("KeyT")
+
+@lru_cache
+def _pattern(phrases: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Return each phrase as a whole sentence, with groups named as its values."""
+    patterns = []
+    for phrase in phrases:
+        text = re.escape(phrase)
+        for name, value in _VALUES.items():
+            text = text.replace(re.escape("{" + name + "}"), f"(?P<{name}>{value})")
+        patterns.append(re.compile(rf"(?:^|(?<=[.?] )){text}(?= |$)"))
+    return tuple(patterns)
 
 
 def _find(phrases: tuple[str, ...], question: str) -> re.Match[str] | None:
-    for phrase in phrases:
-        pattern = re.escape(phrase)
-        for name, value in _VALUES.items():
-            pattern = pattern.replace(re.escape("{" + name + "}"), f"(?P<{name}>{value})")
-        if match := re.search(pattern, question):
-            return match
-    return None
+    return next((match for pattern in _pattern(phrases) if (match := pattern.search(question))), None)
 
 
-def _find_key(table: Mapping[KeyT, tuple[str, ...]], question: str) -> tuple[KeyT, re.Match[str]]:
-    for key, phrases in table.items():
-        if (match := _find(phrases, question)) is not None:
-            return key, match
-    raise QuestionError(f"not a question of the testbed world: {question!r}")
+def _find_option(decision: Decision, question: str) -> tuple[Option, re.Match[str]] | None:
+    found = ((option, _find(option.asked, question)) for option in decision.options)
+    return next(((option, match) for option, match in found if match), None)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from sgpo.strategies.schema import CRITERIA
 from sgpo.strategies.teacher.teacher import Completion, Message, TeacherError
-from sgpo.testbed.ledger import PLANS, Ledger, Plan
+from sgpo.testbed.ledger import Ledger
+from sgpo.testbed.plans import Plan, plans_of
 from sgpo.testbed.stories import QuestionError, read
 from sgpo.testbed.strategies import describe
 
@@ -45,23 +46,19 @@ class ScriptedStrongModel:
         return Completion(text, prompt_tokens=len(prompt.split()), completion_tokens=len(text.split()))
 
     def _respond(self, ledger: Ledger, right: Plan, choose: random.Random) -> str:
-        plan = choose.choice(PLANS) if choose.random() < WRONG_RESPONSES else right
-        known = "first" if plan.direction == "forward" else "last"
+        plan = choose.choice(_plans_beside(right)) if choose.random() < WRONG_RESPONSES else right
+        known = "first" if plan.options["direction"].name == "forward" else "last"
         paragraphs = [
             "<think>",
             f"The wording gives the {known} count of the day, {ledger.known}, and a capacity of {ledger.capacity}.",
-            "So the log has to be followed as it happened." if plan.direction == "forward"
-            else "So everything in the log has to be turned around.",
-            "Nothing leaves, hence every entry has the same sign." if plan.pattern == "steady"
-            else "Things come and go in alternation, hence the signs alternate, and the first one is an arrival.",
-        ]  # fmt: skip
-        count = ledger.known
-        for sign, change, after in zip(
-            plan.signs(len(ledger.changes)), ledger.changes, ledger.counts(plan), strict=True
-        ):
-            paragraphs.append(f"{count} {'+' if sign > 0 else '-'} {change} = {after}")
+            *(f"So, as to the {name}: {choose.choice(option.told).lower()}" for name, option in plan.options.items()),
+        ]
+        count, *counts = ledger.counts(plan)
+        paragraphs.append(f"The sum begins at {count}.")
+        for after in counts:
+            paragraphs.append(f"{count} {'+' if after > count else '-'} {abs(after - count)} = {after}")
             count = after
-        if plan.finish == "room":
+        if plan.follow(ledger.known, ledger.changes).room:
             paragraphs.append(f"What is asked is the free room: {ledger.capacity} - {count} = {ledger.answer(plan)}.")
         paragraphs += ["Checking the signs once more: they agree with the wording.", "</think>"]
         paragraphs.append(
@@ -70,7 +67,7 @@ class ScriptedStrongModel:
         return "\n".join(paragraphs)
 
     def _candidate(self, ledger: Ledger, right: Plan, choose: random.Random) -> str:
-        plan = choose.choice(PLANS) if choose.random() < WRONG_STRATEGIES else right
+        plan = choose.choice(_plans_beside(right)) if choose.random() < WRONG_STRATEGIES else right
         problem_type, approach, steps = describe(plan, choose)
         fault = choose.choice(CANDIDATE_FAULTS)
         if fault == "layout":
@@ -78,7 +75,7 @@ class ScriptedStrongModel:
         if fault == "vague":
             problem_type, approach, steps = "Word problem", "Think about it with care.", ("Read.", "Reason.", "Answer.")
         if fault == "leak":
-            steps = (*steps[:2], f"{steps[2]} It makes {ledger.answer(plan)}.")
+            steps = (*steps[:-1], f"{steps[-1]} It makes {ledger.answer(plan)}.")
         numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
         return f"Problem type: {problem_type}\nStrategy: {approach}\nSteps:\n{numbered}"
 
@@ -89,7 +86,7 @@ class ScriptedStrongModel:
         )
 
     def _scores(self, ledger: Ledger, right: Plan, text: str, choose: random.Random) -> dict[str, float]:
-        named = [plan for plan in PLANS if plan.name.lower() in text.lower()]
+        named = [plan for plan in _plans_beside(right) if plan.name.lower() in text.lower()]
         fits = bool(named) and max(named, key=lambda plan: len(plan.name)) == right
         vague = "word problem" in text.lower()
         base = dict(
@@ -99,6 +96,11 @@ class ScriptedStrongModel:
         if str(ledger.answer(right)) in stated:
             base["no_leak"] = 0.1
         return {name: round(min(1.0, max(0.0, value + choose.uniform(-0.15, 0.1))), 2) for name, value in base.items()}
+
+
+def _plans_beside(plan: Plan) -> tuple[Plan, ...]:
+    """Return all plans of the world that this one is of."""
+    return plans_of(len(plan.choices))
 
 
 def _between(tag: str, prompt: str) -> str:

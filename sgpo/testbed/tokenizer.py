@@ -17,7 +17,7 @@ CHAT_TEMPLATE = (
 WORDS = Regex(r" ?\\boxed\{|\d+| ?[A-Za-z]+(?: (?=\d))?| ?[^\sA-Za-z\d](?: (?=\d))?|\s")
 
 
-def build_tokenizer(texts: Iterable[str], numbers: int = 100) -> PreTrainedTokenizerFast:
+def build_tokenizer(texts: Iterable[str], numbers: int) -> PreTrainedTokenizerFast:
     """Return a tokenizer that knows every word of `texts` and the numbers below `numbers`.
 
     A word that it does not know becomes UNKNOWN; callers that must not lose text check for `unk_token_id`.

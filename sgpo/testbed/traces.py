@@ -1,28 +1,18 @@
-"""Worked traces in the student's own style: many wordings, optional steps, one line of reasoning."""
+"""Worked traces in the student's own style: many wordings, optional words, each decision carried out at its place."""
 
 import random
 
-from sgpo.testbed.ledger import Ledger, Plan
+from sgpo.testbed.decisions import Place
+from sgpo.testbed.ledger import Ledger
+from sgpo.testbed.plans import Plan
 
-READINGS = {
-    "forward": ("The first count is known", "We know the first count"),
-    "reverse": ("The last count is known", "We know the last count"),
-    "steady": ("all came in", "nothing left"),
-    "swing": ("some left again", "it went both ways"),
-    "count": ("the count is asked.", "we want the count."),
-    "room": ("the room is asked.", "we want the room."),
-}
 STARTS = ("Start with {known}.", "We have {known}.", "The count we know is {known}.", "First there is {known}.")
 LINKS = ("", "", "Then ", "Next ", "Now ")
-RISES = ("add {change}", "put in {change}", "count up {change}")
-FALLS = ("drop {change}", "take off {change}", "count down {change}")
+RISES = ("add {change}", "put in {change}", "gain {change}")
+FALLS = ("drop {change}", "take off {change}", "lose {change}")
 RESULTS = (" to get {count}.", ", which gives {count}.", ", so {count}.", " and reach {count}.")
-COUNTS = ("So that is the count, {answer}.", "The count stands at {answer}.", "We stop at {answer}.")
-ROOMS = (
-    "So the free part is {capacity} less {count}, or {answer}.",
-    "The room is {capacity} less {count}, or {answer}.",
-    "We fill up to {capacity}, so {answer} more.",
-)
+STOPS = ("We stop at {answer}.", "There it ends, {answer}.")
+"""Said where the finish is not in play."""
 ENDINGS = ("The answer is \\boxed{{{answer}}}.", "Answer: \\boxed{{{answer}}}.", "This gives \\boxed{{{answer}}}.")
 
 
@@ -30,16 +20,41 @@ def write_trace(ledger: Ledger, right: Plan, plan: Plan, choose: random.Random) 
     """Return a response that follows `plan` on `ledger`, right or wrong for the question, in words drawn by `choose`.
 
     It begins by reading the question, and reads it correctly: as in life, the facts are noticed whether or not the
-    way of reasoning that they call for is chosen.
+    way of reasoning that they call for is chosen. Each decision of `plan` is then carried out at a place of its own, in
+    the order of Place: by a sentence, or by the verbs of the first moves.
     """
-    answer = ledger.answer(plan)
-    reading = ", ".join(choose.choice(READINGS[fact]) for fact in (right.direction, right.pattern, right.finish))
-    parts = [reading, choose.choice(STARTS).format(known=ledger.known)]
-    for sign, change, count in zip(plan.signs(len(ledger.changes)), ledger.changes, ledger.counts(plan), strict=True):
-        move = choose.choice(RISES if sign > 0 else FALLS).format(change=change)
-        sentence = choose.choice(LINKS) + move + choose.choice(RESULTS).format(count=count)
-        parts.append(sentence[0].upper() + sentence[1:])
-    finishes = COUNTS if plan.finish == "count" else ROOMS
-    parts.append(choose.choice(finishes).format(capacity=ledger.capacity, count=ledger.counts(plan)[-1], answer=answer))
-    parts.append(choose.choice(ENDINGS).format(answer=answer))
-    return " ".join(part for part in parts if part)
+    working, counts = plan.follow(ledger.known, ledger.changes), ledger.counts(plan)
+    values = {
+        "known": ledger.known, "start": working.start, "first": ledger.changes[0], "capacity": ledger.capacity,
+        "count": counts[-1], "answer": ledger.answer(plan),
+    }  # fmt: skip
+
+    def carry_out(place: Place) -> list[str]:
+        chosen = [plan.options[decision.name] for decision in plan.decisions if decision.place == place]
+        return [choose.choice(option.said).format(**values) for option in chosen if option.said]
+
+    moves = list(zip((*working.moves, *working.after), counts[1:], strict=True))
+    sentences = [
+        _reading(right, choose),
+        choose.choice(STARTS).format(**values),
+        *carry_out(Place.START),
+        *carry_out(Place.FIRST),
+        *carry_out(Place.MOVES),
+        *(_move(move, count, choose) for move, count in moves[: len(working.moves)]),
+        *carry_out(Place.LAST),
+        *(_move(move, count, choose) for move, count in moves[len(working.moves) :]),
+        *(carry_out(Place.FINISH) or [choose.choice(STOPS).format(**values)]),
+        choose.choice(ENDINGS).format(**values),
+    ]
+    return " ".join(sentences)
+
+
+def _reading(right: Plan, choose: random.Random) -> str:
+    facts = ", ".join(choose.choice(option.fact) for option in right.options.values())
+    return f"{facts[0].upper()}{facts[1:]}."
+
+
+def _move(move: int, count: int, choose: random.Random) -> str:
+    verb = choose.choice(RISES if move > 0 else FALLS).format(change=abs(move))
+    sentence = choose.choice(LINKS) + verb + choose.choice(RESULTS).format(count=count)
+    return sentence[0].upper() + sentence[1:]

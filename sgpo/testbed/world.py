@@ -1,4 +1,4 @@
-"""Drawing problems: four tiers of difficulty, splits that share no ledger."""
+"""Drawing problems: two to six decisions, four tiers of difficulty, splits that share no ledger."""
 
 import hashlib
 import random
@@ -6,22 +6,25 @@ from typing import Literal
 
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems.schema import Problem
-from sgpo.testbed.ledger import PLANS, Ledger, Plan
+from sgpo.testbed.decisions import DECISIONS, USUAL
+from sgpo.testbed.ledger import Ledger
+from sgpo.testbed.plans import Plan, plans_of
 from sgpo.testbed.stories import STORIES, ask
 
 Split = Literal["pretraining", "train", "tuning", "held_out"]
 
-CAPACITIES = (30, 40)
-KNOWN_RANGE = (10, 28)
-CHANGE_RANGE = (1, 5)
+CAPACITIES = (140, 160, 180)
+KNOWN_RANGE = (22, 42)
+CHANGE_RANGE = (1, 6)
+"""One set of ranges, wide enough for 64 answers: worlds differ in their decisions and not in their arithmetic."""
 TIERS = (1, 2, 3, 4)
 TRAINING_TIERS = (1, 2, 3)
 _SPLIT_SHARES: tuple[tuple[Split, int], ...] = (("pretraining", 60), ("train", 20), ("tuning", 8), ("held_out", 12))
 
 
-def entries_of(tier: int) -> int:
-    """Length of the log: the tiers differ in how many changes are to be followed."""
-    return tier + 1
+def entries_of(tier: int, decisions: int = USUAL) -> int:
+    """Length of the log: the tiers differ in how many changes are to be followed, two at the least."""
+    return tier + 1 + sum(decision.spends for decision in DECISIONS[:decisions])
 
 
 def split_of(ledger: Ledger) -> Split:
@@ -35,21 +38,23 @@ def split_of(ledger: Ledger) -> Split:
     raise AssertionError("shares sum to 100")
 
 
-def draw_ledger(split: Split, tier: int, choose: random.Random) -> Ledger:
-    """Return a fair ledger of this split and tier."""
+def draw_ledger(split: Split, tier: int, choose: random.Random, decisions: int = USUAL) -> Ledger:
+    """Return a fair ledger of this split and tier: one on which no two plans of so many decisions agree."""
     while True:
         ledger = Ledger(
             capacity=choose.choice(CAPACITIES),
             known=choose.randint(*KNOWN_RANGE),
-            changes=tuple(choose.randint(*CHANGE_RANGE) for _ in range(entries_of(tier))),
+            changes=tuple(choose.randint(*CHANGE_RANGE) for _ in range(entries_of(tier, decisions))),
         )
-        if split_of(ledger) == split and ledger.is_fair():
+        if split_of(ledger) == split and ledger.is_fair(decisions):
             return ledger
 
 
-def draw_problem(split: Split, tier: int, choose: random.Random) -> tuple[Problem, Ledger, Plan]:
-    """One problem with its ledger and right plan."""
-    ledger, plan = draw_ledger(split, tier, choose), choose.choice(PLANS)
+def draw_problem(
+    split: Split, tier: int, choose: random.Random, decisions: int = USUAL
+) -> tuple[Problem, Ledger, Plan]:
+    """One problem with its ledger and right plan, in a world of so many decisions."""
+    ledger, plan = draw_ledger(split, tier, choose, decisions), choose.choice(plans_of(decisions))
     question = ask(ledger, plan, choose.choice(STORIES), choose)
     problem = Problem(question=question, answer=str(ledger.answer(plan)), difficulty=tier, source=f"testbed/{split}")
     return problem, ledger, plan
@@ -61,6 +66,6 @@ def build_split(config: WorldConfig, split: Literal["train", "tuning", "held_out
     choose = random.Random(f"{config.seed}/{split}")
     problems: dict[str, Problem] = {}
     while len(problems) < getattr(config, split):
-        problem, _, _ = draw_problem(split, tiers[len(problems) % len(tiers)], choose)
+        problem, _, _ = draw_problem(split, tiers[len(problems) % len(tiers)], choose, config.decisions)
         problems.setdefault(problem.question, problem)
     return list(problems.values())

@@ -14,7 +14,7 @@ from tiny_checkout import REPOSITORY, TINY_OVERRIDES, TINY_PARAMS, environment_o
 from warm_python import WarmProcess
 
 from sgpo.config import dump_config, load_config
-from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
+from sgpo.config.testbed import BaseModelConfig, WorldConfig
 from sgpo.testbed import base_model
 from sgpo.testbed.world import build_split
 
@@ -39,7 +39,7 @@ class Place:
         self.checkout = make_tiny_checkout(folder / "checkout", prefect_database)
         self.environment = {**environment_of(self.checkout), "HF_HOME": str(folder / "hub")}
         snapshot = folder / "hub" / "hub" / "models--an-owner--a-model" / "snapshots" / ("0" * 40)
-        tokenizer = base_model.testbed_tokenizer(CorpusConfig())
+        tokenizer = base_model.testbed_tokenizer()
         base_model.new_model(BaseModelConfig(hidden_size=32, layers=1), tokenizer).save_pretrained(snapshot)
         tokenizer.save_pretrained(snapshot)
         (snapshot.parents[1] / "refs").mkdir()

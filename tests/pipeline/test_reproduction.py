@@ -76,11 +76,11 @@ def parent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of two small layers."""
     import torch
 
-    from sgpo.config.testbed import BaseModelConfig, CorpusConfig
+    from sgpo.config.testbed import BaseModelConfig
     from sgpo.testbed.base_model import new_model, testbed_tokenizer
 
     torch.manual_seed(0)
-    tokenizer, folder = testbed_tokenizer(CorpusConfig()), tmp_path_factory.mktemp("parent")
+    tokenizer, folder = testbed_tokenizer(), tmp_path_factory.mktemp("parent")
     new_model(BaseModelConfig(hidden_size=32, layers=2), tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

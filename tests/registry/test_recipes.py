@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from sgpo.cli.main import app
 from sgpo.config import load_config
-from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
+from sgpo.config.testbed import BaseModelConfig, WorldConfig
 from sgpo.evaluation.comparison import compare
 from sgpo.evaluation.evaluate import evaluate_model
 from sgpo.evaluation.outcomes import read_outcomes
@@ -45,7 +45,7 @@ def byte_model(recipe: str, folder: Path) -> tuple[Path, PreTrainedTokenizerFast
     """Write a model of the recipe's family that reads bytes."""
     torch.manual_seed(0)
     if recipe == "testbed":
-        tokenizer = base_model.testbed_tokenizer(CorpusConfig())
+        tokenizer = base_model.testbed_tokenizer()
         model = base_model.new_model(BaseModelConfig(hidden_size=32, layers=1), tokenizer)
     else:
         llama = "llama" in recipe

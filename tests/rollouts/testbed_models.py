@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sgpo.config.testbed import BaseModelConfig, CorpusConfig
+from sgpo.config.testbed import BaseModelConfig
 from sgpo.rollouts.schema import Response
 from sgpo.testbed.base_model import new_model, testbed_tokenizer
 
@@ -34,7 +34,7 @@ def make_model(seed: int, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel
 
 def write_model(seed: int, folder: Path) -> Path:
     """A Hugging Face folder of `make_model`."""
-    tokenizer = testbed_tokenizer(CorpusConfig())
+    tokenizer = testbed_tokenizer()
     make_model(seed, tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -20,7 +21,9 @@ from sgpo.strategies.responses import respond_all
 from sgpo.strategies.schema import Strategy, StrongResponse
 from sgpo.strategies.teacher.teacher import Message, TeacherError
 from sgpo.strategies.teacher.templates import rank_request
-from sgpo.testbed.stories import read
+from sgpo.testbed.ledger import Ledger
+from sgpo.testbed.plans import Plan
+from sgpo.testbed.stories import STORIES, ask, read
 from sgpo.testbed.strong_model import ScriptedStrongModel
 from sgpo.testbed.world import build_split
 
@@ -35,9 +38,9 @@ class Extracted:
     refusals: list[RefusedText]
 
 
-@pytest.fixture(scope="module")
-def extracted(tmp_path_factory: pytest.TempPathFactory) -> Extracted:
-    problems = build_split(WorldConfig(train=60), "train")
+@pytest.fixture(scope="module", params=[3, 6], ids="{} decisions".format)
+def extracted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Extracted:
+    problems = build_split(WorldConfig(train=60, decisions=request.param), "train")
     folder, settings = tmp_path_factory.mktemp("extracted"), StrategyConfig()
 
     async def ask() -> None:
@@ -92,7 +95,8 @@ def leak_scores(problem: Problem) -> tuple[float, float]:
 
 @pytest.mark.parametrize("answer", ["1", "2", "3", "4", "14"])
 def test_the_number_of_a_step_is_no_leaked_answer(answer: str) -> None:
-    problem = next(p for p in build_split(WorldConfig(train=600), "train") if p.answer == answer)
+    ledger, plan = Ledger(140, int(answer) + 8, (5, 3)), Plan(("reverse", "steady", "count"))
+    problem = Problem(question=ask(ledger, plan, STORIES[0], random.Random(0)), answer=answer)
     clean, leaking = leak_scores(problem)
     assert clean >= 0.8
     assert leaking <= 0.2
@@ -100,8 +104,8 @@ def test_the_number_of_a_step_is_no_leaked_answer(answer: str) -> None:
 
 def test_it_is_a_function_of_messages_and_seed() -> None:
     teacher, problem = ScriptedStrongModel(), build_split(WorldConfig(train=1), "train")[0]
-    ask = [Message("user", f"Answer the problem below.\n\n<problem>\n{problem.question}\n</problem>")]
-    texts = [teacher.complete(ask, seed=seed, temperature=1.0).text for seed in (1, 1)]
+    messages = [Message("user", f"Answer the problem below.\n\n<problem>\n{problem.question}\n</problem>")]
+    texts = [teacher.complete(messages, seed=seed, temperature=1.0).text for seed in (1, 1)]
     assert texts[0] == texts[1]
     assert "<think>" in texts[0]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sgpo.config.testbed import BaseModelConfig, CorpusConfig, WorldConfig
+from sgpo.config.testbed import BaseModelConfig, WorldConfig
 from sgpo.problems import write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.schema import CRITERIA, Strategy
@@ -18,7 +18,7 @@ from sgpo.testbed.world import build_split
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return testbed_tokenizer(CorpusConfig())
+    return testbed_tokenizer()
 
 
 @pytest.fixture(scope="session", params=["qwen2", "llama"])

@@ -18,7 +18,6 @@ from test_step import ALTERNATIVES, tiny_policy
 from transformers import PreTrainedTokenizerFast
 
 from sgpo.config import LoraConfig, TrainingConfig
-from sgpo.config.testbed import CorpusConfig
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.testbed.base_model import testbed_tokenizer
 from sgpo.training.lora import add_adapters
@@ -72,7 +71,7 @@ def one_step(world: World, tokenizer: PreTrainedTokenizerFast, case: str) -> dic
 
 
 def main() -> None:
-    tokenizer = testbed_tokenizer(CorpusConfig())
+    tokenizer = testbed_tokenizer()
     with open_world() as world:
         results = {case: one_step(world, tokenizer, case) for case in sys.argv[2:]}
         if world.is_main:
