@@ -139,7 +139,7 @@ FINISH = Decision(
             told=("Compare with the capacity.", "Give what is free."),
             said=(
                 "Free is {capacity} less {count}, or {answer}.", "Room is {capacity} less {count}, or {answer}.",
-                "Up to {capacity} it takes {answer} more.",
+                "Left is {capacity} less {count}, or {answer}.",
             ),
             effect=lambda working: replace(working, room=True),
         ),

@@ -13,9 +13,9 @@ from sgpo.testbed.stories import STORIES, ask
 
 Split = Literal["pretraining", "train", "tuning", "held_out"]
 
-CAPACITIES = (140, 160, 180)
-KNOWN_RANGE = (22, 42)
-CHANGE_RANGE = (1, 6)
+CAPACITIES = (160, 180)
+KNOWN_RANGE = (26, 46)
+CHANGES = range(1, 9)
 """One set of ranges, wide enough for 64 answers: worlds differ in their decisions and not in their arithmetic."""
 TIERS = (1, 2, 3, 4)
 TRAINING_TIERS = (1, 2, 3)
@@ -44,7 +44,9 @@ def draw_ledger(split: Split, tier: int, choose: random.Random, decisions: int =
         ledger = Ledger(
             capacity=choose.choice(CAPACITIES),
             known=choose.randint(*KNOWN_RANGE),
-            changes=tuple(choose.randint(*CHANGE_RANGE) for _ in range(entries_of(tier, decisions))),
+            changes=tuple(
+                choose.sample(CHANGES, entries_of(tier, decisions))
+            ),  # all different: easy to keep one's place
         )
         if split_of(ledger) == split and ledger.is_fair(decisions):
             return ledger

@@ -6,7 +6,7 @@ import random
 
 from sgpo.problems.schema import Problem
 from sgpo.strategies.schema import CRITERIA, Strategy
-from sgpo.testbed.ledger import PLANS
+from sgpo.testbed.plans import plans_of
 from sgpo.testbed.strategies import describe
 from sgpo.testbed.world import draw_problem
 
@@ -40,7 +40,7 @@ def worded_bank(count: int, seed: int = 0) -> tuple[list[Strategy], dict[str, st
     choose = random.Random(seed)
     strategies, plans = [], {}
     for number in range(count):
-        plan = choose.choice(PLANS)
+        plan = choose.choice(plans_of())
         problem_type, approach, steps = describe(plan, choose)
         name = f"p{number:03d}"
         strategies.append(strategy(name, approach, round(choose.random(), 3), problem_type, steps))

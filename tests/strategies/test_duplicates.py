@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sgpo.strategies.duplicates import near_duplicates, words
 from sgpo.strategies.parsing import ParsedStrategy
-from sgpo.testbed.ledger import PLANS
+from sgpo.testbed.plans import plans_of
 from sgpo.testbed.strategies import describe
 
 PARITY = ParsedStrategy(
@@ -48,8 +48,8 @@ def test_two_plans_of_the_testbed_are_never_one_strategy() -> None:
     """Some differ by few words ("sum", "sum to the rim"), and a reader must not lose the right one."""
     choose = random.Random(0)
     for _ in range(40):
-        candidates = [ParsedStrategy(*describe(plan, choose)) for plan in PLANS]
-        assert near_duplicates(candidates) == [None] * len(PLANS)
+        candidates = [ParsedStrategy(*describe(plan, choose)) for plan in plans_of()]
+        assert near_duplicates(candidates) == [None] * len(plans_of())
 
 
 @given(st.lists(st.sampled_from([PARITY, VIETA, reworded(PARITY, "Choose", "Pick"), reworded(VIETA, "Use", "Apply")])))
