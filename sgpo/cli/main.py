@@ -68,12 +68,18 @@ def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
 
 
 @world_app.command("base-model")
-def world_base_model(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
-    """Pre-train the testbed's base model."""
+def world_base_model(
+    params: Params = PARAMS,
+    data: Data = DATA,
+    work: Work = WORK,
+    build: Annotated[bool, typer.Option("--build", help="Pre-train where the package has it too")] = False,
+    pack: Annotated[Path | None, typer.Option(help="Folder that gets it as the package ships base models")] = None,
+) -> None:
+    """Make the testbed's base model: the package's own when the settings are its, else pre-trained here."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
-    stages.build_base(load_params(params), data, work / "base_model")
+    stages.build_base(load_params(params), data, work / "base_model", build=build, packed=pack)
 
 
 @world_app.command("teacher")

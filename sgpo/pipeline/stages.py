@@ -41,14 +41,31 @@ def build_world(params: PipelineParams, data: Path) -> None:
         print(f"{split}: {len(problems)} problems")
 
 
-def build_base(params: PipelineParams, data: Path, work: Path) -> None:
-    """Pre-train the testbed's base model: data/base/<family>; `work` keeps checkpoints until it is done."""
+def build_base(
+    params: PipelineParams, data: Path, work: Path, *, build: bool = False, packed: Path | None = None
+) -> None:
+    """Make data/base/<family>: the package's base model when its settings are these, else one pre-trained here.
+
+    `build` pre-trains in any case; `work` keeps checkpoints until that is done. `packed` is a folder that gets the
+    model as the package ships it.
+    """
     from sgpo.testbed.base_model import build_base_model
+    from sgpo.testbed.bases import find_shipped, pack, unpack
     from sgpo.training.world import open_world
 
-    family = params.base_model.family
+    config, decisions = params.base_model, params.world.decisions
+    folder = data / "base" / config.family
+    shipped, why = (None, "--build") if build else find_shipped(config, decisions)
     with open_world() as world:
-        build_base_model(params.base_model, params.world.decisions, data / "base" / family, work, world)
+        if world.is_main:
+            print(f"base model: {'pre-trained here' if shipped is None else 'from the package'} ({why})", flush=True)
+        if shipped is None:
+            build_base_model(config, decisions, folder, work, world)
+        elif world.is_main:
+            unpack(shipped, folder)
+        if packed is not None and world.is_main:
+            pack(folder, config, decisions, packed)
+        world.barrier()
 
 
 def respond(params: PipelineParams, data: Path, work: Path) -> None:

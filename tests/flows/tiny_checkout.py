@@ -12,7 +12,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY_PARAMS = {
-    "world": {"seed": 0, "train": 24, "tuning": 4, "held_out": 16},
+    "world": {"seed": 0, "decisions": 3, "train": 24, "tuning": 4, "held_out": 16},
     "base_model": {"family": "qwen2", "seed": 0, "steps": 30, "hidden_size": 32, "layers": 1},
     "strategies": {"seed": 0, "candidates": 5},
     "teacher": {"kind": "scripted", "model": "scripted-strong-model", "max_tokens": 16384},
