@@ -17,6 +17,7 @@ CAPACITIES = (160, 180)
 KNOWN_RANGE = (26, 46)
 CHANGES = range(1, 9)
 """One set of ranges, wide enough for 64 answers: worlds differ in their decisions and not in their arithmetic."""
+TRIES_PER_LOG = 10
 TIERS = (1, 2, 3, 4)
 TRAINING_TIERS = (1, 2, 3)
 _SPLIT_SHARES: tuple[tuple[Split, int], ...] = (("pretraining", 60), ("train", 20), ("tuning", 8), ("held_out", 12))
@@ -41,15 +42,11 @@ def split_of(ledger: Ledger) -> Split:
 def draw_ledger(split: Split, tier: int, choose: random.Random, decisions: int = USUAL) -> Ledger:
     """Return a fair ledger of this split and tier: one on which no two plans of so many decisions agree."""
     while True:
-        ledger = Ledger(
-            capacity=choose.choice(CAPACITIES),
-            known=choose.randint(*KNOWN_RANGE),
-            changes=tuple(
-                choose.sample(CHANGES, entries_of(tier, decisions))
-            ),  # all different: easy to keep one's place
-        )
-        if split_of(ledger) == split and ledger.is_fair(decisions):
-            return ledger
+        changes = tuple(choose.sample(CHANGES, entries_of(tier, decisions)))  # all different: easy to keep one's place
+        for _ in range(TRIES_PER_LOG):
+            ledger = Ledger(choose.choice(CAPACITIES), choose.randint(*KNOWN_RANGE), changes)
+            if split_of(ledger) == split and ledger.is_fair(decisions):
+                return ledger
 
 
 def draw_problem(
