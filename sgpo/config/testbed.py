@@ -40,7 +40,7 @@ class BaseModelConfig(Settings):
     seed: int = Field(default=0, ge=0)
     hidden_size: int = Field(default=96, ge=32, multiple_of=32)
     layers: int = Field(default=3, ge=1, le=48)
-    steps: int = Field(default=1200, ge=1, description="Pre-training steps")
+    steps: int = Field(default=1600, ge=1, description="Pre-training steps")
     batch_size: int = Field(default=16, ge=1, description="Examples per step")
     learning_rate: float = Field(default=2e-3, gt=0.0, description="AdamW, for embeddings and norms")
     matrix_learning_rate: float = Field(default=0.02, gt=0.0, description="Muon, for the layers' matrices")
