@@ -26,8 +26,9 @@ def ask(messages: list[Message], model: str = "scripted-strong-model") -> Comple
     return asyncio.run(one())
 
 
-def test_the_same_answer_as_without_the_network() -> None:
-    problem = build_split(WorldConfig(train=3), "train")[0]
+@pytest.mark.parametrize("decisions", [3, 6])
+def test_the_same_answer_as_without_the_network(decisions: int) -> None:
+    problem = build_split(WorldConfig(train=3, decisions=decisions), "train")[0]
     messages = respond_request(problem)
     expected = ScriptedStrongModel().complete(messages, seed=3, temperature=0.6)
     assert ask(messages) == expected

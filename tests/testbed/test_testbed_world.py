@@ -10,6 +10,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from sgpo.config.testbed import CorpusConfig, WorldConfig
 from sgpo.testbed import base_model
@@ -171,6 +172,14 @@ def test_splits_share_no_ledger_and_training_stays_below_the_hardest_tier(decisi
         assert {problem.difficulty for problem in problems} == set(TRAINING_TIERS if split == "train" else TIERS)
     assert not ledgers["train"] & ledgers["held_out"]
     assert not ledgers["tuning"] & ledgers["held_out"]
+
+
+def test_the_setting_takes_as_many_decisions_as_the_table_has():
+    for decisions in (FEWEST, len(DECISIONS)):
+        assert WorldConfig(decisions=decisions).decisions == decisions
+    for decisions in (FEWEST - 1, len(DECISIONS) + 1):
+        with pytest.raises(ValidationError, match="decisions"):
+            WorldConfig(decisions=decisions)
 
 
 def test_the_world_is_a_function_of_its_seed():
