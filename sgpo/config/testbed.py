@@ -45,6 +45,7 @@ class BaseModelConfig(Settings):
     learning_rate: float = Field(default=2e-3, gt=0.0, description="AdamW, for embeddings and norms")
     matrix_learning_rate: float = Field(default=0.02, gt=0.0, description="Muon, for the layers' matrices")
     number_weight: float = Field(default=4.0, gt=0.0, description="Loss weight of number tokens")
+    decision_weight: float = Field(default=4.0, gt=0.0, description="Loss weight of words that carry out a decision")
     short_share: float = Field(default=0.4, ge=0.0, le=1.0, description="Share of the steps that favour short logs")
     skilled_share: float = Field(default=0.6, ge=0.0, le=1.0, description="Share of the steps on the `skilled` mixture")
     decay_share: float = Field(default=0.4, gt=0.0, le=1.0, description="Share of the steps over which the rate decays")

@@ -26,6 +26,7 @@ from sgpo.rollouts.model_folder import pad_id
 from sgpo.testbed.corpus import Example, draw_example
 from sgpo.testbed.decisions import DECISIONS, FEWEST
 from sgpo.testbed.tokenizer import build_tokenizer
+from sgpo.testbed.traces import deciding_words
 from sgpo.testbed.world import CAPACITIES, TIERS
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from sgpo.training.policy import Policy
@@ -106,6 +107,12 @@ def number_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     return {token: index for token, index in tokenizer.get_vocab().items() if token.isdigit()}
 
 
+def deciding_tokens(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Ids of the words that carry out a decision, with the spaces and capitals in which they occur."""
+    words = deciding_words()
+    return [index for token, index in tokenizer.get_vocab().items() if token.strip().lower() in words]
+
+
 def pretrain(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, config: BaseModelConfig, decisions: int, work: Path,
     world: World,
@@ -119,6 +126,7 @@ def pretrain(
     chat = ChatFormat(tokenizer)
     weights_V = torch.ones(len(tokenizer))
     weights_V[list(number_tokens(tokenizer).values())] = config.number_weight
+    weights_V[deciding_tokens(tokenizer)] = config.decision_weight
     state = load_checkpoint(work, policy, (matrices, others)) or {"step": 0}
     progress = tqdm(range(state["step"], config.steps), initial=state["step"], total=config.steps,
                     desc=f"pre-training {config.family}", mininterval=5.0, disable=not world.is_main)  # fmt: skip

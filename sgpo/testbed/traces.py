@@ -1,8 +1,9 @@
 """Worked traces in the student's own style: many wordings, optional words, each decision carried out at its place."""
 
 import random
+import re
 
-from sgpo.testbed.decisions import Place
+from sgpo.testbed.decisions import DECISIONS, Place
 from sgpo.testbed.ledger import Ledger
 from sgpo.testbed.plans import Plan
 
@@ -47,6 +48,12 @@ def write_trace(ledger: Ledger, right: Plan, plan: Plan, choose: random.Random) 
         choose.choice(ENDINGS).format(**values),
     ]
     return " ".join(sentences)
+
+
+def deciding_words() -> set[str]:
+    """Return the words, in lower case, with which a trace carries out one option of a decision and not the other."""
+    said = [phrase for decision in DECISIONS for option in decision.options for phrase in option.said]
+    return {re.split(r"[ .]", phrase)[0].lower() for phrase in (*RISES, *FALLS, *said)}
 
 
 def _reading(right: Plan, choose: random.Random) -> str:

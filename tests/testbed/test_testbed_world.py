@@ -20,7 +20,7 @@ from sgpo.testbed.ledger import Ledger
 from sgpo.testbed.plans import Plan, plans_of
 from sgpo.testbed.stories import STORIES, QuestionError, ask, read
 from sgpo.testbed.strategies import describe
-from sgpo.testbed.traces import write_trace
+from sgpo.testbed.traces import deciding_words, write_trace
 from sgpo.testbed.world import CAPACITIES, TIERS, TRAINING_TIERS, build_split, draw_ledger, draw_problem, split_of
 
 seeds = st.integers(0, 2**32)
@@ -149,6 +149,15 @@ def test_each_decision_is_carried_out_at_a_place_of_its_own(decisions, seed, tie
         other = write_trace(ledger, right, plan.but(decision), random.Random(seed)).split(" ")
         places.append(next(index for index, pair in enumerate(zip(words, other, strict=False)) if pair[0] != pair[1]))
     assert places == sorted(set(places))
+
+
+def test_the_words_that_decide_are_those_at_which_the_traces_of_two_plans_part():
+    words, choose = deciding_words(), random.Random(0)
+    for decision in DECISIONS * 20:
+        plan, seed = choose.choice(plans_of(6)), choose.random()
+        ledger = draw_ledger("train", 2, choose, 6)
+        one, other = (write_trace(ledger, plan, way, random.Random(seed)) for way in (plan, plan.but(decision)))
+        assert next(a for a, b in zip(one.split(), other.split(), strict=False) if a != b).lower().strip(".") in words
 
 
 def test_tiers_differ_in_how_many_entries_are_followed_and_two_are_left_without_the_first():
