@@ -64,7 +64,7 @@ def build_base(
         elif world.is_main:
             unpack(shipped, folder)
         if packed is not None and world.is_main:
-            pack(folder, config, decisions, packed)
+            pack(folder, config, decisions, packed, world.size)
         world.barrier()
 
 

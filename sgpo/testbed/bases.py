@@ -33,6 +33,7 @@ class BaseRecord(Settings):
     """`base.json`: where a shipped base model comes from."""
 
     command: str
+    processes: int
     decisions: int
     base_model: BaseModelConfig
     world_sha256: str
@@ -40,14 +41,14 @@ class BaseRecord(Settings):
     torch_version: str
 
 
-def pack(folder: Path, config: BaseModelConfig, decisions: int, packed: Path) -> None:
+def pack(folder: Path, config: BaseModelConfig, decisions: int, packed: Path, processes: int) -> None:
     """Write the base model in `folder` to `packed` as the package ships it: float16, with its record."""
     model, tokenizer = load_model(folder)
     with publish_folder(packed) as aside:
         model.half().save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         record = BaseRecord(
-            command=f"torchrun --nproc-per-node 2 -m sgpo.cli world base-model --build --pack {packed}",
+            command=f"sgpo world base-model --build --pack {packed}", processes=processes,
             decisions=decisions, base_model=config, world_sha256=world_sha256(config, decisions),
             weights_sha256=file_sha256(aside / WEIGHTS), torch_version=torch.__version__,
         )  # fmt: skip
