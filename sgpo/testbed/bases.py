@@ -48,7 +48,7 @@ def pack(folder: Path, config: BaseModelConfig, decisions: int, packed: Path, pr
         model.half().save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         record = BaseRecord(
-            command=f"sgpo world base-model --build --pack {packed}", processes=processes,
+            command=f"sgpo world base-model --build --pack sgpo/testbed/bases/{packed.name}", processes=processes,
             decisions=decisions, base_model=config, world_sha256=world_sha256(config, decisions),
             weights_sha256=file_sha256(aside / WEIGHTS), torch_version=torch.__version__,
         )  # fmt: skip
