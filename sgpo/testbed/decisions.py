@@ -61,7 +61,7 @@ class Decision:
     before_log: bool = False
     """Whether the question words it before the log."""
     spends: int = 0
-    """Entries that an option leaves out; a world with this decision has logs longer by as many."""
+    """Entries that an option leaves out, from the first; a world with this decision has logs longer by as many."""
 
 
 DIRECTION = Decision(

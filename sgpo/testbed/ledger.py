@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from sgpo.testbed.plans import Plan, plans_of
 
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+"""Names of a log's entries, in questions and in traces: with them a small model finds an entry, without it does not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sgpo.testbed.decisions import DECISIONS, FEWEST, Decision, Option, Place
-from sgpo.testbed.ledger import Ledger
+from sgpo.testbed.ledger import ORDINALS, Ledger
 from sgpo.testbed.plans import Plan
 
 
@@ -44,7 +44,7 @@ def ask(ledger: Ledger, plan: Plan, story: Story, choose: random.Random) -> str:
         "things": story.things,
         "capacity": ledger.capacity,
         "known": ledger.known,
-        "changes": ", ".join(map(str, ledger.changes)),
+        "changes": ", ".join(f"{name} {change}" for name, change in zip(ORDINALS, ledger.changes, strict=False)),
     }
     before = [plan.options[decision.name].asked for decision in plan.decisions if decision.before_log]
     after = [plan.options[decision.name].asked for decision in plan.decisions if not decision.before_log]
@@ -66,7 +66,7 @@ def read(question: str) -> tuple[Ledger, Plan]:
     ledger = Ledger(
         capacity=int(capacity["capacity"]),
         known=int(values["known"]),
-        changes=tuple(int(number) for number in log["changes"].split(", ")),
+        changes=tuple(int(entry.split(" ")[1]) for entry in log["changes"].split(", ")),
     )
     return ledger, Plan(tuple(option.name for _, option, _ in worded))
 
@@ -76,7 +76,7 @@ _VALUES = {
     "things": "|".join(story.things for story in STORIES),
     "capacity": r"\d+",
     "known": r"\d+",
-    "changes": r"\d+(?:, \d+)*",
+    "changes": rf"{ORDINALS[0]} \d+(?:, (?:{'|'.join(ORDINALS)}) \d+)*",
 }
 
 
