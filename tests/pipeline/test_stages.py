@@ -123,7 +123,7 @@ def test_an_interrupted_base_model_goes_on_to_the_same_weights(tmp_path, monkeyp
     config = BaseModelConfig(family=family, steps=3, hidden_size=32, layers=1, batch_size=2)
     world = World(0, 1, torch.device("cpu"))
     monkeypatch.setattr(base_model, "CHECKPOINT_EVERY", 1)
-    base_model.build_base_model(config, tmp_path / "whole", tmp_path / "work-whole", world)
+    base_model.build_base_model(config, 3, tmp_path / "whole", tmp_path / "work-whole", world)
     real, calls = base_model.supervised_gradient, []
 
     def stop_at_the_third(*arguments, **settings):
@@ -134,10 +134,10 @@ def test_an_interrupted_base_model_goes_on_to_the_same_weights(tmp_path, monkeyp
 
     monkeypatch.setattr(base_model, "supervised_gradient", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        base_model.build_base_model(config, tmp_path / "parts", tmp_path / "work-parts", world)
+        base_model.build_base_model(config, 3, tmp_path / "parts", tmp_path / "work-parts", world)
     assert not (tmp_path / "parts").exists()
     monkeypatch.setattr(base_model, "supervised_gradient", real)
-    base_model.build_base_model(config, tmp_path / "parts", tmp_path / "work-parts", world)
+    base_model.build_base_model(config, 3, tmp_path / "parts", tmp_path / "work-parts", world)
     whole, _ = load_model(tmp_path / "whole")
     parts, tokenizer = load_model(tmp_path / "parts")
     assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
