@@ -139,6 +139,7 @@ def train(
     from sgpo.config import load_config
     from sgpo.registry.provenance import note_provenance
     from sgpo.tracking.tracker import open_tracker, parent_of
+    from sgpo.training.best import tags_of
     from sgpo.training.checkpoints.stored_run import open_stored_run
     from sgpo.training.run import train as train_run
     from sgpo.training.world import is_main_process
@@ -150,6 +151,8 @@ def train(
             note_provenance(settings, run)
         with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
             train_run(settings, model, run, tracker, stored, restart)
+            if tracker is not None:
+                tracker.set_tags(tags_of(run))
 
 
 @app.command()

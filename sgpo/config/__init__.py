@@ -15,6 +15,7 @@ from sgpo.config.run import RunConfig, load_config
 from sgpo.config.sampling import SamplingConfig
 from sgpo.config.services import StorageConfig, TrackingConfig
 from sgpo.config.training import ShardingConfig, TrainingConfig, WarmupConfig
+from sgpo.config.validation import ValidationConfig
 
 __all__ = [
     "AlgorithmSettings",
@@ -32,6 +33,7 @@ __all__ = [
     "StorageConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "ValidationConfig",
     "WarmupConfig",
     "config_digest",
     "dump_config",

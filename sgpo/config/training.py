@@ -8,6 +8,7 @@ from sgpo.config.algorithm import AlgorithmSettings, read_algorithm
 from sgpo.config.base import Precision, Settings
 from sgpo.config.lora import LoraConfig
 from sgpo.config.sampling import SamplingConfig
+from sgpo.config.validation import ValidationConfig
 
 
 class TrainingConfig(Settings):
@@ -49,6 +50,7 @@ class TrainingConfig(Settings):
     )
     lora: LoraConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
+    validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")
     def _rollouts_are_sampled(self) -> Self:

@@ -73,24 +73,36 @@ def score(outcomes: Sequence[Outcome], confidence: float, resamples: int, seed: 
     Raises EvaluationError on no outcomes, unequal k, a problem given twice, or a reward outside 0..1.
     """
     k = check_outcomes(outcomes, "outcomes")
-
-    def summarise(group: Sequence[Outcome]) -> TierScore:
-        def estimate(per_problem: Callable[[Outcome], float]) -> Estimate:
-            return mean_estimate([per_problem(outcome) for outcome in group], (0.0, 1.0), confidence, resamples, seed)
-
-        return TierScore(
-            problems=len(group),
-            avg_at_k=estimate(mean_reward),
-            pass_at={j: estimate(lambda outcome, j=j: pass_at(_solved(outcome), k, j)) for j in subset_sizes(k)},
-        )
-
-    tiers = {name: summarise(group) for name, group in by_tier(outcomes).items()}
+    sizes = subset_sizes(k)
+    tiers = {
+        name: score_together(group, sizes, confidence, resamples, seed) for name, group in by_tier(outcomes).items()
+    }
     macro = TierScore(
         problems=len(outcomes),
         avg_at_k=mean_of_estimates(tier.avg_at_k for tier in tiers.values()),
-        pass_at={j: mean_of_estimates(tier.pass_at[j] for tier in tiers.values()) for j in subset_sizes(k)},
+        pass_at={j: mean_of_estimates(tier.pass_at[j] for tier in tiers.values()) for j in sizes},
     )
-    return Scores(k=k, confidence=confidence, overall=summarise(outcomes), tiers=tiers, macro=macro)
+    overall = score_together(outcomes, sizes, confidence, resamples, seed)
+    return Scores(k=k, confidence=confidence, overall=overall, tiers=tiers, macro=macro)
+
+
+def score_together(
+    outcomes: Sequence[Outcome], sizes: Sequence[int], confidence: float, resamples: int, seed: int
+) -> TierScore:
+    """avg@k, and pass@j for each j of `sizes`, over all outcomes, whatever their tiers.
+
+    Raises EvaluationError as `score` does.
+    """
+    k = check_outcomes(outcomes, "outcomes")
+
+    def estimate(per_problem: Callable[[Outcome], float]) -> Estimate:
+        return mean_estimate([per_problem(outcome) for outcome in outcomes], (0.0, 1.0), confidence, resamples, seed)
+
+    return TierScore(
+        problems=len(outcomes),
+        avg_at_k=estimate(mean_reward),
+        pass_at={j: estimate(lambda outcome, j=j: pass_at(_solved(outcome), k, j)) for j in sizes},
+    )
 
 
 def subset_sizes(k: int) -> list[int]:

@@ -5,6 +5,7 @@ from pathlib import Path
 _IMPORT = "`sgpo problems import FILE --split {0}` puts your own there, `dvc repro world` the testbed's"
 _MAKERS = {
     "problems/train.parquet": _IMPORT.format("train"),
+    "problems/tuning.parquet": _IMPORT.format("tuning"),
     "problems/held_out.parquet": _IMPORT.format("held_out"),
     "responses.parquet": "`dvc repro responses` makes it",
     "strategies.parquet": "`dvc repro strategies` makes it",

@@ -8,6 +8,7 @@ from sgpo.algorithms import registry
 from sgpo.config import RunConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import Sampler
+from sgpo.training.history import Ended
 from sgpo.training.metrics import MetricSums
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
@@ -16,6 +17,7 @@ from sgpo.training.recovery.session import MetricsSink, TrainingSession
 from sgpo.training.sampled_batches import SampledBatches
 from sgpo.training.step import Gradient
 from sgpo.training.sync import WeightSync
+from sgpo.training.validation import Validation
 from sgpo.training.world import World
 
 
@@ -32,9 +34,10 @@ class Trainer:
     folder: Path
     pad_id: int
     on_published: Callable[[Path], None] | None = None
+    validated_on: Sequence[Problem] = ()
 
-    def train(self, problems: Sequence[Problem]) -> int:
-        """Run Algorithm 1 from the newest checkpoint to the last step; returns the number of steps in all.
+    def train(self, problems: Sequence[Problem]) -> Ended:
+        """Run Algorithm 1 from the newest checkpoint to the last step, or to where validation stops it.
 
         Raises PreemptedError after a signal, when what is done is saved, and StoppedError when steps fail in a row.
         """
@@ -43,9 +46,12 @@ class Trainer:
         optimizer = make_optimizer(policy, training)
         budget = MicrobatchBudget(training.tokens_per_microbatch, self.folder, world)
         gradient = Gradient(policy, algorithm, training, world, self.pad_id, budget)
+        validation = None
+        if training.validation.every is not None:
+            validation = Validation(self.config, self.sampler, self.sync, world, self.validated_on)
         session = TrainingSession(
             self.config, policy, optimizer, world, self.folder, self.metrics, self.on_published,
-            algorithm.metric_names, gradient.guide,
+            algorithm.metric_names, gradient.guide, validation,
         )  # fmt: skip
         batches = SampledBatches(
             self.sampler, self.sync, self.config, algorithm.groups(), problems, world, session.prefetched
@@ -69,4 +75,4 @@ class Trainer:
                     if taken:
                         gradient.guide.follow()
                 session.finish(step, samples, batches, sums, rate)
-        return training.steps
+        return session.ended()

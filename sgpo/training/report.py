@@ -1,6 +1,7 @@
 """What the person watching sees: a line for each step, and a warning when rewards tell nothing."""
 
 import time
+from collections.abc import Mapping, Sequence
 
 from sgpo.training.world import World
 
@@ -16,12 +17,16 @@ class StepReport:
         self._world, self._steps, self._start = world, steps, start
         self._started, self._dead_steps = time.perf_counter(), 0
 
-    def show(self, step: int, metrics: dict[str, float]) -> None:
-        """Print the step's line, and a warning when rewards have been all equal for a while."""
+    def show(self, step: int, metrics: Mapping[str, float], warnings: Sequence[str] = ()) -> None:
+        """Print the step's line, its validation and warnings, and one when rewards have been all equal for a while."""
         if not self._world.is_main:
             return
         seconds_left = (time.perf_counter() - self._started) / (step + 1 - self._start) * (self._steps - step - 1)
         print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
+        if "validation/avg_at_k" in metrics:
+            print(validation_line(step + 1, metrics), flush=True)
+        for warning in warnings:
+            print(f"warning: {warning}", flush=True)
         rewards = {metrics[name] for name in ("reward/autonomous", "reward/guided") if name in metrics}
         self._dead_steps = self._dead_steps + 1 if rewards in ({0.0}, {1.0}) else 0
         if self._dead_steps == DEAD_REWARD_STEPS:
@@ -29,7 +34,14 @@ class StepReport:
             print(f"warning: {every}: check the verifier, the prompts and the data", flush=True)
 
 
-def progress_line(step: int, steps: int, metrics: dict[str, float], seconds_left: float) -> str:
+def validation_line(step: int, metrics: Mapping[str, float]) -> str:
+    """Return the line of a validation, in per cent."""
+    average, low, high = (100 * metrics[f"validation/avg_at_k{end}"] for end in ("", "_low", "_high"))
+    reached = 100 * metrics["validation/pass_at_k"]
+    return f"validation after {step} steps: avg@k {average:.1f} ({low:.1f} to {high:.1f})  pass@k {reached:.1f}"
+
+
+def progress_line(step: int, steps: int, metrics: Mapping[str, float], seconds_left: float) -> str:
     """Return one line for the person watching."""
 
     def show(name: str, form: str) -> str:

@@ -15,6 +15,7 @@ from sgpo.rollouts.export import export_model
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model, local_folder, open_chat, pad_id
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
+from sgpo.training.best import take_best
 from sgpo.training.checkpoints.stored_run import StoredRun
 from sgpo.training.engines import open_engine
 from sgpo.training.inputs import load_inputs
@@ -26,6 +27,7 @@ from sgpo.training.recovery.origin import check_origin
 from sgpo.training.recovery.session import MetricsSink
 from sgpo.training.sharding import shard_policy, whole_weights
 from sgpo.training.sync import SharedWeights
+from sgpo.training.validation import validation_problems
 from sgpo.training.warmup import warm_up
 from sgpo.training.world import World, open_world
 
@@ -38,7 +40,7 @@ def train(
     stored: StoredRun | None = None,
     restart: bool = False,
 ) -> Path:
-    """Train on `config.data`/splits/train.parquet; returns the folder of the trained model.
+    """Train on `config.data`/splits/train.parquet; returns the folder of the trained model, of the best validation.
 
     A run that was made of another model, other data or settings is refused, or with `restart` started again. Otherwise
     it resumes from the newest checkpoint in `run_folder`, or in `stored` when it has a newer one, and stores what comes
@@ -52,6 +54,7 @@ def train(
         inputs, left_out = without_left_out(config, inputs, folder)
         if world.is_main:
             record_left_out(left_out, run_folder)
+        validated_on = validation_problems(config, inputs.problems, folder)
         _keep_configuration(config, run_folder, world)
         _fetch_checkpoint(config, stored, world)
         torch.manual_seed(config.seed)
@@ -83,9 +86,9 @@ def train(
         trainer = Trainer(
             config.model_copy(update={"storage": StorageConfig(), "engine": EngineConfig()}),
             policy, sampler, sync, world, metrics if world.is_main else None, run_folder, pad_id(tokenizer),
-            stored.checkpoint_published if stored else None,
+            stored.checkpoint_published if stored else None, validated_on,
         )  # fmt: skip
-        trainer.train(inputs.problems)
+        take_best(policy, run_folder, trainer.train(inputs.problems), world)
         weights = whole_weights(policy)
         adapter = adapter_tensors(policy.model) if lora else {}
         if world.is_main:

@@ -7,7 +7,7 @@ go on from it, whatever the number that wrote it. Frozen weights are not in it, 
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
@@ -21,14 +21,13 @@ from torch.distributed.checkpoint.api import CheckpointException
 from sgpo.errors import UserError
 from sgpo.files import file_sha256, replace_folder, write_json
 from sgpo.rollouts.schema import ProblemSamples
+from sgpo.training.checkpoints.kept import kept, ranked, score_of
 from sgpo.training.checkpoints.prefetched_rollouts import read_rollouts, write_rollouts
 from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
 from sgpo.training.policy import Policy
 from sgpo.training.world import World
 
 MANIFEST = "manifest.json"
-SCORE = "score"
-"""Key of `state`: the higher, the better is the checkpoint; the best one is kept beside the newest."""
 ROLLOUTS = "rollouts"
 """Key of what `load_checkpoint` returns: rollouts that were drawn ahead for the next step, of all processes."""
 _TIME_LIMIT = timedelta(minutes=30)
@@ -147,8 +146,22 @@ def load_checkpoint(
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint under `folder` whose files match its manifest; all processes agree on it."""
-    names = _gathered([path.name for path in _steps(folder)])[0]
-    for name in reversed(names):
+    return _first_whole(folder, [path.name for path in reversed(_steps(folder))])
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint with the best score, of equal ones the first, as `newest_checkpoint`; None without any."""
+    return _first_whole(folder, ranked({path.name: score_of(path) for path in _steps(folder)}))
+
+
+def load_weights(checkpoint: Path, policy: Policy) -> None:
+    """Load what was trained of the policy from a whole checkpoint of the same run, and nothing else; collective."""
+    read(checkpoint, policy, (), [])
+
+
+def _first_whole(folder: Path, names: list[str]) -> Path | None:
+    """Return the first of the checkpoints whose files match its manifest; the first process's `names` count."""
+    for name in _gathered(names)[0]:
         try:
             verify_checkpoint(folder / name)
             return folder / name
@@ -268,21 +281,6 @@ def _gathered(value: ValueT, group: dist.ProcessGroup | None = None) -> list[Val
 
 def _rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
-
-
-def kept(scores: Mapping[str, float], keep: int) -> set[str]:
-    """Names of the checkpoints that stay: the newest `keep`, and the one with the best score when any has one."""
-    names = sorted(scores)
-    best = max(names, key=scores.__getitem__)
-    return {*names[-keep:], *([best] if scores[best] > float("-inf") else [])}
-
-
-def score_of(checkpoint: Path) -> float:
-    """Return the mean reward that a checkpoint was saved with; minus infinity when it says none."""
-    try:
-        return float(json.loads((checkpoint / "state.json").read_text(encoding="utf-8")).get(SCORE, "-inf"))
-    except (OSError, ValueError):
-        return float("-inf")
 
 
 def _delete_old(folder: Path, keep: int, published: Path) -> None:

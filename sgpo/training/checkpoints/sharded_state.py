@@ -83,7 +83,7 @@ def read(
 ) -> None:  # fmt: skip
     """Fill parameters, optimiser state and the guide's tensors in place from what any number of processes wrote.
 
-    Collective.
+    Collective. The state of parameters that no optimiser here has is left out.
 
     Raises KeyError where a parameter of `module` is not in the files, ValueError where its shape is another one.
     """
@@ -98,9 +98,11 @@ def read(
         _expect_shape(name, stored[_WEIGHTS + name], parameter)
         tensors[_WEIGHTS + name] = parameter.detach()
         prefix = f"{_MOMENTS}{name}{_SEPARATOR}"
+        if (owner := owners.get(parameter)) is None:
+            continue
         for key in (key for key in stored if key.startswith(prefix)):
             value = _room(stored[key], parameter)
-            owners[parameter].state[parameter][key.removeprefix(prefix)] = tensors[key] = value
+            owner.state[parameter][key.removeprefix(prefix)] = tensors[key] = value
     load(tensors, storage_reader=reader, no_dist=not dist.is_initialized())
     for optimizer, groups in zip(optimizers, settings, strict=True):
         for group, saved in zip(optimizer.param_groups, groups, strict=True):

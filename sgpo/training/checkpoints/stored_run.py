@@ -21,7 +21,8 @@ from sgpo.storage.lock import Lock, LockedError
 from sgpo.storage.manifest import Manifest, StoredFile
 from sgpo.storage.objects import ObjectStore, StorageError, UnreachableError
 from sgpo.storage.runs import pull_record, push_record, run_name
-from sgpo.training.checkpoints.checkpoint import MANIFEST, SCORE, kept, newest_checkpoint, score_of
+from sgpo.training.checkpoints.checkpoint import MANIFEST, newest_checkpoint
+from sgpo.training.checkpoints.kept import NO_SCORE, SCORE, kept, ranked, score_of
 from sgpo.training.world import is_main_process
 
 
@@ -50,6 +51,7 @@ class StoredRun:
     def __init__(self, store: ObjectStore, lock: Lock, config: RunConfig, folder: Path) -> None:
         self._store, self._lock, self._folder, self._name = store, lock, folder, run_name(folder)
         self._keep, self._patience_s = config.training.keep_checkpoints, config.storage.patience_s
+        self._exports_best = config.training.validation.every is not None
         self._checkpoints, self._warmup = folder / "checkpoints", folder / "warmup"
         self._model: Path | None = None
         self.failed = 0
@@ -74,22 +76,33 @@ class StoredRun:
     def fetch_checkpoint(self) -> None:
         """Fetch the newest stored checkpoint that is whole, when it is newer than this machine's.
 
-        Raises UnreachableError when the storage does not answer: the run would restart.
+        Where the best one is exported at the end, that is fetched too. Raises UnreachableError when the storage does
+        not answer: the run would restart.
         """
         if not (self._warmup / "done").exists() and read_manifest(self._store, f"{self._name}/warmup") is not None:
             pull_folder(self._store, f"{self._name}/warmup", self._warmup / "model")
             (self._warmup / "done").touch()
-        for step in self._newer:
-            try:
-                pull_folder(self._store, self._step(step), self._checkpoints / step)
-            except UnreachableError:
-                raise
-            except StorageError as error:
-                print(f"passed over: {error}", flush=True)
-                forget_fetched(self._checkpoints / step)
-            else:
-                print(f"storage: resumes from {step} of {self._store.where(self._name)}", flush=True)
-                return
+        if any(self._fetch(step, "resumes from") for step in self._newer) and self._exports_best:
+            self._fetch_best()
+
+    def _fetch_best(self) -> None:
+        """Fetch the best stored checkpoint up to the one that is resumed from, unless it is here."""
+        newest = max(path.name for path in self._checkpoints.glob("step-[0-9]*"))
+        scores = {step: _score_there(manifest) for step, manifest in self._steps_there().items() if step <= newest}
+        any((self._checkpoints / step).is_dir() or self._fetch(step, "keeps the best,") for step in ranked(scores))
+
+    def _fetch(self, step: str, why: str) -> bool:
+        """Fetch a stored checkpoint; False, with a message, when it is not whole."""
+        try:
+            pull_folder(self._store, self._step(step), self._checkpoints / step)
+        except UnreachableError:
+            raise
+        except StorageError as error:
+            print(f"passed over: {error}", flush=True)
+            forget_fetched(self._checkpoints / step)
+            return False
+        print(f"storage: {why} {step} of {self._store.where(self._name)}", flush=True)
+        return True
 
     def checkpoint_published(self, checkpoint: Path) -> None:
         """Note that a checkpoint is there to be sent; returns at once."""
@@ -162,7 +175,7 @@ class StoredRun:
             return
         # What is stored of later steps than there are here was passed over at the start.
         there = {step: manifest for step, manifest in self._steps_there().items() if step <= max(here)}
-        scores = {step: float(manifest.notes.get(SCORE, -math.inf)) for step, manifest in there.items()}
+        scores = {step: _score_there(manifest) for step, manifest in there.items()}
         stay = kept(scores | {step: score_of(path) for step, path in here.items()}, self._keep)
         for step in sorted(stay & here.keys(), reverse=True):
             self._send_checkpoint(here[step], there.get(step))
@@ -196,6 +209,10 @@ class StoredRun:
 
     def _step(self, step: str) -> str:
         return f"{self._name}/checkpoints/{step}"
+
+
+def _score_there(manifest: Manifest) -> float:
+    return float(manifest.notes.get(SCORE, NO_SCORE))
 
 
 def _ask_to_stop(why: str) -> None:

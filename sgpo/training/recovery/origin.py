@@ -4,12 +4,15 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from sgpo.algorithms.registry import method
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256, first_difference, write_json
+from sgpo.training import best
 from sgpo.training.checkpoints.checkpoint import CheckpointError
+from sgpo.training.validation import PROBLEMS
 
 FILE = "made_of.json"
 
@@ -31,14 +34,22 @@ def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restar
         print(f"{run_folder}: restarted, with other {different}", flush=True)
         for part in ("checkpoints", "warmup", "model"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
+        (run_folder / best.FILE).unlink(missing_ok=True)
     write_json(file, now)
 
 
 def digest_of_what_is_computed(config: RunConfig) -> str:
     """Return a hash of the settings that weights depend on; where results go and how they are measured may change."""
-    wanted = {"seed": True, "chat": True, "warmup": True, "training": True, "sharding": {"precision": True}}
+    wanted: dict[str, Any] = {
+        "seed": True, "chat": True, "warmup": True, "training": True, "sharding": {"precision": True},
+    }  # fmt: skip
     # What is left out may change in the middle of a run, and left_out.jsonl says when.
-    may_change = {"training": {"exclude_problems", "leave_out_too_long"}}
+    left_out = {"exclude_problems", "leave_out_too_long"}
+    if config.training.validation.every is None:  # its other settings are idle, and older runs have none
+        left_out.add("validation")
+    else:
+        wanted["evaluation"] = {"sampling": True}  # what is exported depends on it
+    may_change = {"training": left_out}
     text = json.dumps(config.model_dump(mode="json", include=wanted, exclude=may_change), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -46,6 +57,7 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
 def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
     files = ["splits/train.parquet", "strategies.parquet"]
     files += ["splits/warmup.parquet"] if config.warmup.epochs else []
+    files += [PROBLEMS] if config.training.validation.every is not None else []
     files += ["responses.parquet"] if "responses" in method(config.training.algorithm.type).needs else []
     return {
         "settings": digest_of_what_is_computed(config),

@@ -13,15 +13,12 @@ from sgpo.config import RunConfig
 from sgpo.errors import UserError
 from sgpo.files import write_json
 from sgpo.rollouts.schema import ProblemSamples
-from sgpo.training.checkpoints.checkpoint import (
-    ROLLOUTS,
-    SCORE,
-    BackgroundCheckpoints,
-    CheckpointError,
-    load_checkpoint,
-)
+from sgpo.training.alarms import watch_guide
+from sgpo.training.checkpoints.checkpoint import ROLLOUTS, BackgroundCheckpoints, CheckpointError, load_checkpoint
+from sgpo.training.checkpoints.kept import SCORE
 from sgpo.training.clock import Clock
 from sgpo.training.guides import Guide
+from sgpo.training.history import Ended, Validated, stops_early
 from sgpo.training.metrics import MetricSums, step_metrics
 from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
@@ -29,7 +26,11 @@ from sgpo.training.recovery.interruption import Interruption, PreemptedError
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 from sgpo.training.report import StepReport
 from sgpo.training.sampled_batches import SampledBatches
+from sgpo.training.validation import Validation
 from sgpo.training.world import World
+
+_UNRECORDED = "unrecorded"
+"""Key of the state: metrics and histograms of a step that is trained and not recorded, as its validation was cut."""
 
 
 class StoppedError(UserError, RuntimeError):
@@ -54,7 +55,7 @@ class TrainingSession:
     def __init__(
         self, config: RunConfig, policy: Policy, optimizer: torch.optim.Optimizer, world: World, folder: Path,
         metrics: MetricsSink | None, on_published: Callable[[Path], None] | None = None,
-        metric_names: Sequence[str] = (), guide: Guide | None = None,
+        metric_names: Sequence[str] = (), guide: Guide | None = None, validation: Validation | None = None,
     ) -> None:  # fmt: skip
         """Load the newest checkpoint into policy, optimiser and guide.
 
@@ -62,12 +63,12 @@ class TrainingSession:
         """
         self._config, self._policy, self._optimizer, self._world = config, policy, optimizer, world
         self._folder, self._metrics, self._metric_names = folder, metrics, metric_names
-        self._guide = guide or Guide(policy)
+        self._guide, self._validation = guide or Guide(policy), validation
         saved = load_checkpoint(folder / "checkpoints", policy, (optimizer,), self._guide.kept())
         self.prefetched: list[ProblemSamples] | None = saved.pop(ROLLOUTS, None) if saved else None
         self._state = self._initial_state(saved)
         if metrics is not None:
-            metrics.resume_at(self._state["step"])
+            metrics.resume_at(self._state["step"] - (_UNRECORDED in self._state))
         training = config.training
         self._report = StepReport(world, training.steps, self._state["step"])
         self._checkpoints = BackgroundCheckpoints(
@@ -86,9 +87,27 @@ class TrainingSession:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    @property
+    def step(self) -> int:
+        """Return how many steps are done."""
+        return self._state["step"]
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether validation says that training stops; a function of what checkpoints keep."""
+        return stops_early(self._validations(), self._config.training.validation.patience)
+
+    def ended(self) -> Ended:
+        """Return how training ended."""
+        return Ended(self.step, self.stopped_early and self.step < self._config.training.steps, self._validations())
+
     def steps(self) -> Iterator[int]:
-        """Yield the steps that are left, each with a fresh `clock`."""
-        for step in range(self._state["step"], self._config.training.steps):
+        """Yield the steps that are left, each with a fresh `clock`; none after training stopped early."""
+        if _UNRECORDED in self._state:
+            self._record(None)
+        for step in range(self.step, self._config.training.steps):
+            if self.stopped_early:
+                return
             self.clock = Clock()
             self.clock.laps["time/checkpoint"] = self._seconds_saving
             yield step
@@ -96,7 +115,7 @@ class TrainingSession:
     def finish(
         self, step: int, samples: list[ProblemSamples], batches: SampledBatches, sums: MetricSums, rate: float
     ) -> None:
-        """Record a step that was trained, save where the settings say so, and end the run where it must end.
+        """Validate and record a step that was trained, save where the settings say so, end the run where it must end.
 
         Raises StoppedError when steps fail in a row or nothing can be written, and PreemptedError after a signal.
         """
@@ -109,20 +128,58 @@ class TrainingSession:
         metrics, histograms = step_metrics(
             samples, sums, self._world, len(problems), step, rate, clock.laps, self._metric_names
         )
-        self._state = self._state_after(step, metrics, problems)
+        self._state = {**self._state_after(step, metrics, problems), _UNRECORDED: [metrics, histograms]}
+        if self._validation is not None:
+            self._state.pop(SCORE, None)  # that of the checkpoint before
+        self._record(batches)
+
+    def _record(self, batches: SampledBatches | None) -> None:
+        """Validate, log and save the last step that was trained; without `batches` it was trained before a signal."""
+        training, step = self._config.training, self._state["step"] - 1
+        metrics, histograms = self._state[_UNRECORDED]
+        validated = self._validate(batches)
+        guide, alarm, warnings = watch_guide(self._state.get("guide_alarm", {}), metrics)
+        metrics = {**metrics, **validated, **alarm}
+        self._state = {**self._state_after_validation(validated), "guide_alarm": guide}
         # Before the checkpoint that counts the step as done: no step is without its metrics.
         if self._metrics is not None:
             with self._recording():
                 self._metrics.log(step, {**metrics, **histograms})
-        self._report.show(step, metrics)
-        clock.restart()
-        if (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
+        self._report.show(step, metrics, warnings)
+        self.clock.restart()
+        if validated or (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
             score = self._state["reward_sum"] / max(1, self._state["reward_steps"])
-            self._state = {**self._state, SCORE: score, "reward_sum": 0.0, "reward_steps": 0}
-            self._save(self._prefetched_of(batches))
-        clock.lap("time/checkpoint")
-        self._seconds_saving = clock.laps["time/checkpoint"]
+            by_reward = {SCORE: score} if self._validation is None else {}
+            self._state = {**self._state, **by_reward, "reward_sum": 0.0, "reward_steps": 0}
+            self._save(None if batches is None else self._prefetched_of(batches))
+        self.clock.lap("time/checkpoint")
+        self._seconds_saving = self.clock.laps["time/checkpoint"]
         self.end_if_preempted()
+
+    def _validate(self, batches: SampledBatches | None) -> dict[str, float]:
+        """Return the metrics of the validation that is due, none where none is; after a signal PreemptedError.
+
+        A signal may have reached the verifier's processes: what was judged since then is not used, and the run
+        validates when it is resumed.
+        """
+        if self._validation is None or not self._validation.due(self.step):
+            return {}
+        if batches is not None:
+            batches.waiting()  # the engine is drawing ahead, from other weights
+        measured = self._validation.measure(self.step)
+        self.end_if_preempted()
+        return measured
+
+    def _state_after_validation(self, validated: Mapping[str, float]) -> dict[str, Any]:
+        """Return the state without the step that is being recorded, with what its validation found."""
+        state = {key: value for key, value in self._state.items() if key != _UNRECORDED}
+        if not validated:
+            return state
+        new: Validated = {"step": self.step, "avg_at_k": validated["validation/avg_at_k"]}
+        return {**state, SCORE: new["avg_at_k"], "validations": [*self._validations(), new]}
+
+    def _validations(self) -> list[Validated]:
+        return self._state.get("validations", [])
 
     def end_if_preempted(self) -> None:
         """Save what is not saved and raise PreemptedError on all processes, after a signal to any; collective."""
