@@ -36,8 +36,8 @@ class StepReport:
 
 def validation_line(step: int, metrics: Mapping[str, float]) -> str:
     """Return the line of a validation, in per cent."""
-    average, low, high = (100 * metrics[f"validation/avg_at_k{end}"] for end in ("", "_low", "_high"))
-    reached = 100 * metrics["validation/pass_at_k"]
+    names = ("validation/avg_at_k", "validation/avg_at_k_low", "validation/avg_at_k_high", "validation/pass_at_k")
+    average, low, high, reached = (100 * metrics[name] for name in names)
     return f"validation after {step} steps: avg@k {average:.1f} ({low:.1f} to {high:.1f})  pass@k {reached:.1f}"
 
 

@@ -40,7 +40,7 @@ def validation_problems(config: RunConfig, trained: Sequence[Problem], folder: P
     problems = read_problems(path)
     refuse_shared("training problems", trained, path, problems)
     count = len(problems) if settings.problems is None else min(settings.problems, len(problems))
-    chosen = random.Random(f"validation/{config.seed}").sample(problems, count)
+    chosen = random.Random(f"validation problems/{config.seed}").sample(problems, count)
     refuse_too_long(
         chosen, folder, config.engine, config.chat, {}, config.evaluation.sampling.max_new_tokens,
         "evaluation.sampling.max_new_tokens",

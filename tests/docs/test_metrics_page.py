@@ -32,7 +32,7 @@ def names_of_the_page() -> set[str]:
 
 
 def names_of_steps(tokenizer) -> set[str]:
-    """What the steps of two methods log, with one sum of a method's own; the clock's laps are read from the code."""
+    """What the steps of two methods log, with one sum of a method's own; the session's are read from the code."""
     policy, samples = tiny_policy(tokenizer), make_samples(8)
     names: set[str] = set()
     for settings in ({}, {"type": "luffy"}):
@@ -55,7 +55,7 @@ def literals(path: Path) -> Iterator[str]:
 
 def names_of_the_code(tokenizer) -> set[str]:
     laps = {name for path in (REPOSITORY / "sgpo" / "training").rglob("*.py") for name in literals(path)
-            if name.startswith("time/")}  # fmt: skip
+            if name.startswith(("time/", "validation/", "alarm/"))}  # fmt: skip
     elsewhere = {*literals(REPOSITORY / "flows" / "phases.py"), *literals(REPOSITORY / "sgpo/tracking/tracker.py")}
     assert {"eval/gain_low", "strategies/*_quality", "probe/*/*", "eval/*/avg_at_*"} <= elsewhere
     return names_of_steps(tokenizer) | laps | elsewhere

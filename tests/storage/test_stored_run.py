@@ -12,7 +12,7 @@ from small_run import SMALL, Killed, changed, fixtures, of_run, rows, run
 from test_lock import another_machine as taken_over
 from test_lock import until
 
-from sgpo.config import RunConfig, StorageConfig
+from sgpo.config import RunConfig, StorageConfig, load_config
 from sgpo.files import file_sha256
 from sgpo.registry.provenance import dvc_md5, read_provenance
 from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
@@ -107,6 +107,34 @@ def test_another_machine_goes_on_with_what_is_stored(config, store, reference, t
     assert step_lines(capsys.readouterr().out) == []
     assert contents(folder / "model") == contents(reference / "model")
     assert rows(folder) == rows(reference)
+
+
+def test_another_machine_exports_the_best_step_that_this_one_validated(
+    config, store, tmp_path, model_folder, data_folder, capsys
+):
+    """No answer of an untrained model is right, so that the first validation stays the best."""
+    overrides = [*SMALL, "training.validation={every: 1, k: 2}", "evaluation.sampling.max_new_tokens=8"]
+    training = load_config(None, [*overrides, "training.keep_checkpoints=1"])
+    validated = training.model_copy(update={"data": data_folder, "storage": config.storage})
+
+    def kill(step: int) -> None:
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(validated, tmp_path / "a", model_folder, kill)
+    assert [name.rpartition("/")[2] for name in list_folders(store, f"{CHECKPOINTS}/")] == [
+        "step-000001",
+        "step-000003",
+    ]
+    capsys.readouterr()
+    folder = run(validated, tmp_path / "b", model_folder)
+    output = capsys.readouterr().out
+    assert "resumes from step-000003 of" in output
+    assert "keeps the best, step-000001 of" in output
+    assert "exported: the weights after step 1, avg@k 0.0; of 6 steps" in output
+    undisturbed = run(validated.model_copy(update={"storage": StorageConfig()}), tmp_path / "c", model_folder)
+    assert contents(folder / "model") == contents(undisturbed / "model")
 
 
 def test_a_spoiled_checkpoint_is_passed_over(config, store, reference, tmp_path, model_folder, s3_client, capsys):

@@ -45,7 +45,8 @@ def data_folder(tmp_path_factory) -> Path:
     import random
 
     data = tmp_path_factory.mktemp("data")
-    problems = build_split(WorldConfig(train=12, held_out=8, tuning=4), "train")
+    world = WorldConfig(train=12, held_out=8, tuning=4)
+    problems = build_split(world, "train")
     strategies = []
     for problem in problems:
         problem_type, approach, steps = describe(read(problem.question)[1], random.Random(problem.id))
@@ -56,5 +57,6 @@ def data_folder(tmp_path_factory) -> Path:
             )
         )  # fmt: skip
     write_problems(problems, data / "splits" / "train.parquet")
+    write_problems(build_split(world, "tuning"), data / "problems" / "tuning.parquet")
     write_table(strategies, data / "strategies.parquet")
     return data

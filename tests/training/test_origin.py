@@ -10,7 +10,7 @@ import pytest
 
 from sgpo.config import RunConfig, load_config
 from sgpo.training.checkpoints.checkpoint import CheckpointError
-from sgpo.training.recovery.origin import check_origin
+from sgpo.training.recovery.origin import check_origin, digest_of_what_is_computed
 
 
 @pytest.fixture
@@ -61,3 +61,24 @@ def test_where_results_go_and_how_they_are_measured_may_change(place) -> None:
     settings = [f"data={config.data}", "training.steps=9", "evaluation.k=8", "gate.margin=0.1", "processes=4"]
     check_origin(load_config(None, settings), model, run)
     assert (run / "checkpoints").is_dir()
+
+
+def test_validation_belongs_to_a_run_only_where_it_is_on(place) -> None:
+    config, model, run = place
+    settings = [f"data={config.data}", "training.steps=9"]
+    check_origin(load_config(None, [*settings, "training.validation.k=8", "evaluation.sampling.top_p=0.5"]), model, run)
+    on = [*settings, "training.validation.every=3"]
+    with pytest.raises(CheckpointError, match=r"other problems/tuning\.parquet"):
+        check_origin(load_config(None, on), model, run)
+    digests = {
+        digest_of_what_is_computed(load_config(None, overrides))
+        for overrides in (settings, on, [*on, "training.validation.k=8"], [*on, "evaluation.sampling.top_p=0.5"])
+    }
+    assert len(digests) == 4
+
+
+def test_a_restarted_run_forgets_its_validations(place) -> None:
+    config, model, run = place
+    (run / "validation.json").write_text("{}")
+    check_origin(load_config(None, [f"data={config.data}", "training.steps=10"]), model, run, restart=True)
+    assert not (run / "validation.json").exists()

@@ -67,10 +67,11 @@ class TrainingSession:
         saved = load_checkpoint(folder / "checkpoints", policy, (optimizer,), self._guide.kept())
         self.prefetched: list[ProblemSamples] | None = saved.pop(ROLLOUTS, None) if saved else None
         self._state = self._initial_state(saved)
+        recorded = self.step - (_UNRECORDED in self._state)
         if metrics is not None:
-            metrics.resume_at(self._state["step"] - (_UNRECORDED in self._state))
+            metrics.resume_at(recorded)
         training = config.training
-        self._report = StepReport(world, training.steps, self._state["step"])
+        self._report = StepReport(world, training.steps, recorded)
         self._checkpoints = BackgroundCheckpoints(
             folder / "checkpoints", training.keep_checkpoints, world, self._state["step"], on_published
         )
