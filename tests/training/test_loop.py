@@ -128,6 +128,42 @@ def test_rewards_that_are_all_zero_for_several_steps_raise_an_alarm(tmp_path, mo
     assert capsys.readouterr().out.count("warning: every reward was 0 for 5 steps") == 1
 
 
+class LosesItsGuide(HashVerifier):
+    """From the eleventh step on no guided response is right; they come after the autonomous ones of a step."""
+
+    def score_many(self, pairs):
+        guided = self.step < 10
+        verdicts = super().score_many(pairs[:9])
+        return [*verdicts, *(Verdict(guided, None, "correct" if guided else "wrong") for _ in pairs[9:])]
+
+    step = 0
+
+
+def test_a_guide_that_collapses_is_said_once_and_not_again_after_an_interruption(
+    tmp_path, model_folder, data_folder, capsys
+):
+    class Steps(Recorder):
+        def log(self, step, metrics):
+            verifier.step = step + 1
+            super().log(step, metrics)
+
+        def resume_at(self, step):
+            verifier.step = step
+            super().resume_at(step)
+
+    verifier, recorder = LosesItsGuide(), Steps(stop_after=18)
+    config = load_config(None, [*SMALL, "training.steps=20", "training.sampling.max_new_tokens=4"])
+    with pytest.raises(Interrupted):
+        run(tmp_path, config, model_folder, data_folder, recorder, verifier)
+    recorder.stop_after = None
+    run(tmp_path, config, model_folder, data_folder, recorder, verifier)
+    # The mean of ten steps is below one half with six steps of 0.
+    assert [row["alarm/guide_collapsed"] for row in recorder.rows.values()] == [0.0] * 15 + [1.0] * 5
+    output = capsys.readouterr().out
+    assert output.count("warning: the guided pass rate fell from 1.00 to 0.40") == 1
+    assert output.count("guided pass rate fell") == 1
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken(tmp_path, model_folder, data_folder, capsys):
     config = load_config(None, SMALL)
     expected = run(tmp_path, config, model_folder, data_folder, Recorder())

@@ -297,10 +297,9 @@ def test_what_is_measured_is_what_the_same_seeds_give_by_hand(tmp_path, model_fo
     assert row["validation/avg_at_k_low"] <= row["validation/avg_at_k"] <= row["validation/avg_at_k_high"]
 
 
-@pytest.mark.parametrize("processes", [2, 5])
-def test_several_processes_measure_what_one_does(tmp_path, model_folder, data_folder, processes):
-    """Of five the last has no problem of the four, and takes part."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def test_several_processes_measure_what_one_does(tmp_path, model_folder, data_folder):
+    """Of three processes the last has none of the two problems, and takes part."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
     program = str(Path(__file__).parent / "gloo_validation.py")
     done = subprocess.run(
         [sys.executable, *launcher, program, str(model_folder), str(data_folder), str(tmp_path)],
@@ -309,7 +308,7 @@ def test_several_processes_measure_what_one_does(tmp_path, model_folder, data_fo
     assert done.returncode == 0, done.stderr[-2000:]
     expected = validate(model_folder, data_folder, ALONE)
     assert 0.0 < expected["validation/avg_at_k"] < 1.0
-    for rank in range(processes):
+    for rank in range(3):
         assert json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) == expected
 
 
