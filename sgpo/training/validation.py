@@ -83,7 +83,7 @@ class Validation:
             "validation/avg_at_k_low": score.avg_at_k.low,
             "validation/avg_at_k_high": score.avg_at_k.high,
             "validation/pass_at_k": score.pass_at[k].value,
-            "time/validation": time.perf_counter() - started,
+            "validation/seconds": time.perf_counter() - started,
         }
 
     def _of_all_processes(self, samples: Sequence[ProblemSamples]) -> list[Outcome]:

@@ -82,7 +82,7 @@ class Run:
 
 
 def untimed(recorder: Recorder) -> dict[int, dict[str, float]]:
-    clock = ("time/", "throughput/")
+    clock = ("time/", "throughput/", "validation/seconds")
     return {step: {k: v for k, v in row.items() if not k.startswith(clock)} for step, row in recorder.rows.items()}
 
 
