@@ -1,5 +1,5 @@
 #!/bin/sh
-# The worlds of configs/study.yaml: problems, the package's base models, the scripted strong model's answers and strategies,
+# The worlds of configs/studies/testbed.yaml: problems, the package's base models, the scripted strong model's answers and strategies,
 # splits. Usage: benchmarks/worlds.sh 3 6
 set -e
 for decisions in "$@"; do

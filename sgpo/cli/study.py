@@ -12,7 +12,7 @@ def add_study(app: typer.Typer) -> None:
 
 
 def study(
-    file: Annotated[Path, typer.Argument(help="The study, a YAML file such as configs/study.yaml")],
+    file: Annotated[Path, typer.Argument(help="The study, a YAML file such as configs/studies/testbed.yaml")],
     table: Annotated[
         list[str] | None, typer.Option(help="Tables to run; default: all, in the order of the file")
     ] = None,
