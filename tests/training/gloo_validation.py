@@ -28,7 +28,7 @@ def validate(model_folder: Path, data: Path, world: World) -> dict[str, float]:
 
     torch.set_num_threads(1)
     config = load_config(
-        None, [f"data={data}", "training.validation={every: 1, k: 3}", "evaluation.sampling.max_new_tokens=12"]
+        None, [f"data={data}", "training.validation={every: 1, k: 8}", "evaluation.sampling.max_new_tokens=12"]
     )
     model, tokenizer = load_model(model_folder)
     engine: TransformersEngine = AlwaysFinished(model, tokenizer)

@@ -231,7 +231,7 @@ def test_a_model_folder_with_something_missing_is_refused_by_name(tmp_path, mode
 def test_the_tokenizer_is_the_one_in_the_folder(model_folder, tokenizer):
     """AutoTokenizer would replace its pre-tokenizer by the architecture's, without a word."""
     _, loaded = load_model(model_folder)
-    text = "We know the first count. Start with 14. Next add 3 to get 17. The answer is \\boxed{17}."
+    text = "First there is 42. Now lose first 5 to get 37. It stands at 37. The answer is \\boxed{37}."
     ids = loaded(text, add_special_tokens=False)["input_ids"]
     assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
     assert loaded.decode(ids) == text

@@ -156,8 +156,9 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, model_folder
         capsys.readouterr().out
     )
     assert all(torch.equal(got[name], expected[name]) for name in expected)
-    kept = sorted(path.name for path in (tmp_path / "full" / "checkpoints").iterdir())
-    assert {"step-000002", "step-000004"} == set(kept)  # and nothing half-written takes the room
+    kept = {path.name for path in (tmp_path / "full" / "checkpoints").iterdir()}
+    # The newest two and perhaps the best; nothing half-written takes the room.
+    assert {"step-000002", "step-000004"} <= kept <= {"step-000001", "step-000002", "step-000004"}
 
 
 def refuse_the_bytes_of(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
