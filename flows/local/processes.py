@@ -209,7 +209,7 @@ def _check_port(service: Service) -> None:
 def _wait_until_healthy(
     starting: list[tuple[Service, Started, float]], folder: Path, say: Callable[[str], None]
 ) -> None:
-    """Of each in order, and what follows its start; none is left in the list."""
+    """Wait for each in order, and run what follows its start; none is left in the list."""
     while starting:
         service, started, begun = starting.pop(0)
         _wait_for(service, started, folder)

@@ -63,14 +63,8 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
         """Return the autonomous rollouts with their advantages."""
         rows: list[TrainRow] = []
         for place, problem in enumerate(samples):
-            self.add_group(rows, place, problem)
+            self.add_rows(rows, place, problem.autonomous_prompt, problem.autonomous)
         return rows
-
-    def add_group(
-        self, rows: list[TrainRow], place: int, problem: ProblemSamples, other_rewards: Sequence[float] = ()
-    ) -> list[float]:
-        """Append the rows of a problem's rollouts; returns the advantages of the `other_rewards` of their group."""
-        return self.add_rows(rows, place, problem.autonomous_prompt, problem.autonomous, other_rewards)
 
     def add_rows(
         self, rows: list[TrainRow], place: int, prompt: tuple[int, ...], group: Sequence[Rollout],

@@ -48,7 +48,7 @@ class HPT(GRPO[HPTSettings]):
         rows: list[TrainRow] = []
         for place, problem in enumerate(samples):
             if sum(rollout.reward for rollout in problem.autonomous) > self.settings.gate:
-                self.add_group(rows, place, problem)
+                self.add_rows(rows, place, problem.autonomous_prompt, problem.autonomous)
                 continue
             response = expert_response(problem, self.settings.type)
             weight = self.settings.imitation_coefficient

@@ -47,7 +47,9 @@ class LUFFY(GRPO[LUFFYSettings]):
         """Return rollouts and trace of each problem with the advantages of their common group."""
         rows: list[TrainRow] = []
         for place, problem in enumerate(samples):
-            (advantage,) = self.add_group(rows, place, problem, [problem.expert_reward])
+            (advantage,) = self.add_rows(
+                rows, place, problem.autonomous_prompt, problem.autonomous, [problem.expert_reward]
+            )
             row = TrainRow(
                 problem.autonomous_prompt, expert_response(problem, self.settings.type), len(rows), "expert", place,
                 1.0 / (len(problem.autonomous) + 1), self.settings.normalization, advantage, idle=advantage == 0.0,

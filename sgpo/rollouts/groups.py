@@ -58,25 +58,17 @@ class Sampler:
         step, problem, group, index) alone.
         """
         prompts = [self._prompts(problem) for problem in problems]
-        plan: list[Draw] = [(place, "autonomous", n) for place in range(len(problems)) for n in range(sizes.autonomous)]
-        guided: list[Draw] = [
-            (place, "guided", n)
-            for place, known in enumerate(prompts)
-            if "guided" in known
-            for n in range(sizes.guided)
+        first: list[Draw] = [
+            (place, "autonomous", n) for place in range(len(problems)) for n in range(sizes.autonomous)
         ]
         if sizes.guided_below is None:
-            plan += guided
+            plan = [*first, *_second_draws(prompts, sizes)]
             rollouts, times = self._draw(problems, prompts, plan, sampling, step)
         else:
-            rollouts, times = self._draw(problems, prompts, plan, sampling, step)
-            for place, passed in enumerate(_pass_rates(rollouts, sizes.autonomous)):
-                count = sum(draw[0] == place for draw in guided)
-                group: Group = "guided" if passed < sizes.guided_below else "autonomous"
-                start = sizes.autonomous if group == "autonomous" else 0
-                of_problem: list[Draw] = [(place, group, start + n) for n in range(count)]
-                plan += of_problem
-            more, later = self._draw(problems, prompts, plan[len(rollouts) :], sampling, step)
+            rollouts, times = self._draw(problems, prompts, first, sampling, step)
+            passing = [rate >= sizes.guided_below for rate in _pass_rates(rollouts, sizes.autonomous)]
+            plan = [*first, *_second_draws(prompts, sizes, passing)]
+            more, later = self._draw(problems, prompts, plan[len(first) :], sampling, step)
             rollouts, times = [*rollouts, *more], times + later
         groups: dict[tuple[int, Group], list[Rollout]] = {}
         for (place, group, _), rollout in zip(plan, rollouts, strict=True):
@@ -139,3 +131,17 @@ def _pass_rates(rollouts: Sequence[Rollout], size: int) -> list[float]:
         sum(rollout.reward for rollout in rollouts[start : start + size]) / size
         for start in range(0, len(rollouts), size)
     ]
+
+
+def _second_draws(
+    prompts: Sequence[Mapping[Group, tuple[int, ...]]], sizes: GroupSizes, passing: Sequence[bool] = ()
+) -> list[Draw]:
+    """Return the G2 draws of each problem with a strategy: guided ones, further autonomous ones where it passes."""
+    draws: list[Draw] = []
+    for place, known in enumerate(prompts):
+        alone = bool(passing) and passing[place]
+        group: Group = "autonomous" if alone else "guided"
+        start = sizes.autonomous if alone else 0
+        if "guided" in known:
+            draws.extend((place, group, start + n) for n in range(sizes.guided))
+    return draws

@@ -1,5 +1,6 @@
 """The run of a cell: its settings, the model that it starts from, and what its numbers depend on."""
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +76,14 @@ def made_of(study: StudyConfig, cell: Cell, job: Job) -> dict[str, str]:
     files = ("splits/train.parquet", "splits/warmup.parquet", "strategies.parquet", "responses.parquet")
     return {
         "settings": "+".join(settings),
-        "model": folder_digest(job.base)[:16],
-        **{name: file_sha256(data / name)[:16] for name in files if (data / name).is_file()},
-        "problems": file_sha256(problems_of(study, cell))[:16],
+        "model": _digest_of(job.base),
+        **{name: _digest_of(data / name) for name in files if (data / name).is_file()},
+        "problems": _digest_of(problems_of(study, cell)),
         "code": __version__,
     }
+
+
+@functools.cache
+def _digest_of(path: Path) -> str:
+    """Return a short digest of a file or a model folder; read once in a process, whatever the number of cells."""
+    return (folder_digest(path) if path.is_dir() else file_sha256(path))[:16]

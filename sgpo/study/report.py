@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
@@ -77,17 +78,17 @@ def _table(rows: Sequence[Result], against: str | None) -> list[str]:
         found = interval(values)
         reference = groups.get((world, family, variant, against)) if against and against != method else None
         test = paired(group, reference) if reference else None
-        tokens, guided = _mean([row.tokens for row in group]) / MILLION, [row.guided_pass for row in group]
+        tokens, guided = fmean([row.tokens for row in group]) / MILLION, [row.guided_pass for row in group]
         known = [value for value in guided if value is not None]
         rates = sorted({row.learning_rate for row in group if row.learning_rate is not None})
         cells = [
             world, family, variant or "-", method, ", ".join(f"{rate:g}" for rate in rates) or "-", str(len(group)),
-            f"{100 * _mean(values):.1f}", f"{100 * found[0]:.1f} to {100 * found[1]:.1f}" if found else "-",
-            f"{100 * _mean([row.pass_ for row in group]):.1f}",
-            *(f"{100 * _mean([row.per_tier.get(tier, float('nan')) for row in group]):.1f}" for tier in tiers),
+            f"{100 * fmean(values):.1f}", f"{100 * found[0]:.1f} to {100 * found[1]:.1f}" if found else "-",
+            f"{100 * fmean([row.pass_ for row in group]):.1f}",
+            *(f"{100 * fmean([row.per_tier.get(tier, float('nan')) for row in group]):.1f}" for tier in tiers),
             f"{100 * test[0]:+.1f}" if test else "-", f"{test[1]:.3f}" if test and test[1] is not None else "-",
-            f"{100 * _mean(known):.0f}" if known else "-", f"{100 * _mean(values) / tokens:.1f}" if tokens else "-",
-            f"{tokens:.2f}", f"{_mean([row.seconds for row in group]):.0f}",
+            f"{100 * fmean(known):.0f}" if known else "-", f"{100 * fmean(values) / tokens:.1f}" if tokens else "-",
+            f"{tokens:.2f}", f"{fmean([row.seconds for row in group]):.0f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -112,7 +113,7 @@ def draw(rows: Sequence[Result], title: str, path: Path) -> None:
                 continue
             values = [row.avg for row in group]
             found = interval(values)
-            mean = 100 * _mean(values)
+            mean = 100 * fmean(values)
             axis.bar(
                 place + (number + 0.5) * width - 0.4, mean, width, color=str(0.9 - 0.7 * number / len(methods)),
                 edgecolor="black", hatch=hatches[number % len(hatches)], label=method if place == 0 else None,
@@ -124,7 +125,3 @@ def draw(rows: Sequence[Result], title: str, path: Path) -> None:
     with publish_file(path) as aside:
         figure.savefig(aside, dpi=110, format="png")
     plt.close(figure)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sgpo.config import load_config
@@ -121,11 +122,11 @@ class StudyRunner:
             cell=cell.name, table=cell.table, world=cell.world, decisions=world.decisions, habit=world.habit,
             family=cell.family, method=cell.method, variant=cell.variant, settings=job.settings, seed=cell.seed,
             learning_rate=job.config.training.learning_rate if job.train else None, split=table.split, k=k,
-            problems=len(first), avg=_mean([mean_reward(one) for one in first]),
-            pass_=_mean([pass_at(sum(reward == 1.0 for reward in one.rewards), k, k) for one in first]),
-            per_tier={tier: _mean([mean_reward(one) for one in group]) for tier, group in by_tier(first).items()},
+            problems=len(first), avg=fmean([mean_reward(one) for one in first]),
+            pass_=fmean([pass_at(sum(reward == 1.0 for reward in one.rewards), k, k) for one in first]),
+            per_tier={tier: fmean([mean_reward(one) for one in group]) for tier, group in by_tier(first).items()},
             tokens=round(sum(number(row["throughput/tokens_per_second"]) * _seconds(row) for row in rows)),
-            seconds=round(sum(map(_seconds, rows)), 1), guided_pass=_mean(guided) if guided else None, steps=len(rows),
+            seconds=round(sum(map(_seconds, rows)), 1), guided_pass=fmean(guided) if guided else None, steps=len(rows),
             made_of=made_of(self.study, cell, job),
         )  # fmt: skip
 
@@ -133,7 +134,3 @@ class StudyRunner:
 def _seconds(row: Mapping[str, Any]) -> float:
     """Return the seconds of a step, as its tokens per second were computed."""
     return sum(number(value) for name, value in row.items() if name.startswith("time/"))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -111,7 +111,7 @@ class Gradient:
 
     def _backward(
         self, rows: list[TrainRow], minibatch: Minibatch, denominators: Denominators,
-        guided: "Guided", sums: MetricSums,
+        guided: Guided, sums: MetricSums,
     ) -> None:  # fmt: skip
         """Backward of one micro-batch: one forward of its rows, and a loss for each kind of row in it [SGPO Eq. 7]."""
         batch = self._batch(rows)
@@ -131,7 +131,7 @@ class Gradient:
 
     def _part(
         self, kind: Kind, rows: list[TrainRow], places_M: torch.Tensor | None, minibatch: Minibatch,
-        denominators: Denominators, guided: "Guided", sums: MetricSums,
+        denominators: Denominators, guided: Guided, sums: MetricSums,
     ) -> LossPart:  # fmt: skip
         """Return what the method's loss of these rows, all of one kind, is asked by: chunk by chunk of their tokens."""
         device = self.world.device
@@ -184,7 +184,7 @@ class Gradient:
             for row, logprobs_R in zip(micro_rows, logprobs_BR, strict=False):
                 minibatch.old_logprobs[row.index] = logprobs_R[: len(row.response)]
 
-    def _guided(self, rows: list[TrainRow], sums: MetricSums) -> "Guided":
+    def _guided(self, rows: list[TrainRow], sums: MetricSums) -> Guided:
         """Return the stop-gradient side of Eq. 3 of each row that has a guide."""
         prompted = [Row(row.guide, row.response, row.index) for row in rows if row.guide is not None]
         hidden: dict[int, torch.Tensor] = {}

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from tiny_testbed import data_folder, model_folder, tokenizer
 
-_spec = importlib.util.spec_from_file_location(
-    "docs_training_conftest", Path(__file__).parents[1] / "training" / "conftest.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-tokenizer, model_folder, data_folder = _module.tokenizer, _module.model_folder, _module.data_folder
+__all__ = ["data_folder", "model_folder", "tokenizer"]

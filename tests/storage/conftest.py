@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_testbed import data_folder as data_folder
+from tiny_testbed import model_folder as model_folder
+from tiny_testbed import tokenizer as tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,20 +9,6 @@ from sgpo.config import RunConfig, StorageConfig, load_config
 from sgpo.jsonl import JsonlFile
 from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.run import train
-
-
-def _training_fixtures():
-    spec = importlib.util.spec_from_file_location(
-        "training_conftest", Path(__file__).parents[1] / "training/conftest.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fixtures = _training_fixtures()
 
 SMALL = [
     "training.steps=6", "training.problems_per_step=2",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from plain_s3 import ERROR, PlainS3, make_certificate
 from s3_server import SECRET, contents
-from small_run import Killed, fixtures, of_run, rows, run
+from small_run import Killed, of_run, rows, run
 from test_folders import PUSH
 
 from sgpo.config import ConfigError, StorageConfig
@@ -32,7 +32,6 @@ from sgpo.storage import (
 
 pytestmark = pytest.mark.slow
 
-tokenizer, model_folder, data_folder = fixtures.tokenizer, fixtures.model_folder, fixtures.data_folder
 NAME = "runs/weekly/model"
 
 

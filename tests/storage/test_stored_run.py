@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import contents
-from small_run import SMALL, Killed, changed, fixtures, of_run, rows, run
+from small_run import SMALL, Killed, changed, of_run, rows, run
 from test_lock import another_machine as taken_over
 from test_lock import until
 
@@ -21,8 +21,6 @@ from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.recovery.interruption import PreemptedError
 
 pytestmark = pytest.mark.slow
-
-tokenizer, model_folder, data_folder = fixtures.tokenizer, fixtures.model_folder, fixtures.data_folder
 
 CHECKPOINTS = "runs/weekly/checkpoints"
 
