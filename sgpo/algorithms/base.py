@@ -63,6 +63,15 @@ class Algorithm(ABC, Generic[SettingsT]):
 
         return Guide(policy)
 
+    @property
+    def contrasts(self) -> bool:
+        """Return whether rows with a guide have a contrast too, in every step."""
+        return False
+
+    def tells(self, problem: ProblemSamples) -> bool:
+        """Return whether anything can be learnt from a problem's samples; without, they may be replaced by others'."""
+        return True
+
     @abstractmethod
     def groups(self) -> GroupSizes:
         """Return how many responses are sampled per problem, without and with the strategy."""

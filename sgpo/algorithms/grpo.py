@@ -66,6 +66,10 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
             self.add_rows(rows, place, problem.autonomous_prompt, problem.autonomous)
         return rows
 
+    def tells(self, problem: ProblemSamples) -> bool:
+        """Return whether the group's rewards differ."""
+        return rewards_differ(problem.autonomous)
+
     def add_rows(
         self, rows: list[TrainRow], place: int, prompt: tuple[int, ...], group: Sequence[Rollout],
         other_rewards: Sequence[float] = (),
@@ -105,3 +109,8 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
         mismatch = objectives.sampler_mismatch_kl(logprobs_C1, sampler_C1, mask_C1)
         mismatch["sampler_ratio_max"] = (tokens.logprobs_C.detach() - tokens.sampler_logprobs_C).max().exp()
         return loss_C, {"entropy_sum": tokens.entropy_C.sum(), **clipping, **mismatch, **capped}
+
+
+def rewards_differ(group: Sequence[Rollout]) -> bool:
+    """Return whether the advantages of a group are not all 0."""
+    return len({rollout.reward for rollout in group}) > 1

@@ -57,6 +57,10 @@ class LUFFY(GRPO[LUFFYSettings]):
             rows.append(row)
         return rows
 
+    def tells(self, problem: ProblemSamples) -> bool:
+        """Return whether the rewards of rollouts and trace differ."""
+        return len({problem.expert_reward, *(rollout.reward for rollout in problem.autonomous)}) > 1
+
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return the shaped term of each token of a trace, Eq. 1's of each token of a rollout."""
         if tokens.kind != "expert":

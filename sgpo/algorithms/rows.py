@@ -44,8 +44,9 @@ class TrainRow(Row):
     The loss of the row enters that of its problem with `weight`: 1/G1 of Eq. 1, alpha(q) of Eq. 7; `normalization`
     says what the sum over its tokens is divided by (`objectives.outer_denominator`). With `guide`, a prompt that holds
     the strategy, the loss is a function of the divergence from that context to this one [SGPO Eq. 3], else of the
-    response's log-probabilities. `sampler_logprobs` are those that the sampler recorded, [|o_i|]. An `idle` row has no
-    gradient: it is counted in denominators and never computed.
+    response's log-probabilities; `contrast` is a prompt with a wrong strategy, whose shift is subtracted.
+    `sampler_logprobs` are those that the sampler recorded, [|o_i|]. An `idle` row has no gradient: it is counted in
+    denominators and never computed.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class TrainRow(Row):
     alpha: float = 0.0
     sampler_logprobs: tuple[float, ...] = ()
     guide: tuple[int, ...] | None = None
+    contrast: tuple[int, ...] | None = None
     idle: bool = False
 
     @property

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from sgpo import objectives
 from sgpo.algorithms.base import Metrics, Score
-from sgpo.algorithms.grpo import GRPO, GRPOSettings
+from sgpo.algorithms.grpo import GRPO, GRPOSettings, rewards_differ
 from sgpo.algorithms.rows import Tokens, TrainRow
 from sgpo.algorithms.sft import cross_entropy
 from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
@@ -56,6 +56,16 @@ class SGPOSettings(GRPOSettings):
         description="Guided rollouts where the autonomous pass rate is below this, further autonomous ones elsewhere",
     )  # fmt: skip
 
+    contrast: bool = Field(
+        default=False, description="Subtract the shift that a strategy of another problem type makes in the guide"
+    )
+
+    @model_validator(mode="after")
+    def _contrast_has_a_guide(self) -> Self:
+        if self.contrast and self.distillation == "sft":
+            raise ValueError("contrast is true with distillation sft (expected a KL: sft reads no strategy)")
+        return self
+
     @model_validator(mode="after")
     def _own_rollouts_have_a_guide(self) -> Self:
         if self.own_rollouts and self.distillation == "sft":
@@ -82,7 +92,9 @@ class SGPO(GRPO[SGPOSettings]):
 
     Beside the paper, each off by default: a guide with weights of its own in step 4; Eq. 1 on the guided group in the
     context with the strategy, which keeps the guide right; L_KD on the o_i too, mean over the group, as on-policy
-    distillation does [GKD, 2306.13649]; guidance only where the student fails without [Guide, 2506.13923].
+    distillation does [GKD, 2306.13649]; guidance only where the student fails without [Guide, 2506.13923]; a guide
+    proportional to pi(. | q) pi(. | q, s) / pi(. | q, s'), s' of another problem type: what answers to any strategy at
+    all cancels [RLCSD, 2606.11709].
     """
 
     settings_class = SGPOSettings
@@ -92,6 +104,11 @@ class SGPO(GRPO[SGPOSettings]):
     def reverse_divergence(self) -> bool:
         """Return whether the ablation with the reverse KL is asked for."""
         return self.settings.distillation == "reverse_kl"
+
+    @property
+    def contrasts(self) -> bool:
+        """Return whether the shift of a wrong strategy is subtracted."""
+        return self.settings.contrast
 
     @property
     def largest_alpha(self) -> float:
@@ -133,9 +150,19 @@ class SGPO(GRPO[SGPOSettings]):
             row = TrainRow(
                 problem.autonomous_prompt, rollout.token_ids, len(rows), "distillation", place, alpha * weight,
                 alpha=alpha, guide=guide,
+                contrast=problem.contrast_prompt or None if self.settings.contrast else None,
             )  # fmt: skip
             rows.append(row)
         return rows
+
+    def tells(self, problem: ProblemSamples) -> bool:
+        """Return whether there is a target, or a group that is trained on has rewards that differ."""
+        settings = self.settings
+        return (
+            self.alpha(problem) > 0.0
+            or (settings.grpo and super().tells(problem))
+            or (settings.train_guide and rewards_differ(problem.guided))
+        )
 
     def targets(
         self, samples: Sequence[ProblemSamples], score: Score, step: int

@@ -23,6 +23,10 @@ class TrainingConfig(Settings):
     overlap: bool = Field(
         default=False, description="Draw the next step's rollouts while a step trains: they are one step old then"
     )
+    refill_rounds: int = Field(
+        default=0, ge=0, le=16,
+        description="Times that problems whose groups tell nothing are replaced by further ones; 0 keeps them",
+    )  # fmt: skip
     learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)
     warmup_steps: int = Field(default=5, ge=0, description="Steps of linear learning-rate warm-up")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -51,6 +55,15 @@ class TrainingConfig(Settings):
     lora: LoraConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _refill_is_drawn_in_turn(self) -> Self:
+        if self.refill_rounds and self.overlap:
+            raise ValueError(
+                f"refill_rounds is {self.refill_rounds} with overlap (expected one of the two: processes cannot agree "
+                "on what is drawn while they train)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rollouts_are_sampled(self) -> Self:

@@ -33,7 +33,8 @@ Draw = tuple[int, Group, int]
 class Sampler:
     """Draws and verifies the two groups of each problem [docs/method.md section 3].
 
-    `strategies` maps problem ids to the strategy's text, `experts` to a strong model's verified response as token ids.
+    `strategies` maps problem ids to the strategy's text, `experts` to a strong model's verified response as token ids,
+    `contrasts` to a wrong strategy's text.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class Sampler:
         strategies: Mapping[str, str],
         run_seed: int,
         experts: Mapping[str, tuple[int, ...]] | None = None,
+        contrasts: Mapping[str, str] | None = None,
     ) -> None:
         self.engine, self.chat, self.verifier = engine, chat_of(chat), verifier
         self.strategies, self.run_seed, self.experts = strategies, run_seed, experts or {}
+        self.contrasts = contrasts or {}
 
     def sample(
         self, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, step: int
@@ -81,6 +84,7 @@ class Sampler:
                 autonomous=tuple(groups.get((place, "autonomous"), ())),
                 guided=tuple(groups.get((place, "guided"), ())),
                 expert=self.experts.get(problem.id, ()),
+                contrast_prompt=self._contrast_prompt(problem),
             )
             for place, problem in enumerate(problems)
         ]
@@ -114,6 +118,10 @@ class Sampler:
         if problem.id in self.strategies:
             prompts["guided"] = tuple(self.chat.guided(problem.question, self.strategies[problem.id]))
         return prompts
+
+    def _contrast_prompt(self, problem: Problem) -> tuple[int, ...]:
+        wrong = self.contrasts.get(problem.id)
+        return () if wrong is None else tuple(self.chat.guided(problem.question, wrong))
 
     def _rewards(self, problems: Sequence[Problem], responses: Sequence[Response], texts: Sequence[str]) -> list[float]:
         """1 for a verified final answer, 0 for a response cut at the length limit [docs/method.md section 11]."""

@@ -43,7 +43,7 @@ class ProblemSamples:
     """Everything that was sampled for one problem in one step: both prompts (token ids) and both groups.
 
     `expert` is a strong model's own response as token ids, for the baselines that learn from it, and `expert_reward`
-    its reward.
+    its reward; `contrast_prompt` holds a wrong strategy on purpose.
     """
 
     problem_id: str
@@ -53,6 +53,7 @@ class ProblemSamples:
     guided: tuple[Rollout, ...]
     expert: tuple[int, ...] = ()
     expert_reward: float = 1.0
+    contrast_prompt: tuple[int, ...] = ()
 
     def pass_rate(self, group: str) -> float:
         """Return the mean reward of "autonomous" or "guided"; zero for an empty group."""

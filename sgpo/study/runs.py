@@ -125,10 +125,15 @@ class StudyRunner:
             problems=len(first), avg=fmean([mean_reward(one) for one in first]),
             pass_=fmean([pass_at(sum(reward == 1.0 for reward in one.rewards), k, k) for one in first]),
             per_tier={tier: fmean([mean_reward(one) for one in group]) for tier, group in by_tier(first).items()},
-            tokens=round(sum(number(row["throughput/tokens_per_second"]) * _seconds(row) for row in rows)),
+            tokens=round(sum(map(_tokens, rows))),
             seconds=round(sum(map(_seconds, rows)), 1), guided_pass=fmean(guided) if guided else None, steps=len(rows),
             made_of=made_of(self.study, cell, job),
         )  # fmt: skip
+
+
+def _tokens(row: Mapping[str, Any]) -> float:
+    """Return the tokens that were sampled for a step, with those of rollouts that a refill has dropped."""
+    return number(row["throughput/tokens_per_second"]) * _seconds(row) + number(row.get("refill/tokens", 0.0))
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

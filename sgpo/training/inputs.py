@@ -1,23 +1,25 @@
 """What a run learns from: problems, their strategies, and a strong model's responses where the method needs them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sgpo.algorithms.registry import method
+from sgpo.algorithms import registry
 from sgpo.config import ConfigError, RunConfig
 from sgpo.problems import Problem, read_problems
 from sgpo.problems.table import read_table
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.strategies.bank import load_strategies
+from sgpo.strategies.contrast import contrasts_of
 from sgpo.strategies.schema import StrongResponse
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingInputs:
-    """The problems to train on, and by problem id the strategy's text and the strong model's response."""
+    """The problems to train on, and by problem id the strategy, the strong model's response, a wrong strategy."""
 
     problems: list[Problem]
     strategies: dict[str, str]
     responses: dict[str, str]
+    contrasts: dict[str, str] = field(default_factory=dict)
 
     def experts(self, chat: ChatFormat) -> dict[str, tuple[int, ...]]:
         """Return the responses as token ids that end as the assistant's turn does, by problem id."""
@@ -34,7 +36,7 @@ def load_inputs(config: RunConfig) -> TrainingInputs:
     found = load_strategies(config.data / "strategies.parquet", problems=None)
     strategies, responses = {problem_id: strategy.text() for problem_id, strategy in found.items()}, dict[str, str]()
     name = config.training.algorithm.type
-    needs = method(name).needs
+    needs = registry.method(name).needs
     if "responses" in needs:
         rows = read_table(config.data / "responses.parquet", StrongResponse)
         responses = {response.problem_id: response.text for response in rows}
@@ -46,4 +48,5 @@ def load_inputs(config: RunConfig) -> TrainingInputs:
                 f"(expected {what} of the same data version, or another training.algorithm.type than {name})"
             )
     usable = [problem for problem in problems if problem.id in responses] if "responses" in needs else problems
-    return TrainingInputs(usable, strategies, responses)
+    contrasts = contrasts_of(found, config.seed) if registry.build(config.training, config.seed).contrasts else {}
+    return TrainingInputs(usable, strategies, responses, contrasts)

@@ -52,7 +52,8 @@ def _too_long(config: RunConfig, inputs: TrainingInputs, folder: Path) -> dict[s
     chat = open_chat(folder, open_ending_tokenizer(folder, folder), config.chat)
     guided = inputs.strategies if registry.build(training, config.seed).groups().guided else {}
     longest = training.sampling.max_new_tokens
-    found = too_long(inputs.problems, chat, guided, longest, positions, inputs.experts(chat))
+    found = too_long(inputs.problems, chat, inputs.contrasts, longest, positions)
+    found |= too_long(inputs.problems, chat, guided, longest, positions, inputs.experts(chat))
     if found and not training.leave_out_too_long:
         raise PromptTooLongError(
             f"{describe(found, len(inputs.problems), positions)} "

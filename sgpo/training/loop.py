@@ -53,9 +53,7 @@ class Trainer:
             self.config, policy, optimizer, world, self.folder, self.metrics, self.on_published,
             algorithm.metric_names, gradient.guide, validation,
         )  # fmt: skip
-        batches = SampledBatches(
-            self.sampler, self.sync, self.config, algorithm.groups(), problems, world, session.prefetched
-        )
+        batches = SampledBatches(self.sampler, self.sync, self.config, algorithm, problems, world, session.prefetched)
         with session, batches:
             for step in session.steps():
                 # o_i ~ pi(. | q), g_i ~ pi(. | q, s), each with its reward by the verifier.

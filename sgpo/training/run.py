@@ -81,7 +81,8 @@ def train(
                 engine, policy, chat, probes_of(inputs.problems, inputs.strategies), config.training.sampling,
                 config.engine.mismatch_bound or BOUNDS[config.sharding.precision], world, pad_id(tokenizer),
             )  # fmt: skip
-        sampler = Sampler(engine, chat, verifier, inputs.strategies, config.seed, inputs.experts(chat))
+        experts = inputs.experts(chat)
+        sampler = Sampler(engine, chat, verifier, inputs.strategies, config.seed, experts, inputs.contrasts)
         # A checkpoint belongs to its settings, but wherever it is stored and whatever samples.
         trainer = Trainer(
             config.model_copy(update={"storage": StorageConfig(), "engine": EngineConfig()}),

@@ -5,13 +5,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from sgpo.algorithms.base import Algorithm
 from sgpo.config import RunConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import Sampler, SamplingTimes
-from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.clock import Clock
 from sgpo.training.order import items_of_step
+from sgpo.training.refill import Refill
 from sgpo.training.sync import WeightSync
 from sgpo.training.world import World
 
@@ -28,13 +30,21 @@ class SampledBatches:
         sampler: Sampler,
         sync: WeightSync,
         config: RunConfig,
-        sizes: GroupSizes,
+        algorithm: Algorithm,
         problems: Sequence[Problem],
         world: World,
         prefetched: Sequence[ProblemSamples] | None = None,
     ) -> None:
         """Take `prefetched`, the batches of all processes that a checkpoint has for the first step asked for."""
-        self._sampler, self._sync, self._config, self._sizes = sampler, sync, config, sizes
+        self._sampler, self._sync, self._config, self._sizes = sampler, sync, config, algorithm.groups()
+        training = config.training
+        self._refill = None
+        if training.refill_rounds:
+            per_step, rounds = training.problems_per_step, training.refill_rounds
+            self._refill = Refill(algorithm, problems, per_step, rounds, config.seed, world)
+        self._filled: dict[int, list[Problem]] = {}
+        self.metrics: dict[str, float] = {}
+        """What came of the refill of the newest batch."""
         self._problems, self._world = problems, world
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampling")
         self._ahead: Future[tuple[list[ProblemSamples], SamplingTimes]] | None = None
@@ -49,7 +59,9 @@ class SampledBatches:
         self._thread.shutdown()
 
     def problems_of(self, step: int) -> list[Problem]:
-        """Return the problems of a step, those of all processes."""
+        """Return the problems of a step, those of all processes; once it is drawn, with those that have come in."""
+        if step in self._filled:
+            return self._filled[step]
         return items_of_step(self._problems, self._config.training.problems_per_step, self._config.seed, step)
 
     def of(self, step: int, clock: Clock) -> list[ProblemSamples]:
@@ -57,7 +69,7 @@ class SampledBatches:
         if not self._config.training.overlap:
             self._sync.push(step)
             clock.lap("time/weight_sync")
-            samples, times = self._draw(step)
+            samples, times = self._refilled(step, *self._draw(step))
             self._sampler.engine.release_device()  # the device is the trainer's now
             clock.laps["time/rollout"], clock.laps["time/verify"] = times.rollout, times.verify
             clock.restart()
@@ -91,6 +103,23 @@ class SampledBatches:
                 "(expected the data that the run began with, or another run id)"
             )
         return [self._prefetched[problem.id] for problem in self._world.shard(chosen)]
+
+    def _refilled(
+        self, step: int, samples: list[ProblemSamples], times: SamplingTimes
+    ) -> tuple[list[ProblemSamples], SamplingTimes]:
+        """Return the samples with those of the problems that have come in, and the seconds of all draws."""
+        if self._refill is None:
+            return samples, times
+        spent = [times]
+
+        def draw(problems: list[Problem]) -> list[ProblemSamples]:
+            more, took = self._sampler.sample(problems, self._sizes, self._config.training.sampling, step)
+            spent.append(took)
+            return more
+
+        chosen, samples, self.metrics = self._refill.fill(step, self.problems_of(step), samples, draw)
+        self._filled = {step: chosen}
+        return samples, sum(spent[1:], spent[0])
 
     def _draw(self, step: int) -> tuple[list[ProblemSamples], SamplingTimes]:
         sampling = self._config.training.sampling

@@ -186,13 +186,23 @@ class Gradient:
 
     def _guided(self, rows: list[TrainRow], sums: MetricSums) -> Guided:
         """Return the stop-gradient side of Eq. 3 of each row that has a guide."""
-        prompted = [Row(row.guide, row.response, row.index) for row in rows if row.guide is not None]
+        hidden = self._read([Row(row.guide, row.response, row.index) for row in rows if row.guide is not None], sums)
+        if self.algorithm.contrasts:
+            contrasted = [(row, row.contrast) for row in rows if row.contrast is not None]
+            alone = self._read([Row(row.prompt, row.response, row.index) for row, _ in contrasted], sums)
+            wrong = self._read([Row(contrast, row.response, row.index) for row, contrast in contrasted], sums)
+            # Logits are linear in hidden states: log p = log pi(. | q) + log pi(. | q, s) - log pi(. | q, s') + const.
+            hidden |= {index: hidden[index] + alone[index] - wrong[index] for index in wrong}
+        return Guided(hidden, self.guide.projection())
+
+    def _read(self, rows: list[Row], sums: MetricSums) -> dict[int, torch.Tensor]:
+        """Return the guide's hidden states of each row's response by row index, [|o|, D]; collective."""
         hidden: dict[int, torch.Tensor] = {}
-        for micro_rows, batch in self._forward_only(prompted, sums):
+        for micro_rows, batch in self._forward_only(rows, sums):
             hidden_ND = self.guide.hidden(batch)
             spans = hidden_ND.split([len(row.response) for row in micro_rows]) if micro_rows else ()
             hidden.update({row.index: span for row, span in zip(micro_rows, spans, strict=True)})
-        return Guided(hidden, self.guide.projection())
+        return hidden
 
     def _score(self, candidates: list[tuple[ProblemSamples, Rollout]]) -> list[float]:
         """Return sum_t log pi_theta(g_t | q, g_<t) of each candidate, without the strategy [SGPO Eq. 4]."""

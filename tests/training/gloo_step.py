@@ -25,7 +25,16 @@ from sgpo.training.optimisation import make_optimizer, optimizer_step
 from sgpo.training.sharding import shard_policy, whole_weights
 from sgpo.training.world import World, open_world
 
-CASES = ("the paper's", "LUFFY", "HPT, higher gate", "LoRA", "idle ranks of 2", "idle ranks of 4", "frozen guide")
+CASES = (
+    "the paper's",
+    "LUFFY",
+    "HPT, higher gate",
+    "LoRA",
+    "idle ranks of 2",
+    "idle ranks of 4",
+    "frozen guide",
+    "contrast",
+)
 
 
 def idle_ranks(size: int) -> list[ProblemSamples]:

@@ -126,6 +126,11 @@ class Plain:
             return -self.sampled(problem.autonomous_prompt, target).mean()
         with torch.no_grad():
             guided = self.log_softmax(problem.guided_prompt, target, self.guide)
+            if objective.contrast:
+                alone = self.log_softmax(problem.autonomous_prompt, target, self.guide)
+                wrong = self.log_softmax(problem.contrast_prompt, target, self.guide)
+                weights = alone.exp() * guided.exp() / wrong.exp()
+                guided = (weights / weights.sum(dim=-1, keepdim=True)).log()
         student = self.log_softmax(problem.autonomous_prompt, target)
         if objective.distillation == "reverse_kl":
             divergence = (student.exp() * (student - guided)).sum(dim=-1)

@@ -33,7 +33,7 @@ def make_samples(problems: int, vocabulary: int = 200, seed: int = 0) -> list[Pr
     """Groups of 3 and 2 rollouts of uneven length; some groups have equal rewards, some no correct guided rollout."""
     import random
 
-    choose = random.Random(seed)
+    choose, wrong = random.Random(seed), random.Random(f"wrong strategies {seed}")
 
     def tokens(least: int, most: int) -> tuple[int, ...]:
         return tuple(choose.randrange(6, vocabulary) for _ in range(choose.randint(least, most)))
@@ -55,6 +55,7 @@ def make_samples(problems: int, vocabulary: int = 200, seed: int = 0) -> list[Pr
                 tuple(rollout(name, "autonomous", reward) for reward in autonomous_rewards),
                 tuple(rollout(name, "guided", reward) for reward in guided_rewards),
                 expert=tokens(5, 25),
+                contrast_prompt=tuple(wrong.randrange(6, vocabulary) for _ in range(wrong.randint(20, 40))),
             )
         )
     return samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,7 +28,9 @@ def move(policy: Policy, by: float = 0.1) -> None:
                 parameter.add_(by * noise)
 
 
-@pytest.mark.parametrize("settings", [{}, {"own_rollouts": True}, {"distillation": "reverse_kl"}, {"target": "all"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"own_rollouts": True}, {"distillation": "reverse_kl"}, {"target": "all"}, {"contrast": True}]
+)
 def test_a_frozen_guides_gradient_is_that_of_the_weights_that_training_began_from(tokenizer, family, settings):
     samples, policy = make_samples(6), tiny_policy(tokenizer, family)
     config = TrainingConfig(algorithm={"guide": "frozen", "delta": None, **settings})
@@ -113,6 +116,18 @@ def test_a_resumed_run_has_the_guide_of_the_run_that_was_not_interrupted(tmp_pat
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
-def test_own_rollouts_need_a_divergence():
+def test_a_problem_without_a_wrong_strategy_is_distilled_without_contrast(tokenizer):
+    samples = [replace(one, contrast_prompt=()) for one in make_samples(6)]
+    losses = []
+    for contrast in (True, False):
+        config = TrainingConfig(algorithm={"contrast": contrast, "delta": None})
+        gradient = gradient_for(tiny_policy(tokenizer), config, tokenizer.pad_token_id)
+        losses.append(accumulate(gradient, samples)["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_own_rollouts_and_a_contrast_need_a_divergence():
+    with pytest.raises(ConfigError, match="contrast is true with distillation sft"):
+        load_config(None, ["training.algorithm.contrast=true", "training.algorithm.distillation=sft"])
     with pytest.raises(ConfigError, match="own_rollouts is true with distillation sft"):
         load_config(None, ["training.algorithm.own_rollouts=true", "training.algorithm.distillation=sft"])

@@ -67,6 +67,7 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
     "entropy bonus": {"entropy_coefficient": 0.01},
     "guide trained": {"train_guide": True},
     "own rollouts": {"own_rollouts": True, "delta": 0.3},
+    "contrast": {"contrast": True, "own_rollouts": True, "delta": 0.3},
     "LUFFY": {"type": "luffy"},
     "LUFFY, mean per response": {"type": "luffy", "normalization": "sequence", "entropy_coefficient": 0.0},
     "HPT": {"type": "hpt", "imitation_coefficient": 0.3},

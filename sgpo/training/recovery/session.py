@@ -129,6 +129,7 @@ class TrainingSession:
         metrics, histograms = step_metrics(
             samples, sums, self._world, len(problems), step, rate, clock.laps, self._metric_names
         )
+        metrics |= batches.metrics
         self._state = {**self._state_after(step, metrics, problems), _UNRECORDED: [metrics, histograms]}
         if self._validation is not None:
             self._state.pop(SCORE, None)  # that of the checkpoint before
