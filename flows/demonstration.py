@@ -21,8 +21,11 @@ from sgpo.pipeline.report import Summary, describe
 from sgpo.registry.models import ModelFolderError, register_base_model
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
+from sgpo.study.shown import TABLE, describe_shown
 from sgpo.tracking.client import connect, sqlite_path
 from sgpo.tracking.tracker import parent_of
+
+STUDY, RESULTS = "configs/studies/testbed.yaml", "docs/measured/study.jsonl"
 
 
 def prepare(settings: RunConfig) -> None:
@@ -44,6 +47,7 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
         sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it resumes from what is done.")
     folder = run_folder(settings, run_id)
     show(f"\n{'=' * 100}\n{describe(summary)}")
+    _show_baseline(settings)
     show(f"\n{time.perf_counter() - begun:.0f} s in all.")
     show(f"Picture: {folder}/report/retraining.png   Numbers: {folder}/summary.json")
     _show_where_to_look(settings, folder)
@@ -81,6 +85,17 @@ def _register_base(settings: RunConfig, folder: Path) -> None:
     version = register_base_model(settings.tracking, folder, folder.name)
     change = set_champion(settings.tracking, version, who="demo", why="The demo starts from the base model.")
     show(f"  {change.describe()}")
+
+
+def _show_baseline(settings: RunConfig) -> None:
+    """Print what this recipe and GRPO get with the same budget on the same problems, from the committed study."""
+    lines = describe_shown(REPOSITORY / RESULTS, REPOSITORY / settings.data / "problems" / "held_out.parquet")
+    if not lines:
+        show(f"\nNo line of {RESULTS} is on these problems: what GRPO gets on them is not known here.")
+        return
+    show(f"\nThe same recipe over seeds, and GRPO with the same 12 rollouts a problem, on these problems ({RESULTS}):")
+    show("\n".join(lines))
+    show(f"  again: delete these lines and run `sgpo study {STUDY} --table {TABLE}`")
 
 
 def _show_where_to_look(settings: RunConfig, folder: Path) -> None:

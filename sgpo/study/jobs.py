@@ -12,7 +12,7 @@ from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256
 from sgpo.study.cells import Cell
 from sgpo.study.rates import best_rate
-from sgpo.study.results import Results
+from sgpo.study.results import Results, StudyError
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
 
@@ -73,6 +73,9 @@ def made_of(study: StudyConfig, cell: Cell, job: Job) -> dict[str, str]:
     while trained is not None:
         settings.append(digest_of_what_is_computed(trained.config))
         trained = trained.start
+    for path in (job.base, problems_of(study, cell)):
+        if not path.exists():
+            raise StudyError(f"{path}: there is none (expected what world '{cell.world}' is made of: make it first)")
     files = ("splits/train.parquet", "splits/warmup.parquet", "strategies.parquet", "responses.parquet")
     return {
         "settings": "+".join(settings),

@@ -1,0 +1,52 @@
+"""What a study found on a run's own problems: lines of these problems alone, of the largest k, a line per method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_study_cells import load, result
+
+from sgpo.files import file_sha256
+from sgpo.study.cells import cells_of
+from sgpo.study.jobs import job_of, made_of
+from sgpo.study.results import Results, StudyError
+from sgpo.study.shown import describe_shown
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    file = tmp_path / "held_out.parquet"
+    file.write_bytes(b"some problems")
+    return file
+
+
+def test_methods_side_by_side_on_these_problems_alone(tmp_path, problems):
+    results = Results(tmp_path / "results.jsonl")
+    these, others = {"problems": file_sha256(problems)[:16]}, {"problems": "0" * 16}
+    for seed, avg in enumerate((0.5, 0.6, 0.7)):
+        results.add(result(table="shown", method="grpo", seed=seed, avg=avg, k=6, tokens=2_000_000, made_of=these))
+    results.add(result(table="shown", method="sgpo", avg=0.8, k=6, tokens=1_500_000, made_of=these))
+    results.add(result(table="shown", method="sgpo", avg=0.1, k=4, made_of=these))
+    results.add(result(table="shown", method="sgpo", seed=1, avg=0.2, k=6, made_of=others))
+    results.add(result(table="main", method="luffy", avg=0.3, k=6, made_of=these))
+    lines = [line.split() for line in describe_shown(results.path, problems)]
+    # Student's interval of 0.5, 0.6, 0.7: 0.6 -+ 4.3027 * 0.1 / sqrt(3)
+    assert lines[0] == ["grpo", *["60.0", "%", "(35.2", "to", "84.8),", "3", "seeds,", "2.0", "M", "tokens", "sampled"]]
+    assert lines[1:] == [["sgpo", *["80.0", "%,", "1", "seed,", "1.5", "M", "tokens", "sampled"]]]
+
+
+def test_nothing_is_said_of_other_problems(tmp_path, problems):
+    results = Results(tmp_path / "results.jsonl")
+    assert describe_shown(results.path, problems) == []
+    results.add(result(table="shown", made_of={"problems": "0" * 16}))
+    assert describe_shown(results.path, problems) == []
+    assert describe_shown(results.path, tmp_path / "none.parquet") == []
+
+
+def test_a_cell_whose_world_is_not_made_yet_is_one_line(tmp_path):
+    study = load(tmp_path, lambda tree: tree.update(recipe=str(tmp_path / "recipe.yaml")))
+    (tmp_path / "recipe.yaml").write_text("seed: 0\n")
+    cell = cells_of(study, ("tuning",))[0]
+    with pytest.raises(StudyError, match=r"base/q: there is none \(expected what world 'near' is made of"):
+        made_of(study, cell, job_of(study, Results(study.results), cell))
