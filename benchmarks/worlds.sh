@@ -8,7 +8,10 @@ for decisions in "$@"; do
     mkdir -p "$data"
     sgpo=".venv/bin/sgpo"
     for family in llama qwen2; do
-        printf "world: {decisions: %s}\nbase_model: {family: %s}\nprobe: {sampling: {max_new_tokens: 128}}\n" "$decisions" "$family" > "$params"
+        base="family: $family"
+        # Llama's shape needs longer to carry six decisions out; the package's was made so.
+        [ "$family-$decisions" = llama-6 ] && base="$base, steps: 2800"
+        printf "world: {decisions: %s}\nbase_model: {%s}\nprobe: {sampling: {max_new_tokens: 128}}\n" "$decisions" "$base" > "$params"
         "$sgpo" world base-model --params "$params" --data "$data" --work "$data/work"
     done
     "$sgpo" world problems --params "$params" --data "$data"

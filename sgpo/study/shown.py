@@ -1,4 +1,4 @@
-"""What a study found on the very problems of a run: methods side by side with the same budget, for a run's last lines."""
+"""What a study found on the problems of a run: methods side by side with the same budget, for its last lines."""
 
 from collections.abc import Iterable
 from pathlib import Path

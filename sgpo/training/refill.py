@@ -43,7 +43,7 @@ class Refill:
         is drawn by the process whose place it takes.
         """
         chosen, samples, further = list(chosen), list(samples), iter(self.further(step, chosen))
-        replaced = {"all_right": 0, "all_wrong": 0}
+        counts = {"refill/all_right": 0.0, "refill/all_wrong": 0.0}
         dropped = 0
         silent = self._silent(samples, len(chosen))
         for _ in range(self._rounds):
@@ -51,14 +51,13 @@ class Refill:
             if not taken:
                 break
             for place, problem in taken.items():
-                replaced[silent[place]] += 1
+                counts[silent[place]] += 1.0
                 chosen[place] = problem
             mine = [place for place in taken if place % self._world.size == self._world.rank]
             for place, new in zip(mine, draw([taken[place] for place in mine]), strict=True):
                 dropped += _tokens(samples[place // self._world.size])
                 samples[place // self._world.size] = new
             silent = self._silent(samples, len(chosen))
-        counts = {f"refill/{why}": float(count) for why, count in replaced.items()}
         counts |= {"refill/left": float(len(silent)), **self._world.sum({"refill/tokens": float(dropped)})}
         return chosen, samples, counts
 
@@ -70,7 +69,7 @@ class Refill:
                 codes[str(place)] = 1.0 if problem.pass_rate("autonomous") > 0.0 else 2.0
         summed = self._world.sum(codes)
         return {
-            place: "all_right" if summed[str(place)] == 1.0 else "all_wrong"
+            place: "refill/all_right" if summed[str(place)] == 1.0 else "refill/all_wrong"
             for place in range(problems)
             if summed[str(place)]
         }
