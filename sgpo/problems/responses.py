@@ -36,7 +36,7 @@ _MARKERS = re.compile(
     "|".join(re.escape(marker) for marker in (*_TURN_ENDS, *_TURN_STARTS))
     + "|(?i:" + "|".join(re.escape(marker) for marker in (*_OPENERS, *_CLOSERS)) + ")"
 )  # fmt: skip
-_NEW_QUESTION = re.compile(
+NEW_QUESTION = re.compile(
     r"\n[^\S\n]*\n[ \t*#]{0,8}(?:Question|Problem)(?: \d{1,3})?\*{0,2}:|\n[ \t*#]{0,8}(?:Human|User)\*{0,2}:"
 )
 
@@ -53,10 +53,10 @@ def final_answer(response: str) -> str | None:
     its turn ends (`<|im_end|>` and the like), and where it goes on to ask a question of its own after a box. A box that
     is opened last and never closed (a truncated response) is no answer either; earlier boxes do not stand in for it.
     """
-    text = _answer_part(response)
+    text = answer_part(response)
     boxes = _boxes(text)
     first_end = next((end for _, end, _ in boxes if end >= 0), None)
-    if first_end is not None and (asked := _NEW_QUESTION.search(text, first_end)):
+    if first_end is not None and (asked := NEW_QUESTION.search(text, first_end)):
         boxes = _boxes(text[: asked.start()])
     if not boxes or boxes[-1][1] < 0:
         return None
@@ -64,7 +64,7 @@ def final_answer(response: str) -> str | None:
     return next(content for _, end, content in boxes if end >= last_end)  # the outermost around the last
 
 
-def _answer_part(response: str) -> str:
+def answer_part(response: str) -> str:
     """Return the text of the response's own turn that is not thinking: after the last thinking that was closed."""
     thinking: str | None = None  # what opened it
     start, end = 0, len(response)

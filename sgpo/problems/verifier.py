@@ -21,6 +21,7 @@ from sgpo.errors import UserError
 from sgpo.problems.comparison import Expectation, UnparsableError, expect, meets
 from sgpo.problems.responses import final_answer
 from sgpo.problems.schema import Problem
+from sgpo.problems.stated import stated_answer
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
@@ -47,11 +48,16 @@ class Verdict:
     `reason` is `correct`; `wrong`; `no_answer` (no closed box after thinking); `unparsable` (the box, or the gold,
     holds no mathematics); `timeout` (judging took too long: not known to be wrong); `crashed` (judging ran out of
     memory or died).
+
+    `lenient` is whether it is right in any usual form of a final answer, None where that was not asked for. `stated` is
+    what was taken as its answer then, where there is no box; a box that is there is the answer.
     """
 
     correct: bool
     extracted: str | None
     reason: Reason
+    lenient: bool | None = None
+    stated: str | None = None
 
 
 class _NeedsMathematicsError(Exception):
@@ -90,21 +96,26 @@ class Verifier:
         """Return the verdict on one response. Raises VerifierError, never because of the text."""
         return self.score_many([(response_text, problem)])[0]
 
-    def score_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Verdict]:
-        """One verdict per (response text, problem), in order; equal answers to a problem are judged once."""
+    def score_many(self, pairs: Sequence[tuple[str, Problem]], lenient: bool = False) -> list[Verdict]:
+        """One verdict per (response text, problem), in order; equal answers to a problem are judged once.
+
+        With `lenient`, answers in other forms than a box are judged too, for `Verdict.lenient` alone.
+        """
         if not self._entered:
             raise VerifierError("the verifier is closed (expected `with Verifier() as verifier:`)")
-        keys: list[tuple[Expectation, str] | None] = []
+        found: list[_Found] = []
         reasons: dict[tuple[Expectation, str], Reason | None] = {}
         for text, problem in pairs:
-            extracted = final_answer(text)
-            key = None if extracted is None else (_expected(problem), extracted)
-            keys.append(key)
+            boxed = final_answer(text)
+            stated = stated_answer(text, _expected(problem)) if lenient and boxed is None else None
+            answer = stated if boxed is None else boxed
+            key = None if answer is None else (_expected(problem), answer)
+            found.append((boxed, stated, key))
             if key is not None and key not in reasons:
                 reasons[key] = _settle_by_text(*key)
         open_keys = [key for key, reason in reasons.items() if reason is None]
         reasons.update(zip(open_keys, self._judge(open_keys), strict=True))
-        return [_verdict(key, reasons) for key in keys]
+        return [_verdict(*one, None if one[2] is None else reasons[one[2]], lenient) for one in found]
 
     def _judge(self, items: list[tuple[Expectation, str]]) -> list[Reason]:
         """Reasons from the workers. A pool that breaks is replaced, but not twice without a verdict in between."""
@@ -192,12 +203,19 @@ def _result(future: ProcessFuture[Reason]) -> Reason:
         return "crashed"
 
 
-def _verdict(key: tuple[Expectation, str] | None, reasons: dict[tuple[Expectation, str], Reason | None]) -> Verdict:
-    if key is None:
-        return Verdict(False, None, "no_answer")
-    reason = reasons[key]
+_Found = tuple[str | None, str | None, tuple[Expectation, str] | None]
+"""What a response has in its box, what it states without one, and which of both is judged."""
+
+
+def _verdict(
+    boxed: str | None, stated: str | None, key: tuple[Expectation, str] | None, reason: Reason | None, lenient: bool
+) -> Verdict:
+    right = reason == "correct"
+    if boxed is None:
+        return Verdict(False, None, "no_answer", right if lenient else None, stated)
+    assert key is not None
     assert reason is not None
-    return Verdict(reason == "correct", key[1], reason)
+    return Verdict(right, boxed, reason, right if lenient else None)
 
 
 _expect = lru_cache(maxsize=4096)(expect)
