@@ -14,7 +14,7 @@ from flows.phases import log_evaluation
 from flows.process import REPOSITORY, run_command, training_command
 from flows.runs import run_folder, started
 from sgpo.config import EvaluationConfig, RunConfig, load_config
-from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.comparison import Comparison, Gain
 from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
 from sgpo.files import file_sha256
@@ -75,9 +75,19 @@ def evaluate(
         {
             "problems": name, "champion": f"{gain.champion:.1%}", "challenger": f"{gain.challenger:.1%}",
             "gain": f"{gain.difference.value:+.1%}",
-            "interval": f"{gain.difference.low:+.1%} to {gain.difference.high:+.1%}",
+            "interval": f"{gain.difference.low:+.1%} to {gain.difference.high:+.1%}", **_lenient(gain),
         }
         for name, gain in comparison.rows()
     ]  # fmt: skip
-    create_table_artifact(rows, key="comparison", description=f"avg@{comparison.k} on held-out problems, paired")
+    create_table_artifact(
+        rows, key="comparison", description=f"{comparison.name_of_average} on held-out problems, paired"
+    )
     return comparison
+
+
+def _lenient(gain: Gain) -> dict[str, str]:
+    """Return the columns of lenient accuracy, none where it is not known for both models."""
+    if gain.lenient is None:
+        return {}
+    champion, challenger = gain.lenient.champion, gain.lenient.challenger
+    return {"lenient champion": f"{champion:.1%}", "lenient challenger": f"{challenger:.1%}"}

@@ -9,7 +9,7 @@ from sgpo.config.algorithm import AlgorithmSettings
 from sgpo.config.base import ConfigError, Precision, Settings, config_digest, dump_config, parse_settings
 from sgpo.config.chat import ChatConfig
 from sgpo.config.engine import EngineConfig
-from sgpo.config.evaluation import EvaluationConfig, GateConfig
+from sgpo.config.evaluation import BenchmarkConfig, EvaluationConfig, GateConfig
 from sgpo.config.lora import LoraConfig
 from sgpo.config.run import RunConfig, load_config
 from sgpo.config.sampling import SamplingConfig
@@ -19,6 +19,7 @@ from sgpo.config.validation import ValidationConfig
 
 __all__ = [
     "AlgorithmSettings",
+    "BenchmarkConfig",
     "ChatConfig",
     "ConfigError",
     "EngineConfig",

@@ -29,9 +29,11 @@ def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Ou
 
 def row_of(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as one JSON object."""
-    return {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
+    row = {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
+    return row if outcome.lenient is None else row | {"lenient": list(outcome.lenient)}
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that `row_of` wrote."""
-    return Outcome(row["problem_id"], row["tier"], tuple(row["rewards"]))
+    """Return the outcome that `row_of` wrote; older versions wrote no lenient rewards."""
+    lenient = row.get("lenient")
+    return Outcome(row["problem_id"], row["tier"], tuple(row["rewards"]), None if lenient is None else tuple(lenient))

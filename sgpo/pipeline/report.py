@@ -98,7 +98,9 @@ def _draw_comparison(axis: Any, comparison: Comparison) -> None:
             place + 0.2, 100 * gain.challenger, yerr=[[100 * low], [100 * high]], color="black", capsize=3, linewidth=1
         )
     axis.set_xticks(list(places), [name.replace(" ", "\n") for name, _ in rows])
-    axis.set(title=f"avg@{comparison.k} on held-out problems (%), {comparison.confidence:.0%} interval of the gain")
+    axis.set(
+        title=f"avg@{comparison.k or 'k'} on held-out problems (%), {comparison.confidence:.0%} interval of the gain"
+    )
     axis.legend(frameon=False)
 
 
@@ -113,7 +115,7 @@ def describe(summary: Summary) -> str:
     lines = [
         f"Retraining {summary.run_id} of {summary.registered_model}",
         "",
-        f"Held-out problems, no strategy in the prompt, avg@{summary.comparison.k} in per cent:",
+        f"Held-out problems, no strategy in the prompt, {summary.comparison.name_of_average} in per cent:",
         describe_comparison(summary.comparison),
         "",
         f"{'PROMOTED' if changed else 'NOT PROMOTED'}: version {summary.challenger_version} is "

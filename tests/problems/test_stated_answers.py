@@ -110,8 +110,9 @@ def plainly(response: str) -> str | None:
 
 
 ENDINGS = (
-    "The answer is {}.", "So the final answer is **{}**.", "The answer is ${}$.", "The answer is {} apples.", "\n#### {}",
-    "That makes {}.", "She has {} apples left.", "So **{}** apples.", "3 + 4 = {}.", "Nothing is left to say.",
+    "The answer is {}.", "So the final answer is **{}**.", "The answer is ${}$.", "The answer is {} apples.",
+    "\n#### {}", "That makes {}.", "She has {} apples left.", "So **{}** apples.", "3 + 4 = {}.",
+    "Nothing is left to say.",
     "She went on to the market where there were many more people than she had ever seen.",
     "With {} apples in her bag she went on to the market and sold some and ate others.",
 )  # fmt: skip
