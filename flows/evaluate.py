@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import INPUTS, TASK_SOURCE
+from prefect.logging import get_run_logger
 
 from flows.champion import CHAMPION_FOLDER, fetch_champion
 from flows.definitions import recorded_flow, retried_task
@@ -14,6 +15,7 @@ from flows.phases import log_evaluation
 from flows.process import REPOSITORY, run_command, training_command
 from flows.runs import run_folder, started
 from sgpo.config import EvaluationConfig, RunConfig, load_config
+from sgpo.evaluation.better_worse import FILE, describe_better_worse, write_better_worse
 from sgpo.evaluation.comparison import Comparison, Gain
 from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
@@ -70,6 +72,7 @@ def evaluate(
         for who, model in models.items():
             evaluate_process(recipe, chosen, str(model), str(folder / "evaluation" / f"{who}.jsonl"), who)
         comparison = comparison_of(config, run_id)
+        _list_changes(REPOSITORY / folder / "evaluation")
         log_evaluation(config, run_id, comparison)
     rows = [
         {
@@ -79,10 +82,15 @@ def evaluate(
         }
         for name, gain in comparison.rows()
     ]  # fmt: skip
-    create_table_artifact(
-        rows, key="comparison", description=f"{comparison.name_of_average} on held-out problems, paired"
-    )
+    what = f"{comparison.name_of_average} on held-out problems, paired"
+    create_table_artifact(rows, key="comparison", description=what)
     return comparison
+
+
+def _list_changes(folder: Path) -> None:
+    """Write beside a comparison which problems got better and which got worse, with answers of both models."""
+    changed = write_better_worse(folder / "champion.jsonl", folder / "challenger.jsonl", folder / FILE)
+    get_run_logger().info("%s: %s", folder / FILE, describe_better_worse(changed))
 
 
 def _lenient(gain: Gain) -> dict[str, str]:

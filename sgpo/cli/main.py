@@ -176,11 +176,15 @@ def evaluate(
 def compare(
     champion: Annotated[Path, typer.Option(help="Outcomes of the champion")],
     challenger: Annotated[Path, typer.Option(help="Outcomes of the challenger")],
+    better_worse: Annotated[
+        Path | None, typer.Option(help="File for the problems that got better or worse, with answers (JSONL)")
+    ] = None,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Compare two evaluations on the same problems, and say what the gate would decide."""
     from sgpo.config import load_config
+    from sgpo.evaluation.better_worse import describe_better_worse, write_better_worse
     from sgpo.evaluation.report import compare_files, describe_comparison
     from sgpo.registry.gate import decide
 
@@ -188,6 +192,8 @@ def compare(
     comparison = compare_files(settings, champion, challenger)
     decision = decide(comparison, settings.gate)
     print(describe_comparison(comparison))
+    if better_worse is not None:
+        print(f"{describe_better_worse(write_better_worse(champion, challenger, better_worse))}: {better_worse}")
     print(f"promote: {'yes' if decision.promote else 'no'}. {' '.join(decision.reasons)}")
 
 

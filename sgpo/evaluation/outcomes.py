@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgpo.evaluation.scores import Outcome
+from sgpo.evaluation.scores import EvaluationError, Outcome
 from sgpo.files import publish_file
 
 
@@ -25,6 +25,14 @@ def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Ou
     if about is not None and json.loads(first)["about"] != dict(about):
         return None
     return [outcome_of(json.loads(row)) for row in rows]
+
+
+def required_outcomes(path: Path) -> list[Outcome]:
+    """Outcomes from `path`; EvaluationError when there is no such file."""
+    outcomes = read_outcomes(path)
+    if outcomes is None:
+        raise EvaluationError(f"{path}: no such file (expected outcomes written by `sgpo evaluate`)")
+    return outcomes
 
 
 def row_of(outcome: Outcome) -> dict[str, Any]:

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison, compare
-from sgpo.evaluation.outcomes import read_outcomes
-from sgpo.evaluation.scores import EvaluationError, Outcome, Scores
+from sgpo.evaluation.outcomes import required_outcomes
+from sgpo.evaluation.scores import Scores
 
 
 def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Comparison:
     """Paired comparison of two files of outcomes; EvaluationError when one is missing or they do not match."""
     settings = config.evaluation
-    return compare(_outcomes(champion), _outcomes(challenger), settings.confidence, settings.resamples, config.seed)
+    return compare(
+        required_outcomes(champion), required_outcomes(challenger), settings.confidence, settings.resamples, config.seed
+    )
 
 
 def folder_digest(folder: Path) -> str:
@@ -76,10 +78,3 @@ def describe_comparison(comparison: Comparison) -> str:
 
 def _at(k: int | None) -> str:
     return "" if k is None else f" @{k}"
-
-
-def _outcomes(path: Path) -> list[Outcome]:
-    outcomes = read_outcomes(path)
-    if outcomes is None:
-        raise EvaluationError(f"{path}: no such file (expected outcomes written by `sgpo evaluate`)")
-    return outcomes

@@ -116,9 +116,7 @@ class StudyRunner:
         self, cell: Cell, job: Job, k: int, outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, Any]]
     ) -> Result:
         world, table = self.study.worlds[cell.world], self.study.tables[cell.table]
-        first = [
-            Outcome(one.problem_id, one.tier, one.rewards[:k], one.lenient and one.lenient[:k]) for one in outcomes
-        ]
+        first = [Outcome(one.problem_id, one.tier, one.rewards[:k]) for one in outcomes]
         guided = [number(row["reward/guided"]) for row in rows[-LAST_STEPS:] if "reward/guided" in row]
         return Result(
             cell=cell.name, table=cell.table, world=cell.world, decisions=world.decisions, habit=world.habit,
