@@ -32,8 +32,8 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
     """
     settings, path = config.evaluation, problems_path or config.data / "splits" / "held_out.parquet"
     problems, folder = read_problems(path), local_folder(model)
-    if problems_path is None:
-        check_benchmarks(problems, settings)
+    if idle := check_benchmarks(problems, settings):
+        print(f"{path}: no problems of {', '.join(idle)}, which evaluation.benchmarks has settings for", flush=True)
     about = {
         "weights": folder_digest(folder),
         "problems": file_sha256(path),

@@ -49,15 +49,17 @@ def batches_of(problems: Sequence[Problem], settings: EvaluationConfig) -> list[
     return [_batch(group, settings) for group in alike.values()]
 
 
-def check_benchmarks(problems: Sequence[Problem], settings: EvaluationConfig) -> None:
-    """Raise EvaluationError for a benchmark that has settings of its own and no problem."""
-    there = sorted({problem.source or UNNAMED for problem in problems})
+def check_benchmarks(problems: Sequence[Problem], settings: EvaluationConfig) -> list[str]:
+    """Return the benchmarks that have settings of their own and no problem, as of a recipe for several files.
+
+    Raises EvaluationError for one that is written otherwise among the problems.
+    """
+    there = {problem.source or UNNAMED for problem in problems}
     for name in settings.benchmarks:
-        if name not in there:
-            raise EvaluationError(
-                f"evaluation.benchmarks has '{name}', which no problem is of (expected the `source` of some: "
-                f"{', '.join(there)})"
-            )
+        alike = [other for other in there if other.casefold() == name.casefold()]
+        if alike and name not in there:
+            raise EvaluationError(f"evaluation.benchmarks has '{name}' (expected '{alike[0]}', the problems' `source`)")
+    return [name for name in settings.benchmarks if name not in there]
 
 
 def measure(
