@@ -16,7 +16,7 @@ from sgpo.problems.units import PERCENT
 
 LONGEST_ENDING = 2000
 """Characters at the end of a response in which a final answer is looked for."""
-MOST_WORDS_AFTER = 6
+MOST_WORDS_AFTER = 8
 """Words that may follow the last number of the last sentence: a sentence that runs on has only mentioned it."""
 
 _STATEMENT = re.compile(
@@ -27,8 +27,8 @@ _STATEMENT = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<!\b[A-Z])[.!?]+(?=[*)\"'\]$]*(?:\s|$))|\n")
 _DOUBT = re.compile(
-    r"\b(?:not|never|cannot|can't|whether|if|unless|maybe|perhaps|possibly|might|either|neither|or|between|about|around"
-    r"|approximately|roughly|unknown)\b|n't\b|\?",
+    r"\b(?:not|never|cannot|whether|if|unless|maybe|perhaps|possibly|might|either|neither|or|between\s+\d+|unknown)\b"
+    r"|n't\b|\?",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(r"[,;:]\s|\s\(|\s(?:because|since|as|so|which|where|when|after|for|but)\b", re.IGNORECASE)
@@ -70,8 +70,9 @@ def _of_last_sentence(sentence: str, numeric: bool) -> str | None:
     numbers = list(_NUMBER.finditer(right if equal else sentence))
     if not numbers:
         return None
-    last = numbers[0 if equal else -1]
-    return _plain(last[0]) if len(last.string[last.end() :].split()) <= MOST_WORDS_AFTER else None
+    if len(numbers[-1].string[numbers[-1].end() :].split()) > MOST_WORDS_AFTER:
+        return None
+    return _plain(numbers[0 if equal else -1][0])
 
 
 def _doubted(text: str, found: re.Match[str]) -> bool:
