@@ -72,7 +72,7 @@ def evaluate(
         for who, model in models.items():
             evaluate_process(recipe, chosen, str(model), str(folder / "evaluation" / f"{who}.jsonl"), who)
         comparison = comparison_of(config, run_id)
-        _list_changes(REPOSITORY / folder / "evaluation")
+        list_changes(REPOSITORY / folder / "evaluation")
         log_evaluation(config, run_id, comparison)
     rows = [
         {
@@ -87,7 +87,7 @@ def evaluate(
     return comparison
 
 
-def _list_changes(folder: Path) -> None:
+def list_changes(folder: Path) -> None:
     """Write beside a comparison which problems got better and which got worse, with answers of both models."""
     changed = write_better_worse(folder / "champion.jsonl", folder / "challenger.jsonl", folder / FILE)
     get_run_logger().info("%s: %s", folder / FILE, describe_better_worse(changed))
