@@ -82,10 +82,10 @@ def read_bank(record: RunRecord) -> StrategyBank:
         rows = [lifts[member] for member in family.members if member in lifts]
         if rows:
             lift = mean_estimate([row.lift for row in rows], (-1.0, 1.0), CONFIDENCE, RESAMPLES, seed=0)
-            autonomous, guided = (sum(getattr(row, who) for row in rows) / len(rows) for who in ("autonomous", "guided"))
-            bank.families.append(
-                FamilyLift(family.approach, family.problem_type, len(rows), autonomous, guided, lift)
+            autonomous, guided = (
+                sum(getattr(row, who) for row in rows) / len(rows) for who in ("autonomous", "guided")
             )
+            bank.families.append(FamilyLift(family.approach, family.problem_type, len(rows), autonomous, guided, lift))
     bank.families.sort(key=lambda one: (-one.lift.value, -one.problems, one.approach))
     return bank
 

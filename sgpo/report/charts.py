@@ -67,9 +67,7 @@ def draw_picture(rows: list[dict[str, Any]], comparison: Comparison, path: Path)
     figure.savefig(path, dpi=110, facecolor="white")
 
 
-def _figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, grid: str = _GRID
-) -> tuple["Figure", Any]:
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, grid: str = _GRID) -> tuple["Figure", Any]:
     """Return a figure of its own, known to no window system, and its axes."""
     from matplotlib.figure import Figure
 

@@ -32,7 +32,9 @@ def decision_in_words(record: RunRecord) -> Verdict:
     if decision.before != decision.after:
         before = f"; before, it was version {decision.before}" if decision.before else ""
         heading = f"Promoted: version {decision.after} is the new champion"
-        return Verdict("good", heading, (*measured, f"It is what the alias champion gives now{before}."), decision.reasons)
+        return Verdict(
+            "good", heading, (*measured, f"It is what the alias champion gives now{before}."), decision.reasons
+        )
     stays = f"The champion stays version {decision.after}." if decision.after else "There is no champion."
     if decision.action == "unchanged":
         return Verdict("open", "Nothing changed", (*measured, stays), decision.reasons)
@@ -56,7 +58,8 @@ def _measured(comparison: Comparison) -> str:
 def _how_sure(comparison: Comparison) -> str:
     difference = comparison.overall.difference
     span = f"{points(difference.low)} to {points(difference.high)} points"
-    return f"With other problems of this kind the gain would be {span} ({comparison.confidence:.0%} interval): {_said(comparison.overall)}."
+    sure = f"{comparison.confidence:.0%} interval"
+    return f"With other problems of this kind the gain would be {span} ({sure}): {_said(comparison.overall)}."
 
 
 def _said(gain: Gain) -> str:

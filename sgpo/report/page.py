@@ -49,7 +49,7 @@ def render(record: RunRecord) -> str:
     not_logged = [panel.title for panel in PANELS if panel.name not in {curve.panel.name for curve in curves}]
     if record.rows and not_logged:
         record.notes.append(f"Not logged in this run: {', '.join(not_logged)}.")
-    phases, laps = _seconds(record.summary.get("seconds", {})), _laps(record.rows)
+    phases, laps = _numbers(record.summary.get("seconds")), _laps(record.rows)
     environment = Environment(
         loader=PackageLoader("sgpo.report"), autoescape=select_autoescape(["jinja"], default=True),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -59,6 +59,8 @@ def render(record: RunRecord) -> str:
     return environment.get_template("page.html.jinja").render(
         record=record,
         verdict=decision_in_words(record),
+        versions=_versions(record),
+        means=dict(_numbers(record.summary.get("training"))),
         comparison=comparison,
         gains=Markup(charts.draw_gains(comparison)) if comparison else None,
         curves=curves,
@@ -77,9 +79,8 @@ def _curve(panel: Panel, rows: list[dict[str, Any]]) -> Curve | None:
     svg = charts.draw_panel(panel, rows)
     if svg is None:
         return None
-    names = [
-        name for one in panel.series for name in (one.metric, one.low, one.high) if name and any(name in row for row in rows)
-    ]  # fmt: skip
+    wanted = [name for one in panel.series for name in (one.metric, one.low, one.high)]
+    names = [name for name in wanted if name and any(name in row for row in rows)]
     table = tuple(
         (row["step"] + 1, tuple(number(row[name]) if name in row else None for name in names))
         for row in rows
@@ -88,9 +89,29 @@ def _curve(panel: Panel, rows: list[dict[str, Any]]) -> Curve | None:
     return Curve(panel, Markup(svg), tuple(names), table)
 
 
-def _seconds(seconds: Any) -> list[tuple[str, float]]:
-    known = seconds.items() if isinstance(seconds, dict) else ()
-    return [(str(name), float(value)) for name, value in known if isinstance(value, int | float)]
+def _versions(record: RunRecord) -> list[tuple[str, str]]:
+    """Return what the run was made of and what it made, by name, as far as it is known."""
+    known = {
+        "Registered model": record.summary.get("registered_model"),
+        "Challenger": record.summary.get("challenger_version"),
+        "Champion before": record.summary.get("champion_before"),
+        "Champion after": record.summary.get("champion_after"),
+        "Code": record.summary.get("git_commit"),
+        "Method": record.setting("training.algorithm.type"),
+        "Guide": record.setting("training.algorithm.guide"),
+        "Steps": record.setting("training.steps"),
+        "Learning rate": record.setting("training.learning_rate"),
+        "Seed": record.setting("seed"),
+        **{f"{name} (sha256)": value for name, value in record.made_of.items() if name != "settings"},
+        **{f"{name} (md5)": value for name, value in sorted((record.summary.get("data_versions") or {}).items())},
+    }
+    return [(name, str(value)) for name, value in known.items() if value not in (None, "")]
+
+
+def _numbers(tree: Any) -> list[tuple[str, float]]:
+    """Return the numbers of a JSON object, by name; none where it is something else."""
+    known = tree.items() if isinstance(tree, dict) else ()
+    return [(str(name), value) for name, value in known if isinstance(value, int | float)]
 
 
 def _laps(rows: list[dict[str, Any]]) -> list[tuple[str, float]]:

@@ -9,7 +9,18 @@ from typing import Any
 from sgpo.report.run_record import RunRecord
 
 _NUMBERS = ("step", "kl", "masked", "logprobs", "guided_logprobs", "candidates", "delta")
-_TEXTS = ("question", "answer", "strategy", "rollouts", "pieces", "tokens", "trajectory", "alpha", "distilled", "pass_rates")
+_TEXTS = (
+    "question",
+    "answer",
+    "strategy",
+    "rollouts",
+    "pieces",
+    "tokens",
+    "trajectory",
+    "alpha",
+    "distilled",
+    "pass_rates",
+)
 
 
 def pack_trajectories(record: RunRecord, family_of: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
