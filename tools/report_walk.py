@@ -69,7 +69,9 @@ def opened(browser: Browser, report: Path, width: int, scheme: Any, problems: li
     loaded = time.perf_counter()
     if page.locator("#detail").count():
         page.locator("#detail .tokens").first.wait_for()
-    print(f"{width} px, {scheme}: loaded in {loaded - began:.2f} s, tokens shown after {time.perf_counter() - began:.2f} s")
+    print(
+        f"{width} px, {scheme}: loaded in {loaded - began:.2f} s, tokens shown after {time.perf_counter() - began:.2f} s"
+    )
     return page
 
 
@@ -114,10 +116,8 @@ def keyboard_walk(page: Page) -> list[str]:
             reached.add(int(at))
     missed = sorted(set(range(total)) - reached)
     print(f"keyboard: {len(reached)} of {total} controls reached by Tab alone")
-    problems = [
-        f"keyboard: never reached: {page.evaluate('at => document.querySelector(`[data-walk=' + String.fromCharCode(39) + '${at}' + String.fromCharCode(39) + ']`).outerHTML', at)[:160]}"
-        for at in missed
-    ]
+    outer = "at => document.querySelector('[data-walk=\"' + at + '\"]').outerHTML"
+    problems = [f"keyboard: never reached: {page.evaluate(outer, at)[:160]}" for at in missed]
     if not page.locator("#detail .tokens").count():
         return problems
     page.locator("#detail .tokens[role=listbox]").focus()

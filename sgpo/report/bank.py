@@ -29,7 +29,7 @@ class FamilyLift:
 
 @dataclass(slots=True)
 class StrategyBank:
-    """Strategies as the data folder has them: shares of the quality bands, and probed families, best lift first.
+    """Strategies as the data folder has them: shares of the quality bands, and the families of probed problems.
 
     `family_of` maps problem ids to the approach of their strategy's family.
     """
@@ -41,13 +41,15 @@ class StrategyBank:
 
     @property
     def best(self) -> list[FamilyLift]:
-        """Return the families with the largest lift."""
-        return self.families[: max(1, min(SHOWN, len(self.families) // 2))]
+        """Return the families whose lift is surely large: by the lower end of its interval, the largest first."""
+        ranked = sorted(self.families, key=lambda one: (-one.lift.low, -one.lift.value, one.approach))
+        return ranked[: max(1, min(SHOWN, len(ranked) // 2))]
 
     @property
     def worst(self) -> list[FamilyLift]:
-        """Return the families with the smallest lift, the smallest first; none of the best."""
-        return self.families[len(self.best) :][::-1][:SHOWN]
+        """Return the families whose lift is surely small: by the upper end, the smallest first; none of the best."""
+        ranked = sorted(self.families, key=lambda one: (one.lift.high, one.lift.value, one.approach))
+        return [one for one in ranked if one not in self.best][:SHOWN]
 
 
 def read_bank(record: RunRecord) -> StrategyBank:
@@ -86,7 +88,6 @@ def read_bank(record: RunRecord) -> StrategyBank:
                 sum(getattr(row, who) for row in rows) / len(rows) for who in ("autonomous", "guided")
             )
             bank.families.append(FamilyLift(family.approach, family.problem_type, len(rows), autonomous, guided, lift))
-    bank.families.sort(key=lambda one: (-one.lift.value, -one.problems, one.approach))
     return bank
 
 

@@ -95,7 +95,7 @@ def _draw_series(axes: "Axes", panel: Panel, rows: list[dict[str, Any]]) -> None
         )  # fmt: skip
         band = [[row[end] for row in rows if end in row] for end in (series.low, series.high) if end]
         if band and all(len(end) == len(points) for end in band):
-            axes.fill_between(steps, *band, color=color, alpha=0.18, linewidth=0)
+            axes.fill_between(steps, band[0], band[-1], color=color, alpha=0.18, linewidth=0)
     if not axes.lines:  # a run in which no problem had both groups right has no distillation to draw
         axes.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axes.transAxes)
     elif len(axes.lines) > 1:

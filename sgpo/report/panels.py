@@ -34,15 +34,15 @@ class Panel:
 PANELS = (
     Panel(
         "rewards", "Right answers in training", "share of responses",
-        (Series("reward/guided", "with strategy"), Series("reward/autonomous", "without strategy")),
+        (Series("reward/autonomous", "without strategy"), Series("reward/guided", "with strategy")),
         "Without strategy is what the model is trained for: it should rise. With strategy should stay above it and not "
         "fall; when it falls, the model is losing what the strategies told it, and the rest follows.",
     ),
     Panel(
         "validation", "Validation", "share of responses",
         (
-            Series("validation/pass_at_k", "some answer right"),
             Series("validation/avg_at_k", "mean", "validation/avg_at_k_low", "validation/avg_at_k_high"),
+            Series("validation/pass_at_k", "some answer right"),
         ),
         "Problems that are not trained on. The mean should rise with the rewards of training; the band is its interval "
         "over problems. Falling while training rises: what is learnt does not carry over.",

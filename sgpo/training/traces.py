@@ -8,7 +8,7 @@ of training depends on them. Each step's traces are one file, `traces/step-N.jso
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ CANDIDATE_TOKENS = 1024
 """Tokens of a trajectory, those with the largest shift, whose candidates are kept; bounds what 16K tokens take."""
 RARE = 5e-4
 """Candidates less likely than this in both contexts are not kept."""
+SHOWN = ("text", "reward", "finish_reason", "extracted", "reason", "lenient")
+"""What is kept of each answer of a traced problem, as far as rollouts carry it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +174,8 @@ def _trajectory_of(samples: ProblemSamples, target: TrainRow | None) -> Rollout 
 
 
 def _described(rollout: Rollout) -> dict[str, Any]:
-    return {
-        "text": rollout.text,
-        "reward": rollout.reward,
-        "finish_reason": rollout.finish_reason,
-        "tokens": len(rollout.token_ids),
-    }
+    known = asdict(rollout)
+    return {name: known[name] for name in SHOWN if name in known} | {"tokens": len(rollout.token_ids)}
 
 
 def _following(one: _Trajectory, step: int) -> _Trajectory:
