@@ -69,9 +69,8 @@ def opened(browser: Browser, report: Path, width: int, scheme: Any, problems: li
     loaded = time.perf_counter()
     if page.locator("#detail").count():
         page.locator("#detail .tokens").first.wait_for()
-    print(
-        f"{width} px, {scheme}: loaded in {loaded - began:.2f} s, tokens shown after {time.perf_counter() - began:.2f} s"
-    )
+    ready = time.perf_counter() - began
+    print(f"{width} px, {scheme}: loaded in {loaded - began:.2f} s, tokens shown after {ready:.2f} s")
     return page
 
 
