@@ -1,4 +1,4 @@
-"""`python benchmarks/report.py [TRAJECTORIES] [TOKENS]`: how long a run's report takes to write and to open, and its size.
+"""`python benchmarks/report.py [TRAJECTORIES] [TOKENS]`: how long a report takes to write and to open, and its size.
 
 Of a made run of 60 steps; opened in headless Chromium (Debian's package), where a trajectory's tokens are then shown.
 """
