@@ -196,7 +196,7 @@ class Gradient:
             hidden |= {index: hidden[index] + alone[index] - wrong[index] for index in wrong}
         return Guided(hidden, self.guide.projection())
 
-    def _read(self, rows: list[Row], sums: MetricSums) -> dict[int, torch.Tensor]:
+    def _read(self, rows: list[Row], sums: MetricSums | None) -> dict[int, torch.Tensor]:
         """Return the guide's hidden states of each row's response by row index, [|o|, D]; collective."""
         hidden: dict[int, torch.Tensor] = {}
         for micro_rows, batch in self._forward_only(rows, sums):

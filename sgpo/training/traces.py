@@ -35,10 +35,12 @@ SHOWN = ("text", "reward", "finish_reason", "extracted", "reason", "lenient")
 
 @dataclass(frozen=True, slots=True)
 class _Trajectory:
-    """A guided trajectory to trace, in both contexts, and what its row says beside the numbers."""
+    """A guided trajectory to trace, its prompts by name, and what its row says beside the numbers.
 
-    prompt: tuple[int, ...]
-    guide: tuple[int, ...]
+    `prompts` has "autonomous" and "guided", and "contrast" where the method subtracts a wrong strategy's shift.
+    """
+
+    prompts: dict[str, tuple[int, ...]]
     response: tuple[int, ...]
     about: dict[str, Any]
 
@@ -103,6 +105,9 @@ class Traces:
     def _trajectory(self, step: int, samples: ProblemSamples, target: TrainRow | None, rollout: Rollout) -> _Trajectory:
         problem = self._problems[samples.problem_id]
         groups = {"autonomous": samples.autonomous, "guided": samples.guided}
+        prompts = {"autonomous": samples.autonomous_prompt, "guided": samples.guided_prompt}
+        if self._gradient.algorithm.contrasts and samples.contrast_prompt:
+            prompts["contrast"] = samples.contrast_prompt
         about = {
             "kind": "sampled",
             "first_step": step,
@@ -116,9 +121,9 @@ class Traces:
             "trajectory": samples.guided.index(rollout),
             "pass_rates": {name: samples.pass_rate(name) for name in groups},
             "rollouts": {name: [_described(one) for one in group] for name, group in groups.items()},
-            "prompts": {"autonomous": samples.autonomous_prompt, "guided": samples.guided_prompt},
+            "prompts": prompts,
         }
-        return _Trajectory(samples.autonomous_prompt, samples.guided_prompt, rollout.token_ids, about)
+        return _Trajectory(prompts, rollout.token_ids, about)
 
     def _numbers(self, one: _Trajectory, step: int, shifts: Shifts) -> dict[str, Any]:
         """Return the row of a trajectory; numbers of tokens to four digits."""
@@ -162,7 +167,9 @@ def _rounded(values: Sequence[float]) -> list[float | None]:
 
 
 def _row(one: _Trajectory, index: int) -> TrainRow:
-    return TrainRow(one.prompt, one.response, index, "distillation", index, 1.0, guide=one.guide)
+    alone, guide, contrast = (one.prompts.get(name) for name in ("autonomous", "guided", "contrast"))
+    assert alone is not None
+    return TrainRow(alone, one.response, index, "distillation", index, 1.0, guide=guide, contrast=contrast)
 
 
 def _trajectory_of(samples: ProblemSamples, target: TrainRow | None) -> Rollout | None:
@@ -181,7 +188,7 @@ def _described(rollout: Rollout) -> dict[str, Any]:
 def _following(one: _Trajectory, step: int) -> _Trajectory:
     """Return a trajectory as it is measured again later: its texts are in the first step's file."""
     about = {"kind": "followed", "first_step": step, "problem_id": one.about["problem_id"]}
-    return _Trajectory(one.prompt, one.guide, one.response, about)
+    return _Trajectory(one.prompts, one.response, about)
 
 
 def _followed_in(folder: Path) -> list[_Trajectory]:
@@ -190,13 +197,10 @@ def _followed_in(folder: Path) -> list[_Trajectory]:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         first = [row for row in rows if row["kind"] == "sampled"]
         if first:
-            return [
-                _following(
-                    _Trajectory(
-                        tuple(row["prompts"]["autonomous"]), tuple(row["prompts"]["guided"]), tuple(row["tokens"]), row
-                    ),
-                    row["step"],
-                )
-                for row in first
-            ]
+            return [_following(_read(row), row["step"]) for row in first]
     return []
+
+
+def _read(row: dict[str, Any]) -> _Trajectory:
+    prompts = {name: tuple(prompt) for name, prompt in row["prompts"].items()}
+    return _Trajectory(prompts, tuple(row["tokens"]), row)
