@@ -117,7 +117,9 @@ def _draw_comparison(axes: "Axes", comparison: Comparison) -> None:
             linewidth=1,
         )  # fmt: skip
     axes.set_xticks(range(len(rows)), [name.replace(" ", "\n") for name, _ in rows])
-    axes.set_title(f"avg@{comparison.k} on held-out problems (%), {comparison.confidence:.0%} interval of the gain")
+    axes.set_title(
+        f"avg@{comparison.k or 'k'} on held-out problems (%), {comparison.confidence:.0%} interval of the gain"
+    )
     axes.legend(frameon=False)
 
 

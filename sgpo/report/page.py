@@ -13,6 +13,7 @@ from sgpo.jsonl import number
 from sgpo.pipeline.report import Summary
 from sgpo.report import charts
 from sgpo.report.bank import read_bank
+from sgpo.report.changes import SHOWN, read_changes
 from sgpo.report.decision import decision_in_words, points
 from sgpo.report.panels import PANELS, Panel
 from sgpo.report.run_record import RunRecord, read_run
@@ -45,6 +46,7 @@ def render(record: RunRecord) -> str:
     """Return the page of a run."""
     bank = read_bank(record)
     index, packed = pack_trajectories(record, bank.family_of)
+    worse, better = read_changes(record)
     curves = [curve for panel in PANELS if (curve := _curve(panel, record.rows)) is not None]
     not_logged = [panel.title for panel in PANELS if panel.name not in {curve.panel.name for curve in curves}]
     if record.rows and not_logged:
@@ -63,6 +65,7 @@ def render(record: RunRecord) -> str:
         means=dict(_numbers(record.summary.get("training"))),
         comparison=comparison,
         gains=Markup(charts.draw_gains(comparison)) if comparison else None,
+        changes=(("Got worse", worse[:SHOWN], len(worse)), ("Got better", better[:SHOWN], len(better))),
         curves=curves,
         bank=bank,
         phases=phases,

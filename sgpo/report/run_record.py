@@ -64,12 +64,12 @@ def read_run(folder: Path, summary: Summary | None = None) -> RunRecord:
         raise ReportError(f"{folder}: no config.yaml, metrics.jsonl or summary.json (expected a run directory)")
     record = RunRecord(folder)
     record.config = _settings(record)
-    record.rows = [row for row in _lines(record, folder / "metrics.jsonl") if isinstance(row.get("step"), int)]
+    record.rows = [row for row in read_lines(record, folder / "metrics.jsonl") if isinstance(row.get("step"), int)]
     _read_summary(record, summary)
     if (folder / "made_of.json").is_file():
         record.made_of = _object(record, folder / "made_of.json")
     files = sorted((folder / "traces").glob("step-*.jsonl"))
-    record.traces = [row for file in files for row in _lines(record, file)]
+    record.traces = [row for file in files for row in read_lines(record, file)]
     if not record.traces:
         record.notes.append(
             "No traces: the token viewer is empty. They are written while training runs, from version 0.2 on, for "
@@ -131,7 +131,7 @@ def _object(record: RunRecord, file: Path) -> dict[str, Any]:
     return {}
 
 
-def _lines(record: RunRecord, file: Path) -> Iterator[dict[str, Any]]:
+def read_lines(record: RunRecord, file: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file of JSON lines; lines that are none, as a kill leaves the last one, become a note."""
     if not file.is_file():
         record.notes.append(f"No {file.name}: nothing was logged, or the file is elsewhere.")

@@ -256,3 +256,27 @@ def test_a_step_s_seconds_are_added_up(made: Path):
     rows = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     total = sum(number(row["time/rollout"]) for row in rows)
     assert f"{total:.3g}" in page_of(made).text
+
+
+def test_problems_that_changed_are_listed_with_both_answers(made: Path):
+    answer = {"text": "So <i>5</i>.", "extracted": "5", "reason": "wrong", "finish_reason": "stop", "reward": 0.0}
+    row = {
+        "problem_id": "p1",
+        "tier": "tier 1",
+        "question": "How many?",
+        "gold": "6",
+        "champion": 1.0,
+        "challenger": 0.0,
+    }
+    worse = {**row, "change": "worse", "champion_answer": None, "challenger_answer": answer}
+    better = {**row, "change": "better", "champion": 0.25, "challenger": 0.75, "question": None}
+    (made / "evaluation").mkdir()
+    lines = "".join(json.dumps(one) + "\n" for one in (worse, better, {"change": "worse"}))
+    (made / "evaluation" / "better_worse.jsonl").write_text(lines)
+    page = page_of(made)
+    assert "Got worse: 1 problems" in page.text
+    assert "Got better: 1 problems" in page.text
+    assert "100.0 % → 0.0 % right · tier 1 · How many?" in page.text
+    assert "So <i>5</i>." in page.text
+    assert "another answer, answer 5" in page.text
+    assert "better_worse.jsonl: 1 problems are not as this version writes them" in page.text
