@@ -120,7 +120,8 @@ def _draw_comparison(axes: "Axes", comparison: Comparison) -> None:
     axes.set_title(
         f"avg@{comparison.k or 'k'} on held-out problems (%), {comparison.confidence:.0%} interval of the gain"
     )
-    axes.legend(frameon=False)
+    axes.margins(y=0.15)
+    axes.legend(frameon=False, ncols=2, loc="upper left")
 
 
 def _svg(figure: "Figure", name: str, title: str) -> str:
