@@ -11,6 +11,7 @@ import typer
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
 from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
+from sgpo.cli.report import add_report
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
@@ -28,6 +29,7 @@ app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
 add_study(app)
+add_report(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]

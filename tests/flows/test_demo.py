@@ -76,6 +76,7 @@ def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(ch
     assert summary["comparison"]["overall"]["problems"] == 16
     assert {"data/strategies.parquet", "data/splits", "data/base"} <= summary["data_versions"].keys()
     assert (run / "report" / "retraining.png").stat().st_size > 10_000
+    assert "Token by token" in (run / "report" / "report.html").read_text(encoding="utf-8")
     assert "PROMOTED: version 2 is the new champion" in output
     assert (checkout / ".sgpo" / "dvc-remote").is_dir()
     _check_mlflow(checkout, run)
