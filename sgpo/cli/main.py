@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sgpo.cli.checking import add_checking
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
 from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
@@ -27,6 +28,7 @@ app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
+add_checking(app)
 add_study(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
