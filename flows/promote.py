@@ -19,12 +19,14 @@ from sgpo.registry.models import register_model_folder, registered_version
 from sgpo.registry.promotion import UNREGISTERED, ChampionChange, history, set_challenger
 from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
+from sgpo.registry.unchanged import refuse_registered_weights
 
 
 @retried_task("register {run_id}", 4 * 3600)
 def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
     """Register the trained model as a new version with all that is needed to make it again; returns the version."""
     folder = REPOSITORY / run_folder(settings, run_id)
+    refuse_registered_weights(settings.tracking, folder / "model", parent)
     evaluation = {
         "challenger": comparison.overall.challenger,
         "champion": comparison.overall.champion,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from flows.check import check_first
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import evaluate
@@ -31,7 +32,7 @@ from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
 from sgpo.tracking.tracker import RunTracker, open_tracker, parent_of
 
-PHASES = 6
+PHASES = 7
 
 
 @recorded_flow(name="retrain", flow_run_name=run_name("retrain"))
@@ -52,6 +53,8 @@ def retrain(
         start = start_run(config, run_id)
         with open_retraining(config, run_id) as tracker:
             tracker.flush()  # the phases' runs are its children as soon as it has an id
+            with clock.phase("check"):
+                check_first(config, recipe, chosen, run_id, start.champion)
             with clock.phase("strategies"):
                 extract_strategies()
                 log_strategies(config, run_id)

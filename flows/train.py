@@ -9,6 +9,7 @@ from flows.phases import log_rollouts
 from flows.process import REPOSITORY, run_command, show, training_command
 from flows.progress import Progress
 from flows.runs import new_run_id, run_folder, start_run
+from sgpo.registry.unchanged import refuse_unchanged
 
 
 @retried_task("train {run_id}", 7 * 24 * 3600, [5, 30])
@@ -38,4 +39,6 @@ def train(
         fetch_champion(config.tracking, start.champion)
         model = train_process(recipe, chosen, run_id)
         log_rollouts(config, run_id)
+        name = f"version {start.champion} of {config.tracking.registered_model}"
+        refuse_unchanged(REPOSITORY / model, REPOSITORY / CHAMPION_FOLDER, name)
         return model

@@ -28,6 +28,7 @@ def check(
         bool, typer.Option("--sample/--no-sample", help="Sample a few answers, and compare the engine")
     ] = True,
     answers: Annotated[bool, typer.Option("--answers/--no-answers", help="Show the sampled answers")] = True,
+    output: Annotated[Path | None, typer.Option(help="File that gets findings and samples as JSON, too")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
 ) -> None:
     """Check model, data, teacher, engine, servers, disk and memory, and look at a few answers. 1: it would fail."""
@@ -37,9 +38,13 @@ def check(
     from sgpo.checks.table import show_findings, show_samples
     from sgpo.config import load_config
     from sgpo.config.pipeline import load_params
+    from sgpo.files import publish_file
 
     settings = load_config(config, overrides or ())
     checked = check_all(settings, model, load_params(params) if params.is_file() else None, sampling=sampling)
+    if output is not None:
+        with publish_file(output) as aside:
+            aside.write_text(checked.as_json(), encoding="utf-8")
     if as_json:
         print(checked.as_json())
     else:

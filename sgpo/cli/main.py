@@ -143,6 +143,7 @@ def train(
     from sgpo.tracking.tracker import open_tracker, parent_of
     from sgpo.training.best import tags_of
     from sgpo.training.checkpoints.stored_run import open_stored_run
+    from sgpo.training.recovery.session import StoppedError
     from sgpo.training.run import train as train_run
     from sgpo.training.world import is_main_process
 
@@ -152,7 +153,12 @@ def train(
         if is_main_process():
             note_provenance(settings, run)
         with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
-            train_run(settings, model, run, tracker, stored, restart)
+            try:
+                train_run(settings, model, run, tracker, stored, restart)
+            except StoppedError as error:
+                if tracker is not None:
+                    tracker.set_tags({"sgpo.stopped": str(error)})
+                raise
             if tracker is not None:
                 tracker.set_tags(tags_of(run))
 
