@@ -45,8 +45,8 @@ class TrainingConfig(Settings):
     max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
     stop_after_equal_steps: int | None = Field(
         default=10, ge=1,
-        description="The run stops, to be resumed, after so many steps in a row that taught nothing: all rewards of each "
-        "group equal, and nothing to distil; null: it does not",
+        description="Steps in a row that taught nothing (all rewards of each group equal, nothing to distil) after which "
+        "the run stops, to be resumed; null: it does not",
     )  # fmt: skip
     fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")
     log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")

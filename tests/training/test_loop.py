@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from samples import HashVerifier
 
 from sgpo.config import RunConfig, load_config
-from sgpo.problems import Problem, Verdict, read_problems
+from sgpo.problems import Verdict, read_problems
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import ModelFolderError, load_model
 from sgpo.rollouts.transformers_engine import TransformersEngine
@@ -23,8 +23,8 @@ from sgpo.training.checkpoints.checkpoint import CheckpointError, newest_checkpo
 from sgpo.training.loop import Trainer
 from sgpo.training.lora import add_adapters
 from sgpo.training.order import items_of_step
-from sgpo.training.recovery.session import STOPPED, StoppedError
 from sgpo.training.policy import DivergencePart, Policy
+from sgpo.training.recovery.session import STOPPED, StoppedError
 from sgpo.training.step import split_samples
 from sgpo.training.sync import SharedWeights
 from sgpo.training.world import World
@@ -164,11 +164,6 @@ def test_a_guide_that_collapses_is_said_once_and_not_again_after_an_interruption
     output = capsys.readouterr().out
     assert output.count("warning: the guided pass rate fell from 1.00 to 0.40") == 1
     assert output.count("guided pass rate fell") == 1
-
-
-class NeverRight(HashVerifier):
-    def score_many(self, pairs: list[tuple[str, Problem]]) -> list[Verdict]:
-        return [Verdict(False, None, "no_answer") for _ in pairs]
 
 
 def test_a_run_that_learns_nothing_stops_with_its_reason_and_resumes(tmp_path, model_folder, data_folder):
