@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sgpo.checks.calibration import Rates, calibrate
 from sgpo.checks.data import OpenedData, check_data
 from sgpo.checks.engine import GROUP as ENGINE
 from sgpo.checks.engine import check_engine, open_engine
+from sgpo.checks.estimate import Estimate, estimate_run
 from sgpo.checks.finding import Finding, refusal
 from sgpo.checks.machine import check_machine
 from sgpo.checks.model import OpenedModel, check_model
@@ -19,6 +21,7 @@ from sgpo.checks.samples import Samples, judge_samples, take_samples
 from sgpo.checks.servers import check_servers
 from sgpo.checks.strategies import check_lengths, check_strategies
 from sgpo.checks.teacher import check_teacher
+from sgpo.checks.teacher_cost import estimate_teacher
 from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
@@ -31,6 +34,7 @@ class Checked:
 
     findings: tuple[Finding, ...]
     samples: Samples | None = None
+    estimate: Estimate | None = None
 
     @property
     def wrong(self) -> list[Finding]:
@@ -53,6 +57,7 @@ class Checked:
         whole: dict[str, Any] = {
             "verdict": "wrong" if self.wrong else "ok",
             "findings": [finding.as_dict() for finding in self.findings],
+            "estimate": None if self.estimate is None else self.estimate.as_dict(),
             "samples": None if self.samples is None else self.samples.as_dict(),
         }
         return json.dumps(whole, indent=1, ensure_ascii=False)
@@ -76,32 +81,38 @@ def check(
     if params is not None:
         findings += check_teacher(params.teacher)
     findings += check_servers(config, None if opened is None else opened.folder)
-    samples = None
+    samples = rates = estimate = None
     if opened is not None:
         if sampling and data.train and not any(finding.verdict == "wrong" for finding in of_data):
-            of_samples, samples = _sample(config, opened, data, texts)
+            of_samples, samples, rates = _sample(config, opened, data, texts)
             findings += of_samples
         parameters = sum(parameter.numel() for parameter in opened.model.parameters())
         findings += check_machine(config, opened.model.config, parameters, assumptions_of(config, samples))
+    if samples is not None and rates is not None:
+        estimate = estimate_run(config, params, rates, samples)
+        findings += estimate.findings()
+    if params is not None and data.train:
+        findings += estimate_teacher(params, config.data, data.train)
     order = list(dict.fromkeys(finding.group for finding in findings))
-    return Checked(tuple(sorted(findings, key=lambda finding: order.index(finding.group))), samples)
+    return Checked(tuple(sorted(findings, key=lambda finding: order.index(finding.group))), samples, estimate)
 
 
 def _sample(
     config: RunConfig, opened: OpenedModel, data: OpenedData, texts: dict[str, str]
-) -> tuple[list[Finding], Samples | None]:
+) -> tuple[list[Finding], Samples | None, Rates | None]:
     try:
         with tempfile.TemporaryDirectory() as work, open_engine(config, opened, Path(work)) as engine:
             agreement = check_engine(config, opened, engine, data.train, texts)
             if agreement.verdict == "wrong":
-                return [agreement], None
+                return [agreement], None, None
             samples = take_samples(config, engine, opened.chat, data.train, texts)
+            rates = calibrate(config, opened, engine, samples.drawn)
     except UserError as error:
-        return [refusal(ENGINE, "opens", error)], None
+        return [refusal(ENGINE, "opens", error)], None, None
     except ModuleNotFoundError as error:
         cure = "SGPO_TRAINING_PYTHON, an environment that has it (docs/rollouts.md)"
-        return [Finding(ENGINE, "opens", "wrong", f"{error.name} is not installed here", cure)], None
-    return [agreement, *judge_samples(samples, config)], samples
+        return [Finding(ENGINE, "opens", "wrong", f"{error.name} is not installed here", cure)], None, None
+    return [agreement, *judge_samples(samples, config)], samples, rates
 
 
 def assumptions_of(config: RunConfig, samples: Samples | None) -> Assumptions:

@@ -15,7 +15,7 @@ from sgpo.problems import Problem, Verifier
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.schema import Group, GroupSizes, Rollout
+from sgpo.rollouts.schema import Group, GroupSizes, ProblemSamples, Rollout
 
 GROUP = "samples"
 PROBLEMS, ANSWERS = 8, 2
@@ -48,6 +48,7 @@ class Samples:
     seconds: float
     prompt_tokens: float
     strategy_tokens: float
+    drawn: tuple[ProblemSamples, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -86,7 +87,9 @@ def take_samples(
     )
     alone = sum(len(both.autonomous_prompt) for both in drawn) / len(drawn)
     with_strategy = [len(both.guided_prompt) - len(both.autonomous_prompt) for both in drawn if both.guided_prompt]
-    return Samples(answers, seconds, alone, sum(with_strategy) / len(with_strategy) if with_strategy else 0.0)
+    return Samples(
+        answers, seconds, alone, sum(with_strategy) / len(with_strategy) if with_strategy else 0.0, tuple(drawn)
+    )
 
 
 def _chosen(problems: list[Problem]) -> list[Problem]:

@@ -11,3 +11,7 @@ class ChecksConfig(Settings):
     before_training: bool = Field(
         default=True, description="Check model, data and services first, and end there where training would fail"
     )
+    refuse_unchanged: bool = Field(
+        default=True,
+        description="End where the trained weights are the champion's; false: say so, and tag the version sgpo.unchanged",
+    )

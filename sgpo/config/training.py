@@ -45,7 +45,7 @@ class TrainingConfig(Settings):
     max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
     stop_after_equal_steps: int | None = Field(
         default=10, ge=1,
-        description="Steps in a row that taught nothing (all rewards of each group equal, nothing to distil) after which "
+        description="Steps in a row that taught nothing (rewards of each group equal, nothing to distil) after which "
         "the run stops, to be resumed; null: it does not",
     )  # fmt: skip
     fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")

@@ -16,6 +16,8 @@ from sgpo.registry.store import open_registry
 if TYPE_CHECKING:
     import torch
 
+UNCHANGED_TAG = "sgpo.unchanged"
+"""Tag of a version whose weights are those of the version that it names, registered all the same."""
 _HEAD = "lm_head.weight"
 
 
@@ -32,14 +34,15 @@ def refuse_unchanged(model: Path, champion: Path, name: str) -> None:
         raise NothingLearntError(_message(model, name))
 
 
-def refuse_registered_weights(tracking: TrackingConfig, model: Path, parent: str) -> None:
-    """Raise NothingLearntError where the weight files of `model` are, byte for byte, those of version `parent`."""
+def find_unchanged(tracking: TrackingConfig, model: Path, parent: str) -> NothingLearntError | None:
+    """Return the error where the weight files of `model` are, byte for byte, those of version `parent`; else None."""
     with open_registry(tracking, write=False) as client:
         files = json.loads(find_version(client, tracking, parent).tags.get(FILES_TAG, "{}"))
     theirs = {file: digest for file, digest in files.items() if file.endswith(".safetensors")}
     ours = {file.name: file_sha256(file) for file in model.glob("*.safetensors")}
     if theirs and ours == theirs:
-        raise NothingLearntError(_message(model, f"version {parent} of {tracking.registered_model}"))
+        return NothingLearntError(_message(model, f"version {parent} of {tracking.registered_model}"))
+    return None
 
 
 def _message(model: Path, name: str) -> str:

@@ -170,7 +170,7 @@ def test_a_run_that_learns_nothing_stops_with_its_reason_and_resumes(tmp_path, m
     settings = [*SMALL, "training.steps=8", "training.checkpoint_every=100"]
     config, recorder = load_config(None, [*settings, "training.stop_after_equal_steps=3"]), Recorder()
     for stopped in (3, 6):
-        with pytest.raises(StoppedError, match="taught nothing.*resumes"):
+        with pytest.raises(StoppedError, match=r"taught nothing.*resumes"):
             run(tmp_path, config, model_folder, data_folder, recorder, NeverRight())
         newest = newest_checkpoint(tmp_path / "checkpoints")
         assert newest is not None
