@@ -35,10 +35,11 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
         "gain": comparison.overall.difference.value,
     }
     lineage = lineage_of_run(folder, parent, evaluation, data_versions())
+    tags = {**lineage.tags(), **({} if unchanged is None else {UNCHANGED_TAG: parent})}
     attachments = attachments_of_run(folder, {"comparison.json": comparison.model_dump_json(indent=2)})
     mlflow_run = folder / "mlflow_run_id"
     version = register_model_folder(
-        settings.tracking, folder / "model", {**lineage.tags(), **({UNCHANGED_TAG: parent} if unchanged else {})}, run_id, evaluation_metrics(comparison),
+        settings.tracking, folder / "model", tags, run_id, evaluation_metrics(comparison),
         mlflow_run_id=mlflow_run.read_text(encoding="utf-8").strip() if mlflow_run.is_file() else None,
         attachments=attachments,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from sgpo.cli.checking import add_checking
-from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work
 from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
 from sgpo.cli.services import add_services
@@ -111,11 +111,16 @@ def world_teacher(
 
 
 @app.command()
-def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
+def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
     """Measure what the strategies are worth to a model."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
+    if dry_run:
+        from sgpo.checks.dry_run import of_probe
+
+        print("\n".join(of_probe(load_params(params), data, model)))
+        return
     stages.probe(load_params(params), data, work, model)
 
 
@@ -135,6 +140,7 @@ def train(
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where model, data or settings differ")] = False,
     parent: Annotated[Path | None, typer.Option(help="Run directory of the run that this is a part of")] = None,
     config: Config = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Train with SGPO from `model`; resumes from the newest checkpoint of the run, here or in the storage."""
@@ -148,6 +154,11 @@ def train(
     from sgpo.training.world import is_main_process
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        from sgpo.checks.dry_run import of_training
+
+        print("\n".join(of_training(settings, model, run)))
+        return
     parent = parent or (parent_of(run) if parent_of(run).is_dir() else None)
     with open_stored_run(settings, run) as stored:  # first: it may bring the record of a run that got further elsewhere
         if is_main_process():
@@ -169,6 +180,7 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="File for the outcomes (JSONL)")],
     problems: Annotated[Path | None, typer.Option(help="Problems to ask; default: the held-out split")] = None,
     config: Config = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Measure a model on held-out problems."""
@@ -177,6 +189,11 @@ def evaluate(
     from sgpo.evaluation.report import describe_scores
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        from sgpo.checks.dry_run import of_evaluation
+
+        print("\n".join(of_evaluation(settings, model, output, problems)))
+        return
     print(describe_scores(evaluate_model(settings, model, output, problems)))
 
 

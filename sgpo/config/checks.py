@@ -13,5 +13,5 @@ class ChecksConfig(Settings):
     )
     refuse_unchanged: bool = Field(
         default=True,
-        description="End where the trained weights are the champion's; false: say so, and tag the version sgpo.unchanged",
+        description="End where trained weights are the champion's; false: go on, and tag the version sgpo.unchanged",
     )

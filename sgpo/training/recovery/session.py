@@ -144,7 +144,7 @@ class TrainingSession:
         validated = self._validate(batches)
         guide, alarm, warnings = watch_guide(self._state.get("guide_alarm", {}), metrics)
         equal, idle, stuck = watch_learning(self._state.get("equal_steps", 0), metrics, training.stop_after_equal_steps)
-        metrics = {**metrics, **validated, **alarm, **idle}
+        metrics = {**metrics, **validated, **alarm, **idle, **self._report.estimate(step, metrics)}
         # A run that stops counts anew when it is resumed.
         state = {"guide_alarm": guide, "equal_steps": 0 if stuck else equal}
         self._state = {**self._state_after_validation(validated), **state}
