@@ -11,6 +11,7 @@ import typer
 from sgpo.cli.checking import add_checking
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work
 from sgpo.cli.planning import add_planning
+from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
@@ -29,6 +30,7 @@ app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
 add_checking(app)
+add_project(app)
 add_study(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
