@@ -30,6 +30,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace recipe and problems that are there")] = False,
 ) -> None:
     """Write recipe, params.yaml, dvc.yaml and prefect.yaml for a model of your own, and import its problems."""
+    from sgpo.pipeline.imports import Split
     from sgpo.pipeline.project import Project, ProjectError, init_project
     from sgpo.problems.layouts.mapping import FieldMapping
 
@@ -53,7 +54,7 @@ def init(
         }
     if not teacher:
         raise ProjectError("no strong model (expected --teacher-url and --teacher-model, or --recording)")
-    sources = {"train": train, "tuning": tuning or [], "held_out": held_out}
+    sources: dict[Split, list[Path]] = {"train": train, "tuning": tuning or [], "held_out": held_out}
     project = Project(
         name or Path(model).name.lower(), model, sources, teacher, mapping, max_new_tokens, warmup
     )  # fmt: skip

@@ -76,7 +76,7 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     for split in SPLITS:
         if sources := project.sources.get(split):
             lines += import_problems(sources, folder / "data", split, force=force, mapping=project.mapping)
-    problems = {
+    problems: dict[Split, int] = {
         split: len(read_problems(file)) if (file := folder / "data" / "problems" / f"{split}.parquet").is_file() else 0
         for split in SPLITS
     }
