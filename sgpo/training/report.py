@@ -36,7 +36,7 @@ class StepReport:
         seconds = left * (time.perf_counter() - self._warm) / place
         per_step = sum(value for name, value in metrics.items() if name.startswith("time/"))
         tokens = left * metrics.get("throughput/tokens_per_second", 0.0) * per_step
-        return {"estimate/hours_left": seconds / 3600.0, "estimate/tokens_left": tokens}
+        return {"throughput/hours_left": seconds / 3600.0, "throughput/tokens_left": tokens}
 
     def show(self, step: int, metrics: Mapping[str, float], warnings: Sequence[str] = ()) -> None:
         """Print the step's line, its validation and warnings, and one when rewards have been all equal for a while."""
@@ -44,7 +44,7 @@ class StepReport:
             return
         seconds_left = (time.perf_counter() - self._started) / (step + 1 - self._start) * (self._steps - step - 1)
         print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
-        if "estimate/hours_left" in metrics:
+        if "throughput/hours_left" in metrics:
             print(estimate_line(metrics), flush=True)
         if "validation/avg_at_k" in metrics:
             print(validation_line(step + 1, metrics), flush=True)
@@ -59,7 +59,7 @@ class StepReport:
 
 def estimate_line(metrics: Mapping[str, float]) -> str:
     """Return what is left after the third step."""
-    minutes, tokens = 60 * metrics["estimate/hours_left"], metrics["estimate/tokens_left"] / 1e6
+    minutes, tokens = 60 * metrics["throughput/hours_left"], metrics["throughput/tokens_left"] / 1e6
     return f"estimate after {ESTIMATED_AFTER} steps: {minutes:.1f} minutes and {tokens:.2f}M sampled tokens left"
 
 

@@ -15,7 +15,7 @@ def test_what_is_left_is_told_once_after_the_third_step_of_a_start(capsys) -> No
         report.show(step, {**metrics, **found})
         told |= {step: found} if found else {}
     assert list(told) == [10 + ESTIMATED_AFTER - 1]
-    assert told[12]["estimate/tokens_left"] == 27 * 300.0  # 27 steps, each of 3 s at 100 tokens a second
+    assert told[12]["throughput/tokens_left"] == 27 * 300.0  # 27 steps, each of 3 s at 100 tokens a second
     assert capsys.readouterr().out.count("estimate after 3 steps") == 1
 
 
