@@ -66,6 +66,7 @@ def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...
             with clock.phase("base model registered as champion"):
                 _register_base(settings, base)
         summary = retrain(recipe, run_id, None, overrides)
+    assert summary is not None  # as it is of a dry run
     summary = summary.model_copy(update={"seconds": {**clock.seconds, **summary.seconds}})
     folder = run_folder(settings, run_id)
     write_json(folder / "summary.json", summary.model_dump(mode="json"))

@@ -36,6 +36,7 @@ FromVersion = Annotated[
     ),
 ]
 Who = Annotated[str, Field(description="Who asks, for the record. Empty: the user whom the worker runs as")]
+DryRunOfRetraining = Annotated[bool, Field(description="Check the champion and say what it would take; train nothing")]
 DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
 
 FORM_SETTINGS = (

@@ -19,22 +19,27 @@ from sgpo.registry.models import register_model_folder, registered_version
 from sgpo.registry.promotion import UNREGISTERED, ChampionChange, history, set_challenger
 from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
+from sgpo.registry.unchanged import UNCHANGED_TAG, find_unchanged
 
 
 @retried_task("register {run_id}", 4 * 3600)
 def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
     """Register the trained model as a new version with all that is needed to make it again; returns the version."""
     folder = REPOSITORY / run_folder(settings, run_id)
+    unchanged = find_unchanged(settings.tracking, folder / "model", parent)
+    if unchanged is not None and settings.checks.refuse_unchanged:
+        raise unchanged
     evaluation = {
         "challenger": comparison.overall.challenger,
         "champion": comparison.overall.champion,
         "gain": comparison.overall.difference.value,
     }
     lineage = lineage_of_run(folder, parent, evaluation, data_versions())
+    tags = {**lineage.tags(), **({} if unchanged is None else {UNCHANGED_TAG: parent})}
     attachments = attachments_of_run(folder, {"comparison.json": comparison.model_dump_json(indent=2)})
     mlflow_run = folder / "mlflow_run_id"
     version = register_model_folder(
-        settings.tracking, folder / "model", lineage.tags(), run_id, evaluation_metrics(comparison),
+        settings.tracking, folder / "model", tags, run_id, evaluation_metrics(comparison),
         mlflow_run_id=mlflow_run.read_text(encoding="utf-8").strip() if mlflow_run.is_file() else None,
         attachments=attachments,
     )  # fmt: skip

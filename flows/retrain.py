@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from flows.check import check_first, estimate_tags, tell_what_it_takes
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import evaluate
@@ -15,7 +16,7 @@ from flows.extract_strategies import extract_strategies
 from flows.generate_rollouts import generate_rollouts
 from flows.limits import this_checkout
 from flows.names import run_name
-from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, settings_of
+from flows.parameters import DryRunOfRetraining, Overrides, Recipe, RunId, Settings, all_overrides, settings_of
 from flows.phases import evaluation_metrics, log_data, log_probe, log_strategies, open_retraining
 from flows.process import REPOSITORY, show
 from flows.progress import Progress
@@ -34,19 +35,27 @@ from sgpo.report.charts import draw_picture
 from sgpo.report.page import write_report
 from sgpo.tracking.tracker import RunTracker, open_tracker, parent_of
 
-PHASES = 6
+PHASES = 7
 
 
 @recorded_flow(name="retrain", flow_run_name=run_name("retrain"))
 def retrain(
-    recipe: Recipe = "configs/testbed.yaml", run_id: RunId = "", settings: Settings = None, overrides: Overrides = ()
-) -> Summary:
+    recipe: Recipe = "configs/testbed.yaml",
+    run_id: RunId = "",
+    settings: Settings = None,
+    overrides: Overrides = (),
+    dry_run: DryRunOfRetraining = False,
+) -> Summary | None:
     """Retrain, measure and promote. A run id that was interrupted resumes from what is done.
 
     Without a run id, a retraining that would only repeat the last one ends before training, with that one's summary.
+    A dry run checks the champion, says what the retraining would take, and returns nothing.
     """
     chosen = all_overrides(overrides, settings)
     config, named, run_id = settings_of(recipe, chosen), bool(run_id), run_id or new_run_id("retrain")
+    if dry_run:
+        tell_what_it_takes(config, recipe, chosen)
+        return None
     ended = run_folder(config, run_id) / "summary.json"
     if (REPOSITORY / ended).is_file():
         raise ConfigError(f"{ended}: this run has ended; choose another run id")
@@ -55,6 +64,9 @@ def retrain(
         start = start_run(config, run_id)
         with open_retraining(config, run_id) as tracker:
             tracker.flush()  # the phases' runs are its children as soon as it has an id
+            with clock.phase("check"):
+                check_first(config, recipe, chosen, run_id, start.champion)
+                tracker.set_tags(estimate_tags(config, run_id))
             with clock.phase("strategies"):
                 extract_strategies()
                 log_strategies(config, run_id)
@@ -163,4 +175,5 @@ class PhaseClock:
 
 
 if __name__ == "__main__":
-    show(describe(retrain()))
+    if (came_of_it := retrain()) is not None:
+        show(describe(came_of_it))

@@ -101,9 +101,14 @@ def started(settings: RunConfig, run_id: str) -> Start:
     return start
 
 
+_MAY_CHANGE = ("training.stop_after_equal_steps",)
+"""It changes no weight: a run that stopped by it may be resumed without it."""
+
+
 def _kept(settings: RunConfig) -> dict[str, Any]:
     """Dotted settings that what is trained depends on."""
-    return _flat(settings.model_dump(mode="json", include={"seed", "data", "warmup", "training"}))
+    kept = _flat(settings.model_dump(mode="json", include={"seed", "data", "warmup", "training"}))
+    return {name: value for name, value in kept.items() if name not in _MAY_CHANGE}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Flow: SGPO training as a process of its own."""
 
+from prefect.logging import get_run_logger
+
 from flows.champion import CHAMPION_FOLDER, fetch_champion
 from flows.definitions import operated_flow, retried_task
 from flows.limits import one_training, this_checkout
@@ -9,6 +11,8 @@ from flows.phases import log_rollouts
 from flows.process import REPOSITORY, run_command, show, training_command
 from flows.progress import Progress
 from flows.runs import new_run_id, run_folder, start_run
+from sgpo.config import RunConfig
+from sgpo.registry.unchanged import NothingLearntError, refuse_unchanged
 
 
 @retried_task("train {run_id}", 7 * 24 * 3600, [5, 30])
@@ -38,4 +42,17 @@ def train(
         fetch_champion(config.tracking, start.champion)
         model = train_process(recipe, chosen, run_id)
         log_rollouts(config, run_id)
+        _look_for_a_change(config, model, start.champion)
         return model
+
+
+def _look_for_a_change(config: RunConfig, model: str, champion: str) -> None:
+    """Refuse a model that is the champion once more, or say so where the settings let it pass."""
+    name = f"version {champion} of {config.tracking.registered_model}"
+    try:
+        refuse_unchanged(REPOSITORY / model, REPOSITORY / CHAMPION_FOLDER, name)
+    except NothingLearntError as error:
+        if config.checks.refuse_unchanged:
+            raise
+        show(f"  {error}")
+        get_run_logger().warning("%s", error)

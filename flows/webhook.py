@@ -21,7 +21,9 @@ from aiohttp import web
 
 from flows.deliveries import RefusedDeliveryError, SeenDeliveries, verify
 from flows.events import EventNotSentError, send
+from flows.local.recipe import recipe_of
 from flows.parameters import settings_of
+from flows.process import REPOSITORY
 from flows.registry_requests import NoRequestError, request_of
 from sgpo.config import ConfigError, TrackingConfig
 from sgpo.registry.store import RegistryError
@@ -106,7 +108,9 @@ def register_webhook(client: MlflowClient, url: str, secret: str) -> None:
 def main(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 4280,
-    recipe: Annotated[str, typer.Option(help="Run recipe, which names the registered model")] = "configs/testbed.yaml",
+    recipe: Annotated[
+        str | None, typer.Option(help="Run recipe, which names the registered model; default: prefect.yaml's")
+    ] = None,
     seen: Annotated[Path, typer.Option(help="File of the deliveries of the last minutes")] = Path(
         ".sgpo/services/deliveries.sqlite"
     ),
@@ -117,6 +121,7 @@ def main(
     secret = os.environ.get(SECRET_VARIABLE, "")
     if len(secret) < SHORTEST_SECRET:
         sys.exit(f"{SECRET_VARIABLE}: {len(secret)} characters (expected a secret of at least {SHORTEST_SECRET})")
+    recipe = recipe or recipe_of(REPOSITORY)
     try:
         tracking = settings_of(recipe, ()).tracking
     except ConfigError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.local.processes import FOLDER, log_file, read_started, start_all, stop_all
+from flows.local.recipe import recipe_of
 from flows.local.stack import SECRET_VARIABLE, Ports, local_services, s3_environment
 from sgpo.cli.main import run
 from sgpo.config import load_config
@@ -20,9 +21,10 @@ def up(
     s3: Annotated[
         bool, typer.Option("--s3", help="Also a local S3 (moto; what it holds is gone after `down`)")
     ] = False,
-    recipe: Annotated[str, typer.Option(help="Run recipe, which names MLflow's database and the model")] = (
-        "configs/testbed.yaml"
-    ),
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Run recipe, which names MLflow's database and the model; default: prefect.yaml's"),
+    ] = None,
     port_prefect: Annotated[int, Port] = 4200,
     port_mlflow: Annotated[int, Port] = 5000,
     port_webhook: Annotated[int, Port] = 4280,
@@ -30,6 +32,7 @@ def up(
 ) -> None:
     """Start Prefect server, MLflow server, worker, and, with SGPO_WEBHOOK_SECRET set, the webhook receiver."""
     root = Path.cwd()
+    recipe = recipe or recipe_of(root)
     ports = Ports(prefect=port_prefect, mlflow=port_mlflow, webhook=port_webhook, s3=port_s3)
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     running = start_all(local_services(root, load_config(recipe), recipe, ports, s3=s3), root / FOLDER, _say)

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.cli.checking import add_checking
+from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work
 from sgpo.cli.planning import add_planning
+from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
 from sgpo.cli.report import add_report
 from sgpo.cli.services import add_services
@@ -28,6 +30,8 @@ app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
+add_checking(app)
+add_project(app)
 add_study(app)
 add_report(app)
 
@@ -111,11 +115,16 @@ def world_teacher(
 
 
 @app.command()
-def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
+def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
     """Measure what the strategies are worth to a model."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
+    if dry_run:
+        from sgpo.checks.dry_run import of_probe
+
+        print("\n".join(of_probe(load_params(params), data, model)))
+        return
     stages.probe(load_params(params), data, work, model)
 
 
@@ -135,6 +144,7 @@ def train(
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where model, data or settings differ")] = False,
     parent: Annotated[Path | None, typer.Option(help="Run directory of the run that this is a part of")] = None,
     config: Config = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Train with SGPO from `model`; resumes from the newest checkpoint of the run, here or in the storage."""
@@ -143,16 +153,27 @@ def train(
     from sgpo.tracking.tracker import open_tracker, parent_of
     from sgpo.training.best import tags_of
     from sgpo.training.checkpoints.stored_run import open_stored_run
+    from sgpo.training.recovery.session import StoppedError
     from sgpo.training.run import train as train_run
     from sgpo.training.world import is_main_process
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        from sgpo.checks.dry_run import of_training
+
+        print("\n".join(of_training(settings, model, run)))
+        return
     parent = parent or (parent_of(run) if parent_of(run).is_dir() else None)
     with open_stored_run(settings, run) as stored:  # first: it may bring the record of a run that got further elsewhere
         if is_main_process():
             note_provenance(settings, run)
         with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
-            train_run(settings, model, run, tracker, stored, restart)
+            try:
+                train_run(settings, model, run, tracker, stored, restart)
+            except StoppedError as error:
+                if tracker is not None:
+                    tracker.set_tags({"sgpo.stopped": str(error)})
+                raise
             if tracker is not None:
                 tracker.set_tags(tags_of(run))
 
@@ -163,6 +184,7 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="File for the outcomes (JSONL)")],
     problems: Annotated[Path | None, typer.Option(help="Problems to ask; default: the held-out split")] = None,
     config: Config = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Measure a model on held-out problems."""
@@ -171,6 +193,11 @@ def evaluate(
     from sgpo.evaluation.report import describe_scores
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        from sgpo.checks.dry_run import of_evaluation
+
+        print("\n".join(of_evaluation(settings, model, output, problems)))
+        return
     print(describe_scores(evaluate_model(settings, model, output, problems)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work
 
 if TYPE_CHECKING:
     from sgpo.strategies.schema import Strategy
@@ -19,20 +19,30 @@ Limit = Annotated[int, typer.Option(min=0, help="Most entries of a kind that are
 
 
 @strategies_app.command("respond")
-def strategies_respond(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
+def strategies_respond(params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
     """Ask the strong model to answer every training problem."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
+    if dry_run:
+        from sgpo.checks.dry_run import of_teacher
+
+        _print(of_teacher(load_params(params), data, "responses"))
+        return
     stages.respond(load_params(params), data, work)
 
 
 @strategies_app.command("extract")
-def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = WORK) -> None:
+def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
     """Extract one strategy from every verified response."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
+    if dry_run:
+        from sgpo.checks.dry_run import of_teacher
+
+        _print(of_teacher(load_params(params), data, "strategies"))
+        return
     stages.extract(load_params(params), data, work)
 
 

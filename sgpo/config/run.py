@@ -10,6 +10,7 @@ from pydantic import Field
 from sgpo.config.algorithm import DEFAULT, PREFIX, moved_keys
 from sgpo.config.base import ConfigError, Settings, parse_settings, read_yaml
 from sgpo.config.chat import ChatConfig
+from sgpo.config.checks import ChecksConfig
 from sgpo.config.engine import EngineConfig
 from sgpo.config.evaluation import EvaluationConfig, GateConfig
 from sgpo.config.services import StorageConfig, TrackingConfig
@@ -30,6 +31,7 @@ class RunConfig(Settings):
     engine: EngineConfig = EngineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
+    checks: ChecksConfig = ChecksConfig()
     tracking: TrackingConfig = TrackingConfig()
     storage: StorageConfig = StorageConfig()
 

@@ -44,6 +44,11 @@ class TrainingConfig(Settings):
         default=None, gt=0.0, description="A step whose gradient norm exceeds this is skipped; null: only NaN and inf"
     )
     max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
+    stop_after_equal_steps: int | None = Field(
+        default=10, ge=1,
+        description="Steps in a row that taught nothing (rewards of each group equal, nothing to distil) after which "
+        "the run stops, to be resumed; null: it does not",
+    )  # fmt: skip
     fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")
     log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")
     exclude_problems: tuple[str, ...] = Field(

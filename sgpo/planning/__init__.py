@@ -3,7 +3,7 @@
 `shapes` is a model's size, `counts` its operations and bytes (benchmarks use them too), `devices` and `efficiency` what
 machines do per second; `workload` is a recipe's step in tokens, `memory`, `sampling` and `phases` what it takes, `plan`
 all of it for one recipe. Pure arithmetic without torch, but that the recipe's method is asked what it samples; only
-cli and benchmarks import this room.
+cli, checks and benchmarks import this room.
 """
 
 from sgpo.planning.plan import Plan, describe_plan, make_plan

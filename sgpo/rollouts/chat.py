@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -23,6 +24,7 @@ GUIDED_TEMPLATE = "{strategy}\n\n{question}"
 _SAMPLE = "The sample answer."
 _CLOCK = re.compile(r"strftime_now\(\s*('[^']*'|\"[^\"]*\")\s*\)")
 """A date that a template asks of the clock, and its format."""
+_ASKED = re.compile(r"\bstrftime_now\s*\(")
 
 
 class ChatFormatError(UserError, ValueError):
@@ -35,7 +37,8 @@ class ChatFormat:
     The strategy stands before the question in the user's turn. Only the prompt differs between the two contexts: the
     response's tokens are the same in both. `end_ids` are all tokens that end a response: the tokenizer's end token,
     those of the generation config, and the token with which the template ends an assistant's turn; `turn_end` is the
-    one that a response to learn from ends with. `thinking` is what opens and closes thinking where the template opens
+    one that a response to learn from ends with; `turn_end_of_template` and `generation_end_ids` are what template and
+    generation config say of it. `thinking` is what opens and closes thinking where the template opens
     it in the prompt, else None. `notes` are what a person should know, one line each.
     """
 
@@ -59,6 +62,7 @@ class ChatFormat:
         self._place_system_prompt()
         self.thinking = thinking_opened_by(self._write(self._messages("What is it?")))
         of_template, of_tokenizer = self._end_of_template(), tokenizer.eos_token_id
+        self.turn_end_of_template, self.generation_end_ids = of_template, tuple(generation_end_ids)
         ends = [*((of_tokenizer,) if isinstance(of_tokenizer, int) else ()), *generation_end_ids]
         ends += [] if of_template is None else [of_template]
         if not ends:
@@ -88,6 +92,16 @@ class ChatFormat:
     def build(self, question: str, strategy: str | None) -> list[int]:
         """Return the guided prompt, or the autonomous one where the strategy is None."""
         return self.autonomous(question) if strategy is None else self.guided(question, strategy)
+
+    def prompt_on(self, question: str, day: date) -> str:
+        """Return the autonomous prompt with `day` wherever its template asks the clock: without it on every other day.
+
+        The text is not the one of that day: the day stands before its format.
+        """
+        # A clock cannot be handed to the template (transformers makes a text of it), so its calls are rewritten.
+        template = _ASKED.sub("sgpo_day.replace('@', ", self._template)
+        settings: dict[str, Any] = {"chat_template": template, "sgpo_day": f"{day} @"}
+        return str(self._apply(self._messages(question), tokenize=False, add_generation_prompt=True, **settings))
 
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Return a response to learn from as token ids: thinking closed where the prompt opened it, then the end."""

@@ -42,7 +42,7 @@ def examine(
     model = open_model(folder, source, "auto")
     tokenizer = open_ending_tokenizer(folder, source)
     chat = open_chat(folder, tokenizer, chat_settings)
-    _check_ids(source, model, tokenizer, chat)
+    check_ids(source, model, tokenizer, chat)
     if engine_kind == "transformers":
         check_attention(source, model)
     return Examination(
@@ -61,9 +61,8 @@ def check_attention(source: str | Path, model: PreTrainedModel) -> None:
         )
 
 
-def _check_ids(
-    source: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat
-) -> None:
+def check_ids(source: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> None:
+    """Raise ModelFolderError when the tokenizer or an end token has an id that the model has no embedding for."""
     rows = model.get_input_embeddings().get_parameter("weight").shape[0]
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:

@@ -1,4 +1,4 @@
-"""A guide that collapses: noticed in the metrics of the steps, as a function of them alone.
+"""A guide that collapses, and steps that teach nothing: noticed in the metrics of the steps, as functions of them.
 
 Nothing trains the guided side of Eq. 3 and it moves with the shared weights: at too high a rate it loses what it knew,
 and the student follows it (docs/metrics.md). What is remembered of earlier steps is in the run's checkpoints, so that a
@@ -18,6 +18,9 @@ LOST, MASKED = 0.5, 0.5
 """The alarm is raised below this share of the pass rate at the start, and above this masked share."""
 CALM = 10
 """Steps in a row without a cause after which an episode ends: a mean on the border begins no episode twice."""
+
+EQUAL = "alarm/equal_steps"
+"""Metric: steps in a row, this one included, without any gradient."""
 
 _GUIDED, _MASS = "reward/guided", "distill/kl_mass_masked_fraction"
 
@@ -71,4 +74,31 @@ def _masked(masked: list[float]) -> str | None:
         f"{share:.0%} of the KL mass is masked (mean of {MASKED_STEPS} steps): Eq. 5 leaves out most of what the guide "
         "says; a larger training.algorithm.delta or clipping=truncate lets it through, unless the guided pass rate "
         "falls too"
+    )
+
+
+def watch_learning(
+    equal_steps: int, metrics: Mapping[str, float], patience: int | None
+) -> tuple[int, dict[str, float], str | None]:
+    """Return the steps in a row that taught nothing, the metric, and after `patience` of them what is the matter.
+
+    A gradient of exactly zero is the sign, whatever the method: in every group all rewards were equal, and nothing was
+    distilled or imitated.
+    """
+    now = equal_steps + 1 if metrics["optim/grad_norm"] == 0.0 else 0
+    stuck = patience is not None and now >= patience
+    return now, {EQUAL: float(now)}, _equal(now, metrics) if stuck else None
+
+
+def _equal(steps: int, metrics: Mapping[str, float]) -> str:
+    names = {"autonomous": "reward/autonomous", "guided": _GUIDED}
+    rewards = ", ".join(f"{metrics[name]:.2f} {what}" for what, name in names.items() if name in metrics)
+    cut = metrics.get("response/truncated_fraction", 0.0)
+    why = f"{cut:.0%} of the responses were cut at training.sampling.max_new_tokens" if cut > 0.5 else (
+        "all answers are right: harder problems" if metrics.get(names["autonomous"]) == 1.0 else
+        "no answer is right, or none can be read: a box is missing, or the problems are too hard"
+    )  # fmt: skip
+    return (
+        f"{steps} steps in a row taught nothing: in each group all rewards were equal and there was nothing to distil "
+        f"(mean reward {rewards or 'unknown'}; {why}); `sgpo check` shows answers and says what to do"
     )

@@ -55,7 +55,7 @@ def literals(path: Path) -> Iterator[str]:
 
 def names_of_the_code(tokenizer) -> set[str]:
     laps = {name for path in (REPOSITORY / "sgpo" / "training").rglob("*.py") for name in literals(path)
-            if name.startswith(("time/", "validation/", "alarm/", "refill/"))}  # fmt: skip
+            if name.startswith(("time/", "validation/", "alarm/", "refill/", "throughput/"))}  # fmt: skip
     elsewhere = {*literals(REPOSITORY / "flows" / "phases.py"), *literals(REPOSITORY / "sgpo/tracking/tracker.py")}
     assert {"eval/gain_low", "strategies/*_quality", "probe/*/*", "eval/*/avg_at_*"} <= elsewhere
     return names_of_steps(tokenizer) | laps | elsewhere

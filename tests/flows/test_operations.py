@@ -40,9 +40,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> It
     """Up, with the base model as champion (version 1, then 2, then 1 again is for the tests to do)."""
     checkout = make_tiny_checkout(tmp_path_factory.mktemp("site") / "checkout", prefect_database)
     recipe = {
-        "processes": 2, "evaluation": {"k": 2},
+        "processes": 2, "evaluation": {"k": 2}, "checks": {"before_training": False},
         "training": {
-            "steps": 100_000, "problems_per_step": 4,
+            "steps": 100_000, "problems_per_step": 4, "stop_after_equal_steps": None,
             "algorithm": {"type": "sgpo", "autonomous_rollouts": 2, "guided_rollouts": 2},
         },
     }  # fmt: skip

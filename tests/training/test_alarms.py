@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sgpo.training.alarms import ALARM, CALM, MASKED_STEPS, WINDOW, watch_guide
+from sgpo.training.alarms import ALARM, CALM, EQUAL, MASKED_STEPS, WINDOW, watch_guide, watch_learning
 
 GUIDED, MASS = "reward/guided", "distill/kl_mass_masked_fraction"
 
@@ -96,3 +96,28 @@ def test_nothing_is_said_before_there_is_something_to_compare():
     rows = [{GUIDED: 0.0, MASS: 1.0}] * (MASKED_STEPS - 1)
     assert watched(rows) == ([0.0] * len(rows), [])
     assert watched(guided([0.9] + [0.0] * (WINDOW - 1)))[1] == []
+
+
+def learning(norms: list[float], patience: int | None, **metrics: float) -> list[str | None]:
+    """What is the matter after each step, by the gradient's norm."""
+    equal, said = 0, []
+    for norm in norms:
+        equal, alarm, stuck = watch_learning(equal, {"optim/grad_norm": norm, **metrics}, patience)
+        assert alarm == {EQUAL: equal}
+        said.append(stuck)
+    return said
+
+
+def test_steps_in_a_row_without_any_gradient_are_said_after_so_many_and_one_with_a_gradient_begins_anew():
+    said = learning([0.0, 0.0, 1e-9, 0.0, 0.0, 0.0, 0.0], 3)
+    assert [message is not None for message in said] == [False] * 5 + [True, True]
+    assert learning([0.0] * 50, None) == [None] * 50
+    assert learning([float("inf")] * 50, 3) == [None] * 50  # skipped steps have an end of their own
+
+
+def test_the_reason_is_told_from_the_rewards_and_the_responses_that_were_cut():
+    cut = {"reward/autonomous": 0.0, "reward/guided": 0.0, "response/truncated_fraction": 0.97}
+    assert "97% of the responses were cut at training.sampling.max_new_tokens" in str(learning([0.0], 1, **cut)[0])
+    unread = {"reward/autonomous": 0.0, "reward/guided": 0.0, "response/truncated_fraction": 0.0}
+    assert "a box is missing" in str(learning([0.0], 1, **unread)[0])
+    assert "harder problems" in str(learning([0.0], 1, **{"reward/autonomous": 1.0})[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sgpo.training.loop import Trainer
 from sgpo.training.lora import add_adapters
 from sgpo.training.order import items_of_step
 from sgpo.training.policy import DivergencePart, Policy
+from sgpo.training.recovery.session import STOPPED, StoppedError
 from sgpo.training.step import split_samples
 from sgpo.training.sync import SharedWeights
 from sgpo.training.world import World
@@ -162,6 +164,21 @@ def test_a_guide_that_collapses_is_said_once_and_not_again_after_an_interruption
     output = capsys.readouterr().out
     assert output.count("warning: the guided pass rate fell from 1.00 to 0.40") == 1
     assert output.count("guided pass rate fell") == 1
+
+
+def test_a_run_that_learns_nothing_stops_with_its_reason_and_resumes(tmp_path, model_folder, data_folder):
+    settings = [*SMALL, "training.steps=8", "training.checkpoint_every=100"]
+    config, recorder = load_config(None, [*settings, "training.stop_after_equal_steps=3"]), Recorder()
+    for stopped in (3, 6):
+        with pytest.raises(StoppedError, match=r"taught nothing.*resumes"):
+            run(tmp_path, config, model_folder, data_folder, recorder, NeverRight())
+        newest = newest_checkpoint(tmp_path / "checkpoints")
+        assert newest is not None
+        assert newest.name == f"step-{stopped:06d}"
+    assert "taught nothing" in json.loads((tmp_path / STOPPED).read_text())["reason"]
+    onwards = load_config(None, [*settings, "training.stop_after_equal_steps=null"])
+    run(tmp_path, onwards, model_folder, data_folder, recorder, NeverRight())
+    assert [row["alarm/equal_steps"] for row in recorder.rows.values()] == [1, 2, 3, 1, 2, 3, 1, 2]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken(tmp_path, model_folder, data_folder, capsys):

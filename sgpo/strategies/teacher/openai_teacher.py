@@ -48,7 +48,7 @@ class OpenAITeacher:
     def __init__(self, config: TeacherConfig) -> None:
         self._config = config
         self._refused = 0
-        self._key = _api_key(config)
+        self._key = endpoint_key(config)
         self._client = openai.AsyncOpenAI(
             base_url=config.base_url, api_key=self._key or "none", max_retries=0, timeout=config.request_timeout_s
         )
@@ -135,7 +135,8 @@ class OpenAITeacher:
         return (text.replace(self._key, "***") if self._key else text)[:300]
 
 
-def _api_key(config: TeacherConfig) -> str:
+def endpoint_key(config: TeacherConfig) -> str:
+    """Return the key from the environment; empty for an endpoint without one. TeacherError where it is not set."""
     if not config.api_key_env:
         return ""
     if not (key := os.environ.get(config.api_key_env, "")):

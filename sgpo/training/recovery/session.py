@@ -13,7 +13,7 @@ from sgpo.config import RunConfig
 from sgpo.errors import UserError
 from sgpo.files import write_json
 from sgpo.rollouts.schema import ProblemSamples
-from sgpo.training.alarms import watch_guide
+from sgpo.training.alarms import watch_guide, watch_learning
 from sgpo.training.checkpoints.checkpoint import ROLLOUTS, BackgroundCheckpoints, CheckpointError, load_checkpoint
 from sgpo.training.checkpoints.kept import SCORE
 from sgpo.training.clock import Clock
@@ -29,6 +29,8 @@ from sgpo.training.sampled_batches import SampledBatches
 from sgpo.training.validation import Validation
 from sgpo.training.world import World
 
+STOPPED = "stopped.json"
+"""In the run's folder: why a run stopped by itself."""
 _UNRECORDED = "unrecorded"
 """Key of the state: metrics and histograms of a step that is trained and not recorded, as its validation was cut."""
 
@@ -141,15 +143,19 @@ class TrainingSession:
         metrics, histograms = self._state[_UNRECORDED]
         validated = self._validate(batches)
         guide, alarm, warnings = watch_guide(self._state.get("guide_alarm", {}), metrics)
-        metrics = {**metrics, **validated, **alarm}
-        self._state = {**self._state_after_validation(validated), "guide_alarm": guide}
+        equal, idle, stuck = watch_learning(self._state.get("equal_steps", 0), metrics, training.stop_after_equal_steps)
+        metrics = {**metrics, **validated, **alarm, **idle, **self._report.estimate(step, metrics)}
+        # A run that stops counts anew when it is resumed.
+        state = {"guide_alarm": guide, "equal_steps": 0 if stuck else equal}
+        self._state = {**self._state_after_validation(validated), **state}
         # Before the checkpoint that counts the step as done: no step is without its metrics.
         if self._metrics is not None:
             with self.recording():
                 self._metrics.log(step, {**metrics, **histograms})
         self._report.show(step, metrics, warnings)
         self.clock.restart()
-        if validated or (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
+        ended = step + 1 == training.steps
+        if validated or (step + 1) % training.checkpoint_every == 0 or ended or stuck:
             score = self._state["reward_sum"] / max(1, self._state["reward_steps"])
             by_reward = {SCORE: score} if self._validation is None else {}
             self._state = {**self._state, **by_reward, "reward_sum": 0.0, "reward_steps": 0}
@@ -157,6 +163,18 @@ class TrainingSession:
         self.clock.lap("time/checkpoint")
         self._seconds_saving = self.clock.laps["time/checkpoint"]
         self.end_if_preempted()
+        if stuck and not ended:
+            self._stop(stuck, metrics)
+
+    def _stop(self, why: str, metrics: Mapping[str, float]) -> None:
+        """End a run that another step would be wasted on; its checkpoint is written."""
+        self._checkpoints.wait()
+        if self._world.is_main:
+            write_json(self._folder / STOPPED, {"reason": why, "step": self.step, "last_metrics": dict(metrics)})
+        raise StoppedError(
+            f"{why}. Stopped after step {self.step}, whose checkpoint is kept: the same command resumes for as many "
+            "steps again, with training.stop_after_equal_steps=null to the end"
+        )
 
     def _validate(self, batches: SampledBatches | None) -> dict[str, float]:
         """Return the metrics of the validation that is due, none where none is; after a signal PreemptedError.
@@ -220,10 +238,10 @@ class TrainingSession:
             skipped.append({"step": step, "grad_norm": known, "problems": problems})
         if len(skipped) >= self._config.training.max_skipped_steps:
             if self._world.is_main:
-                write_json(self._folder / "stopped.json", {"skipped": skipped, "last_metrics": metrics})
+                write_json(self._folder / STOPPED, {"skipped": skipped, "last_metrics": metrics})
             raise StoppedError(
                 f"{len(skipped)} steps in a row had a gradient that is not finite, or above training.skip_grad_norm; "
-                f"{self._folder / 'stopped.json'} has their problems and norms"
+                f"{self._folder / STOPPED} has their problems and norms"
             )
         reward = metrics.get("reward/autonomous")
         return {

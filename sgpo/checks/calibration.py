@@ -1,0 +1,111 @@
+"""How fast this machine samples and trains this model by this recipe, measured in a few seconds.
+
+The engine draws two short batches of different size: what a token's position costs, whatever the rows, and what each
+row adds. The gradient of the recipe's method is computed for the sampled answers, with rewards that differ.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sgpo.algorithms import registry
+from sgpo.checks.model import OpenedModel
+from sgpo.config import RunConfig
+from sgpo.config.algorithm import read_algorithm
+from sgpo.rollouts.engine import RolloutEngine
+from sgpo.rollouts.model_folder import pad_id
+from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+from sgpo.training.policy import Policy
+from sgpo.training.step import Gradient
+from sgpo.training.world import open_world
+
+SHORT, FEW, MANY = 32, 16, 128
+"""New tokens of a row, and rows of the two batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds that a position of a batch takes, that a row adds to it, and that training on a row takes."""
+
+    position: float
+    row: float
+    trained_row: float
+
+    def sampling(self, rows: float, batch_size: int, mean: float, longest: float) -> float:
+        """Return the seconds to draw `rows` responses of `mean` tokens, the longest of a batch of `longest`."""
+        batches = math.ceil(rows / batch_size)
+        return batches * longest * self.position + rows * mean * self.row
+
+
+def calibrate(config: RunConfig, opened: OpenedModel, engine: RolloutEngine, drawn: Sequence[ProblemSamples]) -> Rates:
+    """Measure the rates on answers that were sampled already. Raises UserError where the engine or the method does."""
+    prompts = [list(prompt) for one in drawn for prompt in (one.autonomous_prompt, one.guided_prompt) if prompt]
+    position, row = _engine_rates(config, engine, prompts)
+    return Rates(position, row, _seconds_of_gradient(config, opened, drawn) / _weight(config, GroupSizes(2, 2), drawn))
+
+
+def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float]:
+    """Solve positions x a + tokens x b = seconds for both batches; neither is negative."""
+    sampling = config.training.sampling
+    short = sampling.model_copy(update={"max_new_tokens": min(SHORT, sampling.max_new_tokens)})
+    many = min(MANY, sampling.batch_size)
+    sizes, seconds = [], []
+    for rows in (FEW, min(FEW, many), many):  # the first one warms the engine up
+        begun = time.perf_counter()
+        answers = engine.generate([prompts[place % len(prompts)] for place in range(rows)], short, list(range(rows)))
+        seconds.append(time.perf_counter() - begun)
+        lengths = [len(answer.token_ids) for answer in answers]
+        sizes.append((max(lengths), sum(lengths)))
+    from scipy.optimize import nnls
+
+    found, _ = nnls(np.array(sizes[1:], dtype=float), np.array(seconds[1:]))
+    return float(found[0]), float(found[1])
+
+
+def _seconds_of_gradient(config: RunConfig, opened: OpenedModel, drawn: Sequence[ProblemSamples]) -> float:
+    """Return the seconds of rows, scores, guide, forward and backward for the sampled answers."""
+    training = config.training
+    if "responses" in registry.method(training.algorithm.type).needs:  # their rows are as long as sampled ones
+        training = training.model_copy(update={"algorithm": read_algorithm({"type": "grpo"}), "minibatches": 1})
+    training = training.model_copy(update={"minibatches": 1})
+    samples = [_with_rewards(one) for one in drawn]
+    with open_world() as world:
+        policy = Policy(opened.model).to(world.device)
+        gradient = Gradient(policy, registry.build(training, config.seed), training, world, pad_id(opened.tokenizer))
+        seconds = 0.0
+        for part in (samples[:1], samples):  # the first one warms up
+            begun = time.perf_counter()
+            for minibatch in gradient.minibatches(part, 0, len(part)):
+                gradient.accumulate(minibatch)
+            seconds = time.perf_counter() - begun
+        policy.zero_grad(set_to_none=True)
+    return seconds
+
+
+def _with_rewards(one: ProblemSamples) -> ProblemSamples:
+    """Return the samples with rewards that differ in each group, so that every row is trained on."""
+    return replace(
+        one,
+        autonomous=tuple(replace(rollout, reward=float(at % 2)) for at, rollout in enumerate(one.autonomous)),
+        guided=tuple(replace(rollout, reward=float(at % 2 == 0)) for at, rollout in enumerate(one.guided)),
+    )
+
+
+def _weight(config: RunConfig, sizes: GroupSizes, drawn: Sequence[ProblemSamples]) -> float:
+    return sum(trained_rows(sizes, 1.0, 0.5 if one.guided else 0.0) for one in drawn)
+
+
+def trained_rows(sizes: GroupSizes, share: float, guided_pass: float) -> float:
+    """Return what a problem's gradient costs, in rows with a backward: three forwards make one.
+
+    `share` of problems have autonomous rewards that differ. A target needs a forward with its strategy; candidates one
+    each where there are several.
+    """
+    reached = 1.0 - (1.0 - guided_pass) ** sizes.guided if sizes.guided else 0.0
+    candidates = sizes.guided * guided_pass
+    return sizes.autonomous * share + reached * 4.0 / 3.0 + (candidates if candidates > 1 else 0.0) / 3.0

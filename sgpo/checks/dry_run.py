@@ -1,0 +1,117 @@
+"""`--dry-run`: what a long command would do, how much of it is done already, and what the rest would take."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from sgpo.algorithms import registry
+from sgpo.checks.calibration import Rates, calibrate
+from sgpo.checks.engine import open_engine
+from sgpo.checks.estimate import estimate_run, shown_time
+from sgpo.checks.model import check_model
+from sgpo.checks.samples import Samples, take_samples
+from sgpo.checks.teacher_cost import TeacherCost, responses_cost, strategies_cost
+from sgpo.config import RunConfig, load_config
+from sgpo.config.pipeline import PipelineParams
+from sgpo.config.sampling import SamplingConfig
+from sgpo.evaluation.outcomes import read_outcomes
+from sgpo.jsonl import JsonlFile
+from sgpo.problems import Problem, read_problems
+from sgpo.rollouts.model_folder import ModelFolderError
+from sgpo.strategies.bank import load_strategies
+from sgpo.training.checkpoints.checkpoint import newest_checkpoint
+from sgpo.training.inputs import load_inputs
+
+NOTHING = "dry run: nothing was written"
+
+
+def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
+    """Say where training would begin, what it would sample, and how long it would take here."""
+    inputs, training = load_inputs(config), config.training
+    newest = newest_checkpoint(run / "checkpoints")
+    done = 0 if newest is None else int(newest.name.removeprefix("step-"))
+    sizes, left = registry.build(training, config.seed).groups(), max(0, training.steps - done)
+    rows = training.problems_per_step * (sizes.autonomous + sizes.guided)
+    begins = "begins" if newest is None else f"resumes after step {done}"
+    estimate = estimate_run(config, None, *_measured(config, model, inputs.problems, inputs.strategies))
+    return [
+        f"{run}: {training.algorithm.type} {begins}, {left} of {training.steps} steps left, of {rows} responses each, "
+        f"from {len(inputs.problems)} problems ({len(inputs.strategies)} strategies)",
+        f"about {shown_time(left * estimate.step_seconds)} here: {estimate.step_seconds:.1f} s a step, "
+        f"{left * estimate.step_tokens / 1e6:.2f}M sampled tokens",
+        NOTHING,
+    ]
+
+
+def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path | None) -> list[str]:
+    """Say how many responses an evaluation would draw, and how long that would take here."""
+    path = path or config.data / "splits" / "held_out.parquet"
+    problems, k, partial = read_problems(path), config.evaluation.k, output.with_name(f"{output.name}.partial")
+    done = max(0, len(JsonlFile(partial).rows) - 1) if partial.is_file() else 0
+    there = "" if read_outcomes(output) is None else "; it is there: taken as it is, if about the same"
+    begun = f", {done} problems measured already if about the same" if done else ""
+    left = (len(problems) - done) * k
+    seconds, tokens = _sampling(config, model, problems, {}, left, config.evaluation.sampling)
+    return [
+        f"{output}: {len(problems)} problems x {k} responses{begun}{there}",
+        f"about {shown_time(seconds)} here, {tokens / 1e6:.2f}M sampled tokens",
+        NOTHING,
+    ]
+
+
+def of_probe(params: PipelineParams, data: Path, model: str | Path) -> list[str]:
+    """Say how many responses the probe would draw, and how long that would take here."""
+    probe = params.probe
+    problems = read_problems(data / "problems" / "train.parquet")
+    texts = {name: strategy.text() for name, strategy in load_strategies(data / "strategies.parquet").items()}
+    chosen = [problem for problem in problems if problem.id in texts][: probe.problems]
+    config = load_config().model_copy(update={"engine": probe.engine, "chat": probe.chat})
+    config = config.model_copy(update={"sharding": config.sharding.model_copy(update={"precision": probe.precision})})
+    rows = len(chosen) * (probe.autonomous_rollouts + probe.guided_rollouts)
+    seconds, tokens = _sampling(config, model, chosen, texts, rows, probe.sampling)
+    return [
+        f"{data / 'probe.parquet'}: {len(chosen)} problems, {probe.autonomous_rollouts} responses without and "
+        f"{probe.guided_rollouts} with strategy",
+        f"about {shown_time(seconds)} here, {tokens / 1e6:.2f}M sampled tokens",
+        NOTHING,
+    ]
+
+
+def of_teacher(params: PipelineParams, data: Path, stage: str) -> list[str]:
+    """Say what the strong model would be asked for `responses` or `strategies`; a journal answers what is known."""
+    problems = read_problems(data / "problems" / "train.parquet")
+    cost: TeacherCost = responses_cost(problems) if stage == "responses" else strategies_cost(params, problems)
+    return [
+        f"{data / stage}.parquet: {params.teacher.model}, {len(problems)} problems",
+        f"{cost.describe(params.teacher)}; what the journal holds is asked for once only",
+        NOTHING,
+    ]
+
+
+def _sampling(
+    config: RunConfig, model: str | Path, problems: Sequence[Problem], texts: dict[str, str], rows: int,
+    sampling: SamplingConfig,
+) -> tuple[float, float]:  # fmt: skip
+    """Return seconds and tokens of so many responses."""
+    training = config.training.model_copy(
+        update={"sampling": sampling.model_copy(update={"temperature": sampling.temperature or 1.0})}
+    )
+    rates, samples = _measured(config.model_copy(update={"training": training}), model, problems, texts)
+    mean = samples.tokens / len(samples.answers)
+    longest = max(answer.tokens for answer in samples.answers)
+    return rates.sampling(rows, sampling.batch_size, mean, longest), rows * mean
+
+
+def _measured(
+    config: RunConfig, model: str | Path, problems: Sequence[Problem], texts: dict[str, str]
+) -> tuple[Rates, Samples]:
+    """Return rates and samples of a model. Raises ModelFolderError for one that cannot be opened."""
+    findings, opened = check_model(model, config)
+    if opened is None:
+        wrong = next(finding for finding in findings if finding.verdict == "wrong")
+        raise ModelFolderError(f"{wrong.found} (expected {wrong.cure})")
+    with tempfile.TemporaryDirectory() as work, open_engine(config, opened, Path(work)) as engine:
+        samples = take_samples(config, engine, opened.chat, problems, texts)
+        return calibrate(config, opened, engine, samples.drawn), samples

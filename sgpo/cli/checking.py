@@ -1,0 +1,56 @@
+"""`sgpo check`: everything that a run will need, before anything is spent on it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sgpo.cli.options import PARAMS
+
+COLUMNS = 150
+"""Width of the table where the output goes elsewhere than to a terminal."""
+
+
+def add_checking(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(check)
+
+
+def check(
+    model: Annotated[str, typer.Option(help="Model folder or hub id, such as data/champion")],
+    config: Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")] = None,
+    params: Annotated[
+        Path, typer.Option(help="Settings of the data stages; left out where there is no such file")
+    ] = PARAMS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings and samples for a program")] = False,
+    sampling: Annotated[
+        bool, typer.Option("--sample/--no-sample", help="Sample a few answers, and compare the engine")
+    ] = True,
+    answers: Annotated[bool, typer.Option("--answers/--no-answers", help="Show the sampled answers")] = True,
+    output: Annotated[Path | None, typer.Option(help="File that gets findings and samples as JSON, too")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
+) -> None:
+    """Check model, data, teacher, engine, servers, disk and memory, and look at a few answers. 1: it would fail."""
+    from rich.console import Console
+
+    from sgpo.checks import check as check_all
+    from sgpo.checks.table import show_findings, show_samples
+    from sgpo.config import load_config
+    from sgpo.config.pipeline import load_params
+    from sgpo.files import publish_file
+
+    settings = load_config(config, overrides or ())
+    checked = check_all(settings, model, load_params(params) if params.is_file() else None, sampling=sampling)
+    if output is not None:
+        with publish_file(output) as aside:
+            aside.write_text(checked.as_json(), encoding="utf-8")
+    if as_json:
+        print(checked.as_json())
+    else:
+        console = Console() if sys.stdout.isatty() else Console(width=COLUMNS)
+        if answers and checked.samples is not None:
+            show_samples(checked.samples, console)
+            console.print()
+        show_findings(checked, console)
+    raise typer.Exit(checked.exit_code)

@@ -1,0 +1,94 @@
+"""The estimate adds up as the recipe says, and a dry run says what would be done and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sgpo.checks import check
+from sgpo.checks.calibration import Rates, trained_rows
+from sgpo.checks.estimate import estimate_run
+from sgpo.checks.samples import Answer, Samples
+from sgpo.checks.teacher_cost import responses_cost, strategies_cost
+from sgpo.cli.main import app
+from sgpo.config import RunConfig, dump_config
+from sgpo.config.pipeline import PipelineParams
+from sgpo.config.strategies import StrategyConfig, TeacherConfig
+from sgpo.problems import Problem
+from sgpo.rollouts.schema import GroupSizes
+
+Recipe = Callable[..., RunConfig]
+
+
+def answer(context, outcome, tokens: int) -> Answer:
+    return Answer("p", "What?", "1", context, "", outcome, None, None, tokens)
+
+
+def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
+    config = recipe(
+        "training.steps=10", "training.problems_per_step=4", "training.algorithm.autonomous_rollouts=3",
+        "training.algorithm.guided_rollouts=2", "training.sampling.batch_size=16", "evaluation.k=5",
+        "evaluation.sampling.batch_size=1000",
+    )  # fmt: skip
+    both = [answer("autonomous", "right", 10), answer("autonomous", "wrong", 30), answer("guided", "right", 20)]
+    estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), Samples(tuple(both), 1.0, 50, 20))
+    # 20 responses in two batches, each to the longest of 30 tokens, of 20 tokens in the mean.
+    assert estimate.sampling_seconds == pytest.approx(2 * 30 * 0.1 + 20 * 20 * 0.01)
+    # Half are right: of three differ 3/4; both guided are right, a target with its guide and two candidates.
+    assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(2.0 * 4 * (3 * 0.75 + 4 / 3 + 2 / 3))
+    assert estimate.training_seconds == pytest.approx(10 * estimate.step_seconds)
+    # 40 held-out problems, 5 responses, champion and challenger.
+    assert estimate.evaluation_tokens == 2 * 40 * 5 * 20
+    assert estimate.evaluation_seconds == pytest.approx(30 * 0.1 + 400 * 20 * 0.01)
+    assert estimate.seconds == pytest.approx(estimate.training_seconds + estimate.evaluation_seconds)
+
+
+def test_a_problem_without_strategy_costs_its_autonomous_rows_alone() -> None:
+    assert trained_rows(GroupSizes(8, 0), 1.0, 0.5) == 8
+    assert trained_rows(GroupSizes(8, 4), 0.0, 0.0) == 0
+
+
+def test_the_strong_model_s_tokens_and_price() -> None:
+    config = TeacherConfig(
+        kind="openai", base_url="http://x/v1", prompt_price=1.0, completion_price=10.0, budget_tokens=1
+    )  # fmt: skip
+    given = [Problem(question=f"How much is {n} and {n}?", answer="1", response="x" * 400) for n in range(10)]
+    asked = [Problem(question=f"How much is {n} less 1?", answer="1") for n in range(5)]
+    responses = responses_cost([*given, *asked])
+    assert (responses.requests, responses.completion_tokens) == (5, 5 * 100)  # as long as those that are given
+    assert responses.price(config) == pytest.approx((responses.prompt_tokens + 10 * 500) / 1e6)
+    strategies = strategies_cost(PipelineParams(strategies=StrategyConfig(candidates=3)), [*given, *asked])
+    assert strategies.requests == 15 * 4
+    assert responses.price(TeacherConfig()) is None
+
+
+def test_a_check_that_samples_has_an_estimate_in_table_and_json(recipe: Recipe, model_folder: Path) -> None:
+    checked = check(recipe("training.sampling.max_new_tokens=8"), model_folder)
+    assert checked.estimate is not None
+    assert checked.estimate.seconds > 0
+    assert [finding.what for finding in checked.findings if finding.group == "estimate"] == ["training", "evaluation"]
+    assert '"step_seconds"' in checked.as_json()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_dry_run_says_how_much_and_writes_nothing(
+    command: str, recipe: Recipe, model_folder: Path, tmp_path: Path, data: Path
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_config(recipe("training.sampling.max_new_tokens=8", "evaluation.k=3")), encoding="utf-8")
+    held_out = str(data / "problems" / "held_out.parquet")
+    place = {
+        "train": ["--run", str(tmp_path / "run")],
+        "evaluate": ["--output", str(tmp_path / "out.jsonl"), "--problems", held_out],
+    }
+    before = sorted(tmp_path.rglob("*"))
+    options = ["--model", str(model_folder), "--config", str(file), "--dry-run", *place[command]]
+    done = CliRunner().invoke(app, [command, *options])
+    assert done.exit_code == 0, done.output
+    said = {"train": "60 of 60 steps left, of 192 responses each", "evaluate": "40 problems x 3 responses"}
+    assert said[command] in done.output
+    assert "dry run: nothing was written" in done.output
+    assert sorted(tmp_path.rglob("*")) == before
