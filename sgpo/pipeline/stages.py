@@ -75,7 +75,7 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
 
     async def ask() -> None:
         with Verifier() as verifier:
-            async with recorded_teacher(params.teacher, problems, work) as teacher:
+            async with recorded_teacher(params, problems, work) as teacher:
                 summary = await respond_all(
                     problems, teacher, verifier.score, params.strategies,
                     responses=data / "responses.parquet", refusals=data / "responses_refused.jsonl",
@@ -89,17 +89,17 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
 
 def extract(params: PipelineParams, data: Path, work: Path) -> None:
     """One strategy per response: data/strategies.parquet and .json, and what was refused with its reason."""
-    from sgpo.pipeline.teacher import describe_requests, recorded_teacher
+    from sgpo.pipeline.teacher import describe_requests, recorded_teacher, unused_records
 
     problems = read_problems(data / "problems" / "train.parquet")
 
     async def ask() -> ExtractionSummary:
         with Verifier() as verifier:
-            async with recorded_teacher(params.teacher, problems, work) as teacher:
+            async with recorded_teacher(params, problems, work) as teacher:
                 summary = await extract_all(
                     problems, teacher, params.strategies, responses=data / "responses.parquet",
                     strategies=data / "strategies.parquet", refusals=data / "strategies_refused.jsonl",
-                    verify=verifier.score,
+                    verify=verifier.score, unused=unused_records(params, problems),
                 )  # fmt: skip
         print(describe_requests(teacher))
         return summary
