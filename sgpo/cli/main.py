@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sgpo.cli.models import model_app
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
 from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
@@ -24,6 +25,7 @@ world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems,
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
+app.add_typer(model_app, name="model")
 app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
