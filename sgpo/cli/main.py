@@ -121,6 +121,18 @@ def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work =
     stages.probe(load_params(params), data, work, model)
 
 
+@app.command("warm-up")
+def warm_up(
+    model: Model, run: Run, params: Params = PARAMS, config: Config = None, overrides: Overrides = None
+) -> None:
+    """Warm a model up on strong-model responses, so that the first champion knows how to answer; resumes."""
+    from sgpo.config import load_config
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline.warm_up import warm_up_model
+
+    print(f"{warm_up_model(load_config(config, overrides or ()), load_params(params), model, run)}: warmed up")
+
+
 @app.command("split")
 def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
     """Make the training splits."""

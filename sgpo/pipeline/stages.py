@@ -18,7 +18,7 @@ from sgpo.config import config_digest
 from sgpo.config.pipeline import PipelineParams, ProbeConfig
 from sgpo.files import write_json
 from sgpo.jsonl import open_journal
-from sgpo.pipeline.splits import ProbedProblem, check_probed
+from sgpo.pipeline.splits import ProbedProblem, check_probed, problems_for_warmup
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import load_strategies, quality_bands
@@ -123,6 +123,7 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
     problems = read_problems(data / "problems" / "train.parquet")
     strategies = load_strategies(data / "strategies.parquet", problems)
     candidates = [problem for problem in problems if problem.id in strategies]
+    candidates = candidates[len(problems_for_warmup(candidates, params.splits)) :]
     chosen = candidates[: settings.problems]
     check_probed(params, len(candidates), len(chosen))  # now, rather than after hours of sampling
     texts = {problem.id: strategies[problem.id].text() for problem in chosen}

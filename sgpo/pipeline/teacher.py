@@ -1,4 +1,4 @@
-"""Which strong model answers: the configured endpoint, the testbed's scripted one at an endpoint of its own, or a file."""
+"""Which strong model answers: the configured endpoint, the testbed's scripted one at one of its own, or a file."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import is_gguf_available
+from transformers.utils.import_utils import is_gguf_available
 from transformers.utils.logging import disable_progress_bar
 
 from sgpo.errors import one_line
@@ -74,19 +74,17 @@ def _check_source(file: Path, sha256: str | None) -> str:
 def _write(file: Path, folder: Path) -> None:
     disable_progress_bar()
     options = {"gguf_file": file.name}
-    tokenizer: Any = _opened(
-        file, "its tokenizer", lambda: AutoTokenizer.from_pretrained(str(file.parent), **options)
-    )
+    tokenizer: Any = _opened(file, "its tokenizer", lambda: AutoTokenizer.from_pretrained(str(file.parent), **options))
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{file}: the tokenizer has no end token (expected tokenizer.ggml.eos_token_id)")
-    model: Any
-    model, report = _opened(
+    opened: Any = _opened(
         file,
         "it",
         lambda: AutoModelForCausalLM.from_pretrained(
             str(file.parent), dtype=torch.float32, output_loading_info=True, **options
         ),
     )
+    model, report = opened
     for key, what in (("missing_keys", "is not in the file"), ("unexpected_keys", "is nothing of the architecture")):
         if names := sorted(map(str, report[key])):
             raise ModelFolderError(f"{file}: tensor '{names[0]}' {what} (expected every tensor once)")

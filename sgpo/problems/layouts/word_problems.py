@@ -70,8 +70,11 @@ LAYOUTS = (
     Layout("gsm8k", _SOLVED, _gsm8k, uses=frozenset({"id"}), accepts=_ends_with_marks),
     Layout("svamp", frozenset({"ID", "Body", "Question", "Answer"}), _svamp),
     Layout(
-        "word_problems", frozenset({"question", "answer", "equation"}), _with_equation,
-        absent=frozenset({"response"}), uses=frozenset({"id", "tier"}),
+        "word_problems",
+        frozenset({"question", "answer", "equation"}),
+        _with_equation,
+        absent=frozenset({"response"}),
+        uses=frozenset({"id", "tier"}),
     ),
     Layout("asdiv", frozenset({"body", "question", "answer", "formula"}), _asdiv, ignores=frozenset({"formula"})),
 )

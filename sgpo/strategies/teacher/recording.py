@@ -56,9 +56,7 @@ def _kind(candidate: Any) -> str:
     return _TAGS[0] if isinstance(candidate, str) else _TAGS[1]
 
 
-Candidate = Annotated[
-    Annotated[str, Tag(_TAGS[0])] | Annotated[CandidateParts, Tag(_TAGS[1])], Discriminator(_kind)
-]
+Candidate = Annotated[Annotated[str, Tag(_TAGS[0])] | Annotated[CandidateParts, Tag(_TAGS[1])], Discriminator(_kind)]
 
 
 class Record(_Entry):
