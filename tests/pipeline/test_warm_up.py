@@ -108,10 +108,10 @@ def test_a_warm_up_of_other_data_or_settings_starts_again(
 
 
 def test_a_warm_up_without_problems_or_epochs_is_refused_before_anything_is_read(config: RunConfig, tmp_path: Path):
-    with pytest.raises(ConfigError, match="but splits.warmup_fraction is 0 in params.yaml"):
+    with pytest.raises(ConfigError, match=r"but splits\.warmup_fraction is 0 in params"):
         warm_up_model(config, PipelineParams(), "no model", tmp_path / "warm")
     none = config.model_copy(update={"warmup": config.warmup.model_copy(update={"epochs": 0})})
-    with pytest.raises(ConfigError, match="warmup.epochs is 0 .expected at least one"):
+    with pytest.raises(ConfigError, match=r"warmup\.epochs is 0 \(expected at least one"):
         warm_up_model(none, PARAMS, "no model", tmp_path / "warm")
     assert not (tmp_path / "warm").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -55,10 +56,8 @@ def test_what_is_no_equation_of_the_answer_is_refused(equation: str, answer: str
 
 @given(st.text(max_size=40))
 def test_any_text_is_worked_out_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(FieldError):
         assert worked_out(text, "7").endswith("The answer is \\boxed{7}.")
-    except FieldError:
-        pass
 
 
 numbers = st.integers(0, 500).map(str)

@@ -1,4 +1,4 @@
-"""One GGUF file to a model folder: the same model, its tokenizer and template, and a line for everything that is not."""
+"""One GGUF file to a model folder: the same model, tokenizer and template; one line for what is none."""
 
 from __future__ import annotations
 
