@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from sgpo.config import RunConfig, TrainingConfig
+from sgpo.config import RunConfig, TrainingConfig, WarmupConfig
 from sgpo.problems import Problem
 from sgpo.progress import progress_bar
 from sgpo.rollouts.export import export_model
@@ -61,15 +61,14 @@ def warm_up(
     contexts = that_fit(contexts, problems, model.config.max_position_embeddings, config, world)
     to_learn, held_out = hold_out(settings, contexts, config.seed)
     held_out_rows = [pair.row(0, settings.guided_fraction) for pair in held_out]
-    digest = data_digest(problems, strategies, settings)
-    record = json.dumps({"data": digest, "problems": len(problems), "settings": settings.model_dump()}, indent=2)
+    notes = {RECORD: _record(problems, strategies, settings)}
     per_epoch = -(-len(to_learn) // settings.batch_size)
     schedule = _schedule(config, settings.epochs * per_epoch)
     optimizer = make_optimizer(policy, schedule)
     state = load_checkpoint(folder / "checkpoints", policy, (optimizer,)) or {
         "step": 0, "lowest": float("inf"), "skipped": 0,
     }  # fmt: skip
-    saved = time.monotonic()
+    due = _Timer(world)
     with (
         Interruption(config.training.grace_s) as interruption,
         progress_bar(schedule.steps, "warm-up", state["step"], "step") if world.is_main else nullcontext() as bar,
@@ -90,12 +89,10 @@ def warm_up(
                 if world.is_main:
                     print(f"warm-up epoch {epoch}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
                     if loss < state["lowest"]:
-                        export_model(policy.model, tokenizer, weights, best, chat.end_ids, {RECORD: record})
+                        export_model(policy.model, tokenizer, weights, best, chat.end_ids, notes)
                 state["lowest"] = min(state["lowest"], loss)
             asked = interruption.requested_of_any(world)
-            due = world.sum({"due": float(world.is_main and time.monotonic() - saved > SAVE_EVERY_S)})["due"] > 0.0
-            if left == 0 or asked or due:  # the best model is there before the checkpoint that counts its epoch as done
-                saved = time.monotonic()
+            if left == 0 or asked or due():  # the best model is there before the checkpoint that counts its epoch
                 save_checkpoint(folder / "checkpoints", policy, (optimizer,), state, 1, world)
             if asked:
                 raise PreemptedError(
@@ -105,6 +102,25 @@ def warm_up(
         done.touch()
     world.barrier()
     return best
+
+
+class _Timer:
+    """Says on all processes alike when SAVE_EVERY_S have passed since it last did; the first one's clock counts."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._since = world, time.monotonic()
+
+    def __call__(self) -> bool:
+        passed = self._world.is_main and time.monotonic() - self._since > SAVE_EVERY_S
+        due = self._world.sum({"due": float(passed)})["due"] > 0.0
+        if due:
+            self._since = time.monotonic()
+        return due
+
+
+def _record(problems: Sequence[Problem], strategies: Mapping[str, str], settings: WarmupConfig) -> str:
+    digest = data_digest(problems, strategies, settings)
+    return json.dumps({"data": digest, "problems": len(problems), "settings": settings.model_dump()}, indent=2)
 
 
 def _schedule(config: RunConfig, steps: int) -> TrainingConfig:
