@@ -49,7 +49,7 @@ def run(
         comparison = compare_files(settings, *files)
         show(f"\nSVAMP, no strategy in the prompt, avg@{comparison.k} in per cent:\n{describe_comparison(comparison)}")
     show(f"\n{time.perf_counter() - begun:.0f} s since the command was given.")
-    show(f"In {REPOSITORY}: picture {folder}/report/retraining.png, numbers {folder}/summary.json")
+    show(f"In {REPOSITORY}: report {folder}/report/report.html, numbers {folder}/summary.json")
     show_where_to_look(settings, folder)
 
 
@@ -88,7 +88,8 @@ def demo_real(
 def convert(gguf: str, sha256: str) -> None:
     """`sgpo model convert`; a folder that was converted from the same file is only checked."""
     expected = ["--sha256", sha256] if sha256 else []
-    run_command(training_command(1, "model", "convert", gguf, "--output", str(STUDENT), *expected))
+    command = ["model", "convert", gguf, "--output", str(STUDENT), *expected]
+    run_command([sys.executable, "-m", "sgpo.cli", *command])
 
 
 @retried_task("import problems", 3600, [5])
