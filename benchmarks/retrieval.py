@@ -53,7 +53,7 @@ def extract_own(problems: Sequence[Problem]) -> Bank:
 
     async def ask() -> None:
         with Verifier() as verifier:
-            async with recorded_teacher(params.teacher, problems, FOLDER) as teacher:
+            async with recorded_teacher(params, problems, FOLDER) as teacher:
                 await respond_all(
                     problems, teacher, verifier.score, params.strategies, responses=responses,
                     refusals=FOLDER / "responses_refused.jsonl",

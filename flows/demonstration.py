@@ -27,6 +27,8 @@ from sgpo.tracking.client import connect, sqlite_path
 from sgpo.tracking.tracker import parent_of
 
 STUDY, RESULTS = "configs/studies/testbed.yaml", "docs/measured/study.jsonl"
+KNOWN_ERRORS = (CommandFailed, ConfigError, EvaluationError, ModelFolderError, RegistryError)
+"""What is one line for the person at the terminal."""
 
 
 def prepare(settings: RunConfig) -> None:
@@ -44,14 +46,14 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
         run_id = _run_id(settings)
         show(f"SGPO demo, run {run_id}: the world, its base model, and one retraining.")
         summary = demo.with_options(flow_run_name=f"demo {run_id}")(settings, base, recipe, overrides, run_id)
-    except (CommandFailed, ConfigError, EvaluationError, ModelFolderError, RegistryError) as error:
+    except KNOWN_ERRORS as error:
         sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it resumes from what is done.")
     folder = run_folder(settings, run_id)
     show(f"\n{'=' * 100}\n{describe(summary)}")
     _show_baseline(settings)
     show(f"\n{time.perf_counter() - begun:.0f} s in all.")
     show(f"Report: {folder}/report/report.html   Numbers: {folder}/summary.json")
-    _show_where_to_look(settings, folder)
+    show_where_to_look(settings, folder)
 
 
 @flow(name="demo")
@@ -102,7 +104,7 @@ def _show_baseline(settings: RunConfig) -> None:
     show(f"  again: delete these lines and run `sgpo study {STUDY} --table {TABLE}`")
 
 
-def _show_where_to_look(settings: RunConfig, folder: Path) -> None:
+def show_where_to_look(settings: RunConfig, folder: Path) -> None:
     """Print the commands that open MLflow and Prefect on this very run."""
     from mlflow import MlflowClient
 

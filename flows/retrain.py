@@ -26,9 +26,11 @@ from flows.report_link import link_report
 from flows.runs import new_run_id, run_folder, start_run
 from flows.train import train
 from sgpo.config import ConfigError, RunConfig
+from sgpo.config.pipeline import load_params
 from sgpo.evaluation.comparison import Comparison
 from sgpo.files import write_json
 from sgpo.pipeline.report import Summary, commit_of, describe, read_metrics, training_means
+from sgpo.pipeline.splits import check_warmup
 from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
 from sgpo.report.charts import draw_picture
@@ -56,6 +58,7 @@ def retrain(
     if dry_run:
         tell_what_it_takes(config, recipe, chosen)
         return None
+    check_warmup(config.warmup, load_params(REPOSITORY / "params.yaml"))
     ended = run_folder(config, run_id) / "summary.json"
     if (REPOSITORY / ended).is_file():
         raise ConfigError(f"{ended}: this run has ended; choose another run id")

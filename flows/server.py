@@ -31,7 +31,8 @@ def prefect_server(home: Path) -> Iterator[str]:
         "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error",
         "--lifespan", "on",
     ]  # fmt: skip
-    server = subprocess.Popen(command, env=environment, cwd=Path(__file__).resolve().parent.parent)
+    # A process group of its own: Ctrl-C is for the demo, which still reports to the server while it ends.
+    server = subprocess.Popen(command, env=environment, cwd=Path(__file__).resolve().parent.parent, process_group=0)
     try:
         yield f"http://127.0.0.1:{port}/api"
     finally:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from sgpo.cli.checking import add_checking
+from sgpo.cli.models import model_app
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work
 from sgpo.cli.planning import add_planning
 from sgpo.cli.project import add_project
@@ -26,6 +27,7 @@ world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems,
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
+app.add_typer(model_app, name="model")
 app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
@@ -126,6 +128,18 @@ def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work =
         print("\n".join(of_probe(load_params(params), data, model)))
         return
     stages.probe(load_params(params), data, work, model)
+
+
+@app.command("warm-up")
+def warm_up(
+    model: Model, run: Run, params: Params = PARAMS, config: Config = None, overrides: Overrides = None
+) -> None:
+    """Warm a model up on strong-model responses, so that the first champion knows how to answer; resumes."""
+    from sgpo.config import load_config
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline.warm_up import warm_up_model
+
+    print(f"{warm_up_model(load_config(config, overrides or ()), load_params(params), model, run)}: warmed up")
 
 
 @app.command("split")

@@ -18,7 +18,9 @@ class ProbeConfig(Settings):
     """How the champion is probed with and without strategies, before training."""
 
     seed: int = Field(default=0, ge=0)
-    problems: int = Field(default=120, ge=1, description="Training problems that are probed, the first ones")
+    problems: int = Field(
+        default=120, ge=1, description="Training problems that are probed, the first ones after warm-up's"
+    )
     autonomous_rollouts: int = Field(default=4, ge=1)
     guided_rollouts: int = Field(default=4, ge=1)
     sampling: SamplingConfig = SamplingConfig()
@@ -30,7 +32,9 @@ class ProbeConfig(Settings):
 class SplitConfig(Settings):
     """Which problems are trained on."""
 
-    warmup_fraction: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up")
+    warmup_fraction: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up: the first ones, not probed"
+    )
     drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
     min_lift: float | None = Field(
         default=None,

@@ -1,5 +1,6 @@
 """Settings of strategy extraction: what is asked for, who is asked, and what may be spent."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -26,8 +27,12 @@ class StrategyConfig(Settings):
 class TeacherConfig(Settings):
     """The strong model, and what may be spent on it. Prices and budget are in one currency of your choice."""
 
-    kind: Literal["scripted", "openai"] = Field(
-        default="scripted", description="The testbed's own teacher, or any endpoint that speaks OpenAI's protocol"
+    kind: Literal["scripted", "openai", "recorded"] = Field(
+        default="scripted",
+        description="The testbed's own teacher, any endpoint that speaks OpenAI's protocol, or a file of its answers",
+    )
+    recording: Path | None = Field(
+        default=None, description="JSONL file of responses, candidates and scores by problem id, for kind recorded"
     )
     base_url: str = Field(default="", description="The endpoint, up to and with its /v1")
     model: str = Field(default="scripted-strong-model", min_length=1, description="What the endpoint calls the model")
@@ -59,6 +64,11 @@ class TeacherConfig(Settings):
     def _can_be_asked(self) -> Self:
         if self.kind == "openai" and not self.base_url.startswith(("https://", "http://")):
             raise ValueError(f"base_url is '{self.base_url}' (expected the endpoint's http(s) address for kind openai)")
+        if (self.kind == "recorded") != (self.recording is not None):
+            raise ValueError(
+                f"recording is {self.recording or 'null'} for kind {self.kind} "
+                "(expected kind recorded with the file that it replays, or another kind without one)"
+            )
         if self.budget is not None and (self.prompt_price is None or self.completion_price is None):
             raise ValueError("budget needs prompt_price and completion_price (or give budget_tokens)")
         return self

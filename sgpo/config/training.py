@@ -98,3 +98,6 @@ class WarmupConfig(Settings):
     learning_rate: float = Field(default=1e-5, gt=0.0, le=1.0)
     warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
     held_out_fraction: float = Field(default=0.1, ge=0.0, lt=1.0, description="Share that selects the best epoch")
+    guided_fraction: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="Share of the responses that follow the prompt with the strategy"
+    )

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from sgpo.config import ConfigError, Settings
+from sgpo.config import ConfigError, Settings, WarmupConfig
 from sgpo.config.pipeline import PipelineParams, SplitConfig
 from sgpo.files import publish_folder, write_json
 from sgpo.problems import Problem, read_problems, write_problems
@@ -49,31 +49,53 @@ def split(params: PipelineParams, data: Path) -> None:
     strategies = load_strategies(data / "strategies.parquet", problems)
     probed = {row.problem_id: row for row in read_table(data / "probe.parquet", ProbedProblem)}
     candidates = [problem for problem in problems if problem.id in strategies]
-    check_probed(params, len(candidates), sum(problem.id in probed for problem in candidates))
-    left_out = _left_out([probed[problem.id] for problem in candidates if problem.id in probed], settings)
+    for_warmup = problems_for_warmup(candidates, settings)
+    to_probe = candidates[len(for_warmup) :]
+    check_probed(params, len(to_probe), sum(problem.id in probed for problem in to_probe))
+    left_out = _left_out([probed[problem.id] for problem in to_probe if problem.id in probed], settings)
     gone = {row.problem_id for row in left_out}
-    usable = [problem for problem in candidates if problem.id not in gone]
+    usable = [problem for problem in to_probe if problem.id not in gone]
     counts = dict(sorted(Counter(row.reason for row in left_out).items()))
     if not usable:
         why = ", ".join(f"{reason} {count}" for reason, count in counts.items())
         raise ConfigError(
-            f"{data / 'splits'}: no problem left to train on, all {len(candidates)} with a strategy are left out "
+            f"{data / 'splits'}: no problem left to train on, all {len(to_probe)} that are probed are left out "
             f"({why}; see splits.min_lift and splits.drop_solved)"
         )
-    warmup = round(settings.warmup_fraction * len(usable))
-    with_response = _with_responses(usable[:warmup], data / "responses.parquet")
+    with_response = with_responses(for_warmup, data / "responses.parquet")
     with publish_folder(data / "splits") as folder:
         if with_response:
             write_problems(with_response, folder / "warmup.parquet")
-        write_problems(usable[warmup:], folder / "train.parquet")
+        write_problems(usable, folder / "train.parquet")
         write_problems(held_out, folder / "held_out.parquet")
         lines = [row.model_dump_json() + "\n" for row in left_out]
         (folder / "left_out.jsonl").write_text("".join(lines), encoding="utf-8")
-    train = len(usable) - warmup
-    write_json(
-        data / "splits.json", {"strategies": len(candidates), "left_out": counts, "warmup": warmup, "train": train}
-    )
-    print(f"{warmup} problems for warm-up, {train} for RL{_describe_left_out(counts, settings)}")
+    sizes = {"warmup": len(for_warmup), "train": len(usable)}
+    write_json(data / "splits.json", {"strategies": len(candidates), "left_out": counts, **sizes})
+    print(f"{len(for_warmup)} problems for warm-up, {len(usable)} for RL{_describe_left_out(counts, settings)}")
+
+
+def problems_for_warmup(candidates: list[Problem], settings: SplitConfig) -> list[Problem]:
+    """Return the first `warmup_fraction` of the problems that have a strategy; the probe and RL have the others.
+
+    ConfigError where none would be left for them.
+    """
+    count = round(settings.warmup_fraction * len(candidates))
+    if candidates and count == len(candidates):
+        raise ConfigError(
+            f"splits.warmup_fraction is {settings.warmup_fraction}: none of {len(candidates)} problems is left for RL "
+            "(expected a smaller one)"
+        )
+    return candidates[:count]
+
+
+def check_warmup(warmup: WarmupConfig, params: PipelineParams) -> None:
+    """Raise ConfigError where a warm-up is asked for and no problems are kept for it."""
+    if warmup.epochs and not params.splits.warmup_fraction:
+        raise ConfigError(
+            f"warmup.epochs is {warmup.epochs}, but splits.warmup_fraction is 0 in params.yaml (expected a share of "
+            "the problems such as 0.33, or warmup.epochs=0)"
+        )
 
 
 def check_probed(params: PipelineParams, strategies: int, probed: int) -> None:
@@ -103,7 +125,7 @@ def _reason(row: ProbedProblem, settings: SplitConfig) -> Literal["solved", "low
     return None
 
 
-def _with_responses(warmup: list[Problem], responses: Path) -> list[Problem]:
+def with_responses(warmup: list[Problem], responses: Path) -> list[Problem]:
     """Return the problems with the strong model's response as theirs."""
     texts = {row.problem_id: row.text for row in read_table(responses, StrongResponse)}
     return [problem.model_copy(update={"response": texts[problem.id]}) for problem in warmup]

@@ -18,7 +18,7 @@ from sgpo.config import config_digest
 from sgpo.config.pipeline import PipelineParams, ProbeConfig
 from sgpo.files import write_json
 from sgpo.jsonl import open_journal
-from sgpo.pipeline.splits import ProbedProblem, check_probed
+from sgpo.pipeline.splits import ProbedProblem, check_probed, problems_for_warmup
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import load_strategies, quality_bands
@@ -75,7 +75,7 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
 
     async def ask() -> None:
         with Verifier() as verifier:
-            async with recorded_teacher(params.teacher, problems, work) as teacher:
+            async with recorded_teacher(params, problems, work) as teacher:
                 summary = await respond_all(
                     problems, teacher, verifier.score, params.strategies,
                     responses=data / "responses.parquet", refusals=data / "responses_refused.jsonl",
@@ -89,17 +89,17 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
 
 def extract(params: PipelineParams, data: Path, work: Path) -> None:
     """One strategy per response: data/strategies.parquet and .json, and what was refused with its reason."""
-    from sgpo.pipeline.teacher import describe_requests, recorded_teacher
+    from sgpo.pipeline.teacher import describe_requests, recorded_teacher, unused_records
 
     problems = read_problems(data / "problems" / "train.parquet")
 
     async def ask() -> ExtractionSummary:
         with Verifier() as verifier:
-            async with recorded_teacher(params.teacher, problems, work) as teacher:
+            async with recorded_teacher(params, problems, work) as teacher:
                 summary = await extract_all(
                     problems, teacher, params.strategies, responses=data / "responses.parquet",
                     strategies=data / "strategies.parquet", refusals=data / "strategies_refused.jsonl",
-                    verify=verifier.score,
+                    verify=verifier.score, unused=unused_records(params, problems),
                 )  # fmt: skip
         print(describe_requests(teacher))
         return summary
@@ -123,6 +123,7 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
     problems = read_problems(data / "problems" / "train.parquet")
     strategies = load_strategies(data / "strategies.parquet", problems)
     candidates = [problem for problem in problems if problem.id in strategies]
+    candidates = candidates[len(problems_for_warmup(candidates, params.splits)) :]
     chosen = candidates[: settings.problems]
     check_probed(params, len(candidates), len(chosen))  # now, rather than after hours of sampling
     texts = {problem.id: strategies[problem.id].text() for problem in chosen}

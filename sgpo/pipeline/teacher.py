@@ -1,31 +1,53 @@
-"""Which strong model answers: the configured endpoint, or the testbed's scripted one at an endpoint of its own."""
+"""Which strong model answers: the configured endpoint, the testbed's scripted one at one of its own, or a file."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from sgpo.config.strategies import TeacherConfig
+from sgpo.config.pipeline import PipelineParams
 from sgpo.problems.schema import Problem
+from sgpo.strategies.refusals import RefusedText
 from sgpo.strategies.teacher.journal import RecordedTeacher
 from sgpo.strategies.teacher.openai_teacher import OpenAITeacher
+from sgpo.strategies.teacher.recording import Recording, read_recording
+from sgpo.strategies.teacher.replay import ReplayingTeacher, records_without_problem
 
 
 @asynccontextmanager
 async def recorded_teacher(
-    config: TeacherConfig, problems: Sequence[Problem], work: Path
+    params: PipelineParams, problems: Sequence[Problem], work: Path
 ) -> AsyncIterator[RecordedTeacher]:
-    """Yield the configured teacher with its journal `work`/teacher.jsonl; its budget is for this set of problems."""
+    """Yield the configured teacher with its journal in `work`; its budget is for this set of problems.
+
+    A recording has a journal of its own, for these very bytes: a file that changed is read, not remembered.
+    """
+    config, journal = params.teacher, work / "teacher.jsonl"
     async with AsyncExitStack() as stack:
         if config.kind == "scripted":
             from sgpo.testbed.teacher_server import scripted_endpoint
 
             address = await stack.enter_async_context(scripted_endpoint())
             config = config.model_copy(update={"base_url": address, "api_key_env": ""})
-        endpoint = await stack.enter_async_context(OpenAITeacher(config))
-        purpose = purpose_of(problems)
-        journal = RecordedTeacher(endpoint, work / "teacher.jsonl", config, purpose=purpose, first_alone=True)
-        yield await stack.enter_async_context(journal)
+        if recording := recording_of(params):
+            journal = work / f"teacher-{recording.sha256[:16]}.jsonl"
+            teacher = ReplayingTeacher(recording, problems, params.strategies, config.model, config.max_tokens)
+        else:
+            teacher = await stack.enter_async_context(OpenAITeacher(config))
+        kept = RecordedTeacher(teacher, journal, config, purpose=purpose_of(problems), first_alone=True)
+        yield await stack.enter_async_context(kept)
+
+
+def recording_of(params: PipelineParams) -> Recording | None:
+    """Return the recording that is the teacher; None where it is another. Raises RecordingError."""
+    path = params.teacher.recording
+    return None if path is None else read_recording(path, params.strategies.candidates)
+
+
+def unused_records(params: PipelineParams, problems: Sequence[Problem]) -> list[RefusedText]:
+    """Return a refusal for every record of the recording that fits none of the problems."""
+    recording = recording_of(params)
+    return [] if recording is None else records_without_problem(recording, problems)
 
 
 def purpose_of(problems: Sequence[Problem]) -> str:

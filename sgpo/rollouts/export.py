@@ -1,7 +1,7 @@
 """Writing a trained model as a Hugging Face folder that others open as it was trained."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ def export_model(
     weights: dict[str, torch.Tensor],
     folder: Path,
     end_ids: Sequence[int] = (),
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Publish a Hugging Face folder (safetensors, tokenizer, generation config) with these whole weights.
 
     `end_ids` are written into the generation config, where transformers and vLLM look for what ends a response. What
-    transformers 5 writes in a way that 4.57 would misread without a word is written in both ways.
+    transformers 5 writes in a way that 4.57 would misread without a word is written in both ways. `notes` are texts by
+    file name that lie beside the model.
     """
     with publish_folder(folder) as aside:
         model.save_pretrained(aside, state_dict=weights)
@@ -31,6 +33,8 @@ def export_model(
             _rewrite(aside / "generation_config.json", lambda settings: settings.update(eos_token_id=ends))
         _rewrite(aside / "config.json", _name_rope_in_both_ways)
         _rewrite(aside / "tokenizer_config.json", _name_tokenizer_in_both_ways)
+        for name, text in (notes or {}).items():
+            (aside / name).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _name_rope_in_both_ways(config: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from sgpo.strategies.first_answers import FirstAnswers
 from sgpo.strategies.leaks.equivalents import Verify, find_equivalent, has_fragments
 from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy, parse_candidate, parse_ranking
-from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, publish_refusals
+from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, not_answered, publish_refusals
 from sgpo.strategies.responses import PROBLEMS_AT_ONCE
 from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
 from sgpo.strategies.teacher.concurrency import in_order
@@ -59,10 +59,12 @@ async def extract_all(
     strategies: Path,
     refusals: Path,
     verify: Verify | None = None,
+    unused: Sequence[RefusedText] = (),
 ) -> ExtractionSummary:
     """Extract a strategy from every response; writes `strategies` (Parquet) and `refusals` (JSONL) in their order.
 
-    With `verify`, a strategy's expressions are judged against the answer too (`find_equivalent`).
+    With `verify`, a strategy's expressions are judged against the answer too (`find_equivalent`). `unused` is what the
+    teacher has for no problem: it ends the refusals.
 
     What the teacher's journal holds is not requested again, so a killed run goes on where it was, and the files are the
     same bytes as an undisturbed run's. Both files appear at the end, each whole or not at all. A run whose first
@@ -97,6 +99,7 @@ async def extract_all(
                     bar.update()
                     if stopped := first.all_refused(outcome.refusals, _any_candidate(outcome, settings)):
                         break
+            refused.extend(unused)
         if stopped:
             raise ExtractionError(f"{refusals}: {first.describe()}")
         if not kept:
@@ -166,7 +169,7 @@ async def _write_candidates(
         try:
             return await teacher.complete(messages, seed=seed, temperature=settings.temperature)
         except RequestRefusedError as error:
-            return Refusal("teacher_refused", str(error))
+            return not_answered(error)
 
     candidates: list[ParsedStrategy] = []
     refusals: list[RefusedText] = []
@@ -201,7 +204,7 @@ async def _rank(
         try:
             completion = await teacher.complete(messages, seed=seed, temperature=settings.temperature)
         except RequestRefusedError as error:
-            refusals.append(Refusal("teacher_refused", str(error)).of(problem.id, "ranking", attempt))
+            refusals.append(not_answered(error).of(problem.id, "ranking", attempt))
             continue
         ranking = parse_ranking(completion.text, len(candidates))
         if not isinstance(ranking, Refusal):

@@ -29,7 +29,8 @@ class FirstAnswers:
         """Take in a problem's refused answers, and whether one was accepted; returns whether to stop."""
         if not self._looking or self._most is None:
             return False
-        self._refused += [text for text in refused if text.stage != "problem" and text.index is not None]
+        answers = [text for text in refused if text.stage != "problem" and text.index is not None]
+        self._refused += [text for text in answers if text.reason != "no_record"]  # nothing was answered, or paid
         self._looking = not accepted
         return self._looking and len(self._refused) >= self._most
 

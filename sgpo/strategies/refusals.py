@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sgpo.errors import UserError
 from sgpo.files import publish_file
-from sgpo.strategies.teacher.teacher import Completion
+from sgpo.strategies.teacher.teacher import Completion, NoRecordError, RequestRefusedError
 
 Reason = Literal[
     "wrong_answer",  # a response that the verifier does not accept
@@ -26,6 +26,8 @@ Reason = Literal[
     "placeholder",  # a part that only repeats the layout it should have filled in
     "too_long",
     "teacher_refused",  # the endpoint would not answer this request, or the model declined
+    "no_record",  # a recording has no answer to this request
+    "no_problem",  # a record of a recording that fits no training problem
     "near_duplicate",  # of an earlier candidate for the same problem
     "states_answer",  # the three ways to leak, see leak.py
     "states_result",
@@ -94,6 +96,11 @@ def no_answer(completion: Completion) -> Refusal | None:
             return Refusal("empty", "nothing behind the reasoning (message.content is empty)")
         case "stop":
             return None
+
+
+def not_answered(error: RequestRefusedError) -> Refusal:
+    """Return the refusal of a request that the teacher will not answer."""
+    return Refusal("no_record" if isinstance(error, NoRecordError) else "teacher_refused", str(error))
 
 
 class RefusalWriter:

@@ -15,7 +15,7 @@ from sgpo.problems.schema import Problem
 from sgpo.problems.table import publish_table
 from sgpo.progress import progress_bar
 from sgpo.strategies.first_answers import FirstAnswers
-from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, publish_refusals
+from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, not_answered, publish_refusals
 from sgpo.strategies.schema import StrongResponse
 from sgpo.strategies.teacher.concurrency import in_order
 from sgpo.strategies.teacher.journal import RecordedTeacher
@@ -100,7 +100,7 @@ async def respond(
         try:
             completion = await teacher.complete(respond_request(problem), seed=seed, temperature=settings.temperature)
         except RequestRefusedError as error:
-            refusals.append(Refusal("teacher_refused", str(error)).of(problem.id, "response", attempt))
+            refusals.append(not_answered(error).of(problem.id, "response", attempt))
             continue
         refusal = no_answer(completion)
         if refusal is None:

@@ -1,5 +1,6 @@
 """Setting a training run up: model, engine, verifier, strategies; then Algorithm 1, then the exported model."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,8 @@ from sgpo.training.recovery.session import MetricsSink
 from sgpo.training.sharding import shard_policy, whole_weights
 from sgpo.training.sync import SharedWeights
 from sgpo.training.validation import validation_problems
-from sgpo.training.warmup import warm_up
+from sgpo.training.warmup import notes_of, record_of, warm_up
+from sgpo.training.warmup_rows import data_digest
 from sgpo.training.world import World, open_world
 
 
@@ -59,8 +61,7 @@ def train(
         _fetch_checkpoint(config, stored, world)
         torch.manual_seed(config.seed)
         if config.warmup.epochs:
-            for_warmup = read_problems(config.data / "splits" / "warmup.parquet")
-            model_source = folder = warm_up(config, for_warmup, folder, run_folder / "warmup", world)
+            model_source = folder = _warmed_up(config, inputs.strategies, folder, run_folder, world)
         model, tokenizer = load_model(folder)
         chat = open_chat(folder, tokenizer, config.chat)
         if world.is_main:
@@ -95,11 +96,24 @@ def train(
         if world.is_main:
             if lora:
                 export_adapter(policy.model, adapter, run_folder / "adapter")
-            export_model(policy.model, tokenizer, weights, run_folder / "model", chat.end_ids)
+            export_model(policy.model, tokenizer, weights, run_folder / "model", chat.end_ids, notes_of(folder))
         if stored is not None:
             stored.model_exported(run_folder / "model")
         world.barrier()
     return run_folder / "model"
+
+
+def _warmed_up(config: RunConfig, strategies: Mapping[str, str], folder: Path, run_folder: Path, world: World) -> Path:
+    """Return the folder of the warmed-up model: `folder` itself where it was warmed up on these very data."""
+    problems = read_problems(config.data / "splits" / "warmup.parquet")
+    before = record_of(folder)
+    if before == data_digest(problems, strategies, config.warmup):
+        if world.is_main:
+            print(f"{folder}: warmed up on these {len(problems)} problems before, and not again", flush=True)
+        return folder
+    if before is not None and world.is_main:
+        print(f"{folder}: warmed up on other data before, and now on {len(problems)} problems", flush=True)
+    return warm_up(config, problems, folder, run_folder / "warmup", world, strategies)
 
 
 def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sgpo.config import ConfigError
+from sgpo.config import ConfigError, WarmupConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.pipeline import stages
-from sgpo.pipeline.splits import LeftOutProblem, ProbedProblem, split
+from sgpo.pipeline.splits import LeftOutProblem, ProbedProblem, check_warmup, split
 from sgpo.problems import Problem, ProblemFileError, read_problems, write_problems
 from sgpo.problems.table import write_table
 from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
@@ -105,7 +105,7 @@ def test_a_margin_of_zero_leaves_out_what_does_harm(data: Path) -> None:
 
 
 def test_solved_problems_have_their_own_reason(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    split(params(min_lift=0.0, drop_solved=True, warmup_fraction=0.34), data)
+    split(params(min_lift=0.0, drop_solved=True, warmup_fraction=0.2), data)
     assert left_out(data) == {"harmed": "low_lift", "solved": "solved"}
     (warm,) = read_problems(data / "splits" / "warmup.parquet")
     assert (warm.id, warm.response) == ("helped", "helped: 7")
@@ -129,7 +129,7 @@ def test_a_probe_that_the_margin_cannot_use_is_refused_before_it_samples(data: P
 def test_a_margin_that_leaves_nothing_says_so_and_writes_nothing(data: Path) -> None:
     split(params(), data)
     before = trained(data)
-    with pytest.raises(ConfigError, match=r"all 5 with a strategy are left out \(low_lift 5; see splits.min_lift"):
+    with pytest.raises(ConfigError, match=r"all 5 that are probed are left out \(low_lift 5; see splits.min_lift"):
         split(params(min_lift=0.5), data)
     assert trained(data) == before
 
@@ -141,3 +141,23 @@ def test_a_split_takes_the_place_of_the_one_before(data: Path) -> None:
     assert sorted(file.name for file in (data / "splits").iterdir()) == [
         "held_out.parquet", "left_out.jsonl", "train.parquet",
     ]  # fmt: skip
+
+
+def test_warm_up_has_the_first_problems_and_neither_the_probe_nor_rl_asks_them(data: Path) -> None:
+    probe(data, "unmoved", "harmed", "solved", "hopeless")  # all but the one for warm-up: a margin may ask about them
+    split(params(warmup_fraction=0.2, min_lift=0.0), data)
+    assert [problem.id for problem in read_problems(data / "splits" / "warmup.parquet")] == ["helped"]
+    assert trained(data) == ["unmoved", "solved", "hopeless"]
+    assert json.loads((data / "splits.json").read_text())["warmup"] == 1
+
+
+def test_a_warm_up_that_takes_every_problem_is_refused(data: Path) -> None:
+    with pytest.raises(ConfigError, match=r"splits.warmup_fraction is 0.95: none of 5 problems is left for RL"):
+        split(params(warmup_fraction=0.95), data)
+
+
+def test_a_warm_up_without_problems_is_refused_by_both_settings() -> None:
+    with pytest.raises(ConfigError, match=r"warmup.epochs is 2, but splits.warmup_fraction is 0 in params.yaml"):
+        check_warmup(WarmupConfig(epochs=2), params())
+    check_warmup(WarmupConfig(epochs=2), params(warmup_fraction=0.3))
+    check_warmup(WarmupConfig(), params())

@@ -75,6 +75,7 @@ def write_data(data: Path) -> None:
     world = WorldConfig(train=8, held_out=8, tuning=8)
     problems = build_split(world, "train")
     write_problems(problems, data / "splits" / "train.parquet")
+    write_problems(build_split(world, "tuning")[:4], data / "problems" / "tuning.parquet")
     write_problems(build_split(world, "held_out")[:4], data / "splits" / "held_out.parquet")
     answered = [one.model_copy(update={"response": f"so \\boxed{{{one.answer}}}"}) for one in problems]
     write_problems(answered, data / "splits" / "warmup.parquet")
@@ -94,7 +95,7 @@ def test_a_recipe_goes_from_the_first_champion_to_a_decision(
 ) -> None:
     folder, tokenizer = byte_model(recipe.stem, tmp_path / "model")
     write_data(tmp_path / "data")
-    warm = "epochs: 10" in recipe.read_text(encoding="utf-8")
+    warm = load_config(recipe).warmup.epochs > 0
     small = [  # what a machine of eight GPUs is for; all else is the recipe's
         f"data={tmp_path / 'data'}", f"tracking.mlflow_uri=sqlite:///{mlflow_database}", "processes=1",
         f"tracking.registered_model='the recipe {recipe.stem}'",

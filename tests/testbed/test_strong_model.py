@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sgpo.config.strategies import StrategyConfig, TeacherConfig
+from sgpo.config.pipeline import PipelineParams
+from sgpo.config.strategies import StrategyConfig
 from sgpo.config.testbed import WorldConfig
 from sgpo.pipeline.teacher import recorded_teacher
 from sgpo.problems import Problem, Verifier
@@ -45,7 +46,7 @@ def extracted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
     async def ask() -> None:
         with Verifier() as verifier:
-            async with recorded_teacher(TeacherConfig(), problems, folder) as teacher:
+            async with recorded_teacher(PipelineParams(), problems, folder) as teacher:
                 await respond_all(
                     problems, teacher, verifier.score, settings, responses=folder / "responses.parquet",
                     refusals=folder / "responses_refused.jsonl",

@@ -20,6 +20,7 @@ from sgpo.testbed.world import build_split
 from sgpo.training import warmup
 from sgpo.training.recovery.interruption import PreemptedError
 from sgpo.training.recovery.session import StoppedError
+from sgpo.training.warmup_rows import hold_out, make_contexts
 from sgpo.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -53,8 +54,9 @@ def test_the_held_out_loss_falls_and_the_best_epoch_is_kept(problems, model_fold
     assert len(seen) == 4
     assert min(seen) < 0.9 * seen[0]
     model, tokenizer = load_model(best)
-    rows = warmup._rows(problems, ChatFormat(tokenizer))
-    kept = warmup.supervised_loss(warmup.Policy(model), warmup._split(SETTINGS, rows, 0)[1], 4096, ALONE, 0)
+    contexts = make_contexts(problems, {}, ChatFormat(tokenizer), SETTINGS)
+    held_out = [pair.alone for pair in hold_out(SETTINGS, contexts, 0)[1]]
+    kept = warmup.supervised_loss(warmup.Policy(model), held_out, 4096, ALONE, 0)
     assert kept == pytest.approx(min(seen), abs=1e-3)
 
 

@@ -1,12 +1,14 @@
-"""Word problems of primary school: GSM8K (plain and socratic), SVAMP, ASDiv.
+"""Word problems of primary school: GSM8K (plain and socratic), SVAMP, ASDiv, and this project's own with equations.
 
-Their solutions are written by hand and end in no box, so none of them is a strong model's `response`.
+The published solutions are written by hand and end in no box, so none of them is a strong model's `response`. An
+equation is worked out into a short one.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from sgpo.problems.equations import worked_out
 from sgpo.problems.layouts.layout import Layout
 from sgpo.problems.responses import after_marks
 from sgpo.problems.values import FieldError, Row, number_text, shown, text
@@ -48,6 +50,13 @@ def _asdiv(row: Row) -> dict[str, Any]:
     return {"question": _joined(text(row, "body"), text(row, "question")), **gold, **unit}
 
 
+def _with_equation(row: Row) -> dict[str, Any]:
+    answer = number_text(row, "answer")
+    optional = {name: row[key] for key, name in (("id", "id"), ("tier", "difficulty")) if row.get(key) is not None}
+    response = worked_out(text(row, "equation"), answer)
+    return {"question": text(row, "question"), "answer": answer, "response": response, **optional}
+
+
 def _joined(body: str, question: str) -> str:
     """Body and question in one text; SVAMP's bodies may lack their last full stop."""
     body = body.strip()
@@ -60,5 +69,12 @@ LAYOUTS = (
     Layout("gsm8k_socratic", _SOLVED, _gsm8k, uses=frozenset({"id"}), accepts=_is_socratic),
     Layout("gsm8k", _SOLVED, _gsm8k, uses=frozenset({"id"}), accepts=_ends_with_marks),
     Layout("svamp", frozenset({"ID", "Body", "Question", "Answer"}), _svamp),
+    Layout(
+        "word_problems",
+        frozenset({"question", "answer", "equation"}),
+        _with_equation,
+        absent=frozenset({"response"}),
+        uses=frozenset({"id", "tier"}),
+    ),
     Layout("asdiv", frozenset({"body", "question", "answer", "formula"}), _asdiv, ignores=frozenset({"formula"})),
 )

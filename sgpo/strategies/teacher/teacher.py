@@ -28,6 +28,10 @@ class RequestRefusedError(TeacherError):
         self.about_settings = about_settings
 
 
+class NoRecordError(RequestRefusedError):
+    """A recording has no answer to this request."""
+
+
 class BudgetReachedError(TeacherError):
     """Another request might cost more than what is left to spend."""
 

@@ -18,24 +18,24 @@ _MARKER = re.compile(r"<(?=/?(?:problem|response|candidate)\b)", re.IGNORECASE)
 
 def respond_request(problem: Problem) -> list[Message]:
     """Ask for a full solution."""
-    return _request("respond", question=_inert(problem.question))
+    return _request("respond", question=inert(problem.question))
 
 
 def extract_request(problem: Problem, response: str, max_words: int) -> list[Message]:
     """Ask for one strategy candidate."""
-    return _request("extract", question=_inert(problem.question), response=_inert(response), max_words=str(max_words))
+    return _request("extract", question=inert(problem.question), response=inert(response), max_words=str(max_words))
 
 
 def rank_request(problem: Problem, response: str, candidates: Sequence[ParsedStrategy]) -> list[Message]:
     """Ask for scores of all candidates at once; they are numbered from 1."""
     blocks = (
-        f'<candidate index="{number}">\n{_inert(candidate.text())}\n</candidate>'
+        f'<candidate index="{number}">\n{inert(candidate.text())}\n</candidate>'
         for number, candidate in enumerate(candidates, start=1)
     )
     return _request(
         "rank",
-        question=_inert(problem.question),
-        response=_inert(response),
+        question=inert(problem.question),
+        response=inert(response),
         candidates="\n\n".join(blocks),
         count=str(len(candidates)),
     )
@@ -52,6 +52,6 @@ def _request(name: str, **values: str) -> list[Message]:
     return [Message("user", _template(name).substitute(values))]
 
 
-def _inert(text: str) -> str:
-    """Text that cannot close or open one of our own markers: a space goes behind the bracket."""
+def inert(text: str) -> str:
+    """Return text that cannot close or open one of our own markers: a space goes behind the bracket."""
     return _MARKER.sub("< ", text.strip())

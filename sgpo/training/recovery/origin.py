@@ -50,7 +50,9 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
         left_out.add("validation")
     else:
         wanted["evaluation"] = {"sampling": True}  # what is exported depends on it
-    may_change = {"training": left_out}
+    may_change: dict[str, Any] = {"training": left_out}
+    if not config.warmup.guided_fraction:  # as in runs from before there was such a setting
+        may_change["warmup"] = {"guided_fraction"}
     text = json.dumps(config.model_dump(mode="json", include=wanted, exclude=may_change), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,0 +1,106 @@
+"""A model in one GGUF file, as llama.cpp and its relatives read it, to a Hugging Face folder that training opens."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.import_utils import is_gguf_available
+from transformers.utils.logging import disable_progress_bar
+
+from sgpo.errors import one_line
+from sgpo.files import file_sha256, publish_folder
+from sgpo.rollouts.examination import Examination, examine
+from sgpo.rollouts.export import export_model
+from sgpo.rollouts.model_folder import ModelFolderError, open_chat
+
+CONVERSION = ".conversion.json"
+"""What a folder was converted from, and the sha256 of every file; hidden, as it is no part of the model."""
+_MAGIC = b"GGUF"
+
+OpenedT = TypeVar("OpenedT")
+
+
+def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examination:
+    """Write the model of a GGUF file to `output`: float32 safetensors, tokenizer, chat template, generation config.
+
+    The file's bytes must have the `sha256`, where it is given. A folder that was converted from the same bytes, and
+    whose files are still what was written, is taken as it is. The folder is examined like any other model's.
+    Raises ModelFolderError for what is no GGUF file, for an architecture that transformers does not read, for a file
+    without a tokenizer and for tensors that are missing or left over; ChatFormatError where the template fails.
+    """
+    source = _check_source(file, sha256)
+    if is_converted(output, source):
+        return examine(output)
+    with publish_folder(output) as aside:
+        _write(file, aside)
+        found = examine(aside)
+        files = {path.name: file_sha256(path) for path in sorted(aside.iterdir())}
+        record = {"source": file.name, "sha256": source, "files": files}
+        (aside / CONVERSION).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return Examination(output, found.chat, found.architecture, found.parameters, found.positions)
+
+
+def is_converted(folder: Path, sha256: str) -> bool:
+    """Return whether `folder` was converted from a file with this sha256 and has every file as it was written."""
+    try:
+        record = json.loads((folder / CONVERSION).read_text(encoding="utf-8"))
+        return record["sha256"] == sha256 and all(
+            file_sha256(folder / name) == written for name, written in record["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _check_source(file: Path, sha256: str | None) -> str:
+    """Return the sha256 of the file; ModelFolderError where it is not what is expected."""
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(len(_MAGIC))
+    except OSError as error:
+        raise ModelFolderError(f"{file}: cannot be read ({error.strerror}; expected a GGUF file)") from None
+    if magic != _MAGIC:
+        raise ModelFolderError(f"{file}: begins with {magic!r} (expected a GGUF file, which begins with {_MAGIC!r})")
+    found = file_sha256(file)
+    if sha256 is not None and found != sha256.lower():
+        raise ModelFolderError(f"{file}: sha256 is {found} (expected {sha256.lower()}: fetch the file again)")
+    if not is_gguf_available():
+        raise ModelFolderError(f"{file}: the package gguf is not installed (expected `pip install 'sgpo[gguf]'`)")
+    return found
+
+
+def _write(file: Path, folder: Path) -> None:
+    disable_progress_bar()
+    options = {"gguf_file": file.name}
+    tokenizer: Any = _opened(file, "its tokenizer", lambda: AutoTokenizer.from_pretrained(str(file.parent), **options))
+    if tokenizer.eos_token_id is None:
+        raise ModelFolderError(f"{file}: the tokenizer has no end token (expected tokenizer.ggml.eos_token_id)")
+    opened: Any = _opened(
+        file,
+        "it",
+        lambda: AutoModelForCausalLM.from_pretrained(
+            str(file.parent), dtype=torch.float32, output_loading_info=True, **options
+        ),
+    )
+    model, report = opened
+    for key, what in (("missing_keys", "is not in the file"), ("unexpected_keys", "is nothing of the architecture")):
+        if names := sorted(map(str, report[key])):
+            raise ModelFolderError(f"{file}: tensor '{names[0]}' {what} (expected every tensor once)")
+    weights = model.state_dict()
+    del model.config.quantization_config  # it says how the file was packed, and the folder no longer is
+    plain = type(model)(model.config)  # the one that was opened refuses to be saved: it came from a quantizer
+    plain.generation_config = model.generation_config
+    export_model(plain, tokenizer, weights, folder, open_chat(file.parent, tokenizer).end_ids)
+
+
+def _opened(file: Path, what: str, opener: Callable[[], OpenedT]) -> OpenedT:
+    """Return what `opener` opens; whatever transformers and its libraries raise becomes one line."""
+    try:
+        return opener()
+    except Exception as error:
+        raise ModelFolderError(
+            f"{file}: transformers cannot open {what} ({type(error).__name__}: {one_line(error, 300)}; expected a GGUF "
+            "file with its tokenizer, of an architecture that transformers reads, such as llama or qwen2)"
+        ) from None

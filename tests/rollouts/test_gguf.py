@@ -1,0 +1,95 @@
+"""One GGUF file to a model folder: the same model, tokenizer and template; one line for what is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sgpo.files import file_sha256
+from sgpo.rollouts.chat import ChatFormatError
+from sgpo.rollouts.gguf import CONVERSION, convert_gguf, is_converted
+from sgpo.rollouts.model_folder import ModelFolderError, load_model, open_chat
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip("gguf", reason="the package gguf (extra gguf) writes the file that is converted")
+from tiny_gguf import END, SPECIAL, write_tiny_gguf  # noqa: E402
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    return tmp_path / "tiny.gguf"
+
+
+def test_the_folder_holds_the_model_of_the_file(tmp_path: Path) -> None:
+    written = write_tiny_gguf(tmp_path / "tiny.gguf")
+    found = convert_gguf(tmp_path / "tiny.gguf", tmp_path / "model")
+    model, tokenizer = load_model(tmp_path / "model")
+    ids = torch.tensor([[5, 80, 44, 120, 9, 200, 3]])
+    with torch.no_grad():
+        assert torch.allclose(model(ids).logits, written(ids).logits, atol=1e-5)
+    assert found.parameters == sum(parameter.numel() for parameter in written.parameters())
+    assert "quantization_config" not in json.loads((tmp_path / "model" / "config.json").read_text())
+    text = "How many sheep are there at 7, and then?"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    chat = open_chat(tmp_path / "model", tokenizer)
+    assert chat.end_ids == (END,)
+    prompt = tokenizer.decode(chat.autonomous(text))
+    assert prompt.endswith(f"{SPECIAL[1]}user\n{text}{SPECIAL[2]}\n{SPECIAL[1]}assistant\n")
+
+
+def test_a_second_conversion_takes_what_is_there_and_mends_what_was_spoilt(file: Path, tmp_path: Path) -> None:
+    convert_gguf(file, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    before, when = weights.read_bytes(), weights.stat().st_mtime_ns
+    convert_gguf(file, tmp_path / "model")
+    assert weights.stat().st_mtime_ns == when
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert not is_converted(tmp_path / "model", file_sha256(file))
+    convert_gguf(file, tmp_path / "model")
+    assert weights.read_bytes() == before
+
+
+def test_the_files_of_the_folder_are_recorded_by_sha256(file: Path, tmp_path: Path) -> None:
+    convert_gguf(file, tmp_path / "model", file_sha256(file).upper())
+    record = json.loads((tmp_path / "model" / CONVERSION).read_text())
+    assert record["sha256"] == file_sha256(file)
+    names = {path.name for path in (tmp_path / "model").iterdir()} - {CONVERSION}
+    assert names == set(record["files"])
+    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "generation_config.json"} <= names
+
+
+def test_another_file_than_expected_is_refused_before_it_is_opened(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match=rf"tiny\.gguf: sha256 is {file_sha256(file)} \(expected {'0' * 64}"):
+        convert_gguf(file, tmp_path / "model", "0" * 64)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    def refused(name: str) -> str:
+        with pytest.raises(ModelFolderError) as caught:
+            convert_gguf(tmp_path / name, tmp_path / "model")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "model").exists()
+        return str(caught.value)
+
+    assert "cannot be read (No such file" in refused("none.gguf")
+    (tmp_path / "text.gguf").write_text("not a model")
+    assert "begins with b'not ' (expected a GGUF file" in refused("text.gguf")
+    (tmp_path / "torn.gguf").write_bytes(b"GGUF\x03\x00")
+    assert "transformers cannot open" in refused("torn.gguf")
+    write_tiny_gguf(tmp_path / "other.gguf", architecture="an-unknown-one")
+    assert "of an architecture that transformers reads" in refused("other.gguf")
+    write_tiny_gguf(tmp_path / "mute.gguf", tokenizer=False)
+    assert "cannot open its tokenizer" in refused("mute.gguf")
+
+
+def test_a_template_that_fails_is_refused(tmp_path: Path) -> None:
+    write_tiny_gguf(tmp_path / "tiny.gguf", template="{{ raise_exception('only in French') }}")
+    with pytest.raises(ChatFormatError, match="only in French"):
+        convert_gguf(tmp_path / "tiny.gguf", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
