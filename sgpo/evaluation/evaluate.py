@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sgpo.config import RunConfig, config_digest
+from sgpo.config.domains import domains_digest
 from sgpo.evaluation.measure import measure
 from sgpo.evaluation.outcomes import read_outcomes, write_outcomes
 from sgpo.evaluation.report import folder_digest
@@ -35,6 +36,8 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
         "seed": str(config.seed),
         "engine": f"{chosen.kind}, {precision}",
     }
+    if config.domains:
+        about["domains"] = domains_digest(config.domains)
     outcomes = read_outcomes(output, about)
     if outcomes is None:
         refuse_too_long(
@@ -43,7 +46,7 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
         )  # fmt: skip
         journal = open_journal(output.with_name(f"{output.name}.partial"), about)
         with (
-            Verifier(timeout_s=settings.verifier_timeout, workers=settings.verifier_workers) as verifier,
+            Verifier(settings.verifier_timeout, settings.verifier_workers, config.domains, problems) as verifier,
             open_frozen(
                 folder, chosen, precision, settings.sampling.batch_size, output.with_name(f"{output.name}.engine"),
                 config.chat,

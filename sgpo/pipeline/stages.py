@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sgpo.config import config_digest
+from sgpo.config.domains import Domains, domains_digest
 from sgpo.config.pipeline import PipelineParams, ProbeConfig
 from sgpo.files import write_json
 from sgpo.jsonl import open_journal
@@ -75,7 +76,7 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
     problems = read_problems(data / "problems" / "train.parquet")
 
     async def ask() -> None:
-        with Verifier() as verifier:
+        with Verifier(domains=params.domains, problems=problems) as verifier:
             async with recorded_teacher(params.teacher, problems, work) as teacher:
                 summary = await respond_all(
                     problems, teacher, verifier.score, params.strategies,
@@ -95,7 +96,7 @@ def extract(params: PipelineParams, data: Path, work: Path) -> None:
     problems = read_problems(data / "problems" / "train.parquet")
 
     async def ask() -> ExtractionSummary:
-        with Verifier() as verifier:
+        with Verifier(domains=params.domains, problems=problems) as verifier:
             async with recorded_teacher(params.teacher, problems, work) as teacher:
                 summary = await extract_all(
                     problems, teacher, params.strategies, responses=data / "responses.parquet",
@@ -127,7 +128,7 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
     chosen = candidates[: settings.problems]
     check_probed(params, len(candidates), len(chosen))  # now, rather than after hours of sampling
     texts = {problem.id: strategies[problem.id].text() for problem in chosen}
-    samples = _probe_samples(settings, model, chosen, texts, work / "probe")
+    samples = _probe_samples(settings, model, chosen, texts, work / "probe", params.domains)
     rows = [_probed(problem) for problem in samples]
     rollouts: list[Rollout] = [rollout for problem in samples for rollout in (*problem.autonomous, *problem.guided)]
     write_table(rollouts, data / "probe_rollouts.parquet")
@@ -139,7 +140,12 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
 
 
 def _probe_samples(
-    settings: ProbeConfig, model: str | Path, problems: list[Problem], strategies: dict[str, str], work: Path
+    settings: ProbeConfig,
+    model: str | Path,
+    problems: list[Problem],
+    strategies: dict[str, str],
+    work: Path,
+    domains: Domains,
 ) -> list[ProblemSamples]:
     """Both groups of every problem, each kept in `work` as soon as it is drawn."""
     from pydantic import TypeAdapter
@@ -163,12 +169,14 @@ def _probe_samples(
         "asked": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
         "settings": config_digest(settings),
     }
+    if domains:
+        about["domains"] = domains_digest(domains)
     journal = open_journal(work / "rollouts.jsonl", about)
     done = {samples.problem_id: samples for samples in map(row.validate_python, journal.rows[1:])}
     missing = [problem for problem in problems if problem.id not in done]
     sizes, sampling = GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts), settings.sampling
     with (
-        Verifier() as verifier,
+        Verifier(domains=domains, problems=problems) as verifier,
         open_frozen(folder, settings.engine, settings.precision, sampling.batch_size, work, settings.chat) as (
             engine,
             chat,

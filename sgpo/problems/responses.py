@@ -53,7 +53,7 @@ def final_answer(response: str) -> str | None:
     its turn ends (`<|im_end|>` and the like), and where it goes on to ask a question of its own after a box. A box that
     is opened last and never closed (a truncated response) is no answer either; earlier boxes do not stand in for it.
     """
-    text = _answer_part(response)
+    text = answer_part(response)
     boxes = _boxes(text)
     first_end = next((end for _, end, _ in boxes if end >= 0), None)
     if first_end is not None and (asked := _NEW_QUESTION.search(text, first_end)):
@@ -64,7 +64,7 @@ def final_answer(response: str) -> str | None:
     return next(content for _, end, content in boxes if end >= last_end)  # the outermost around the last
 
 
-def _answer_part(response: str) -> str:
+def answer_part(response: str) -> str:
     """Return the text of the response's own turn that is not thinking: after the last thinking that was closed."""
     thinking: str | None = None  # what opened it
     start, end = 0, len(response)
