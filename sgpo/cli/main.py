@@ -15,6 +15,7 @@ from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
 from sgpo.cli.study import add_study
+from sgpo.cli.verifiers import verifiers_app
 from sgpo.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
@@ -23,6 +24,7 @@ world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems,
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
+app.add_typer(verifiers_app, name="verifiers")
 app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)

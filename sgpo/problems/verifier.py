@@ -16,6 +16,7 @@ from typing import Literal, Self
 from sgpo.config.domains import DomainConfig
 from sgpo.problems.comparison import Expectation, UnparsableError, expect, meets
 from sgpo.problems.domains.judges import DomainJudges
+from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.domains.worker import Judged
 from sgpo.problems.responses import final_answer
 from sgpo.problems.schema import Problem
@@ -79,7 +80,11 @@ class Verifier:
         self._domains = DomainJudges(domains or {}, timeout_s, workers)
 
     def __enter__(self) -> Self:
-        self._domains.require(self._required)
+        try:
+            self._domains.require(self._required)
+        except DomainError:
+            self._domains.stop()
+            raise
         self._entered = True
         return self
 

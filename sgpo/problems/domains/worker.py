@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 import math
@@ -83,8 +84,7 @@ def load(spec: DomainSpec) -> _Loaded | Broken:
     except UserError as error:
         return Broken(f"domain '{spec.domain}': {error}")
     except Exception as error:
-        options = ", ".join(spec.options) or "none"
-        return Broken(f"{where} does not take its options ({options}): {one_line(error, 300)}")
+        return Broken(f"{where} {_unknown_option(found, spec) or f'cannot be made: {one_line(error, 300)}'}")
     present = getattr(verifier, "present", None) or getattr(found, "present", None) or _boxed
     return _Loaded(spec, verifier, present)
 
@@ -140,6 +140,21 @@ def checked(verdict: object, spec: DomainSpec) -> Judged | Broken:
             return Broken(f"{where} correct={verdict.correct!r} with the reason '{reason}' (expected both to agree)")
         reason = "correct" if correct else "wrong"
     return Judged(correct, extracted, reason, None if score is None else float(score))
+
+
+def _unknown_option(found: Any, spec: DomainSpec) -> str | None:
+    """Return which option there is not, with the nearest that there is."""
+    try:
+        parameters = list(inspect.signature(found).parameters)
+    except (TypeError, ValueError):
+        return None
+    known = parameters if inspect.isclass(found) else parameters[2:]
+    unknown = next((name for name in spec.options if name not in known), None)
+    if unknown is None:
+        return None
+    nearest = difflib.get_close_matches(unknown, known, n=1, cutoff=0.5)
+    hint = f"; '{nearest[0]}' is nearest" if nearest else ""
+    return f"has no option '{unknown}' (expected {'one of ' + ', '.join(known) if known else 'none'}{hint})"
 
 
 def _limit_cpu(seconds: float) -> None:
