@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work
+from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work, key_values
 from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
 from sgpo.cli.services import add_services
@@ -39,7 +39,12 @@ Run = Annotated[Path, typer.Option(help="Run directory")]
 
 @problems_app.command("import")
 def problems_import(
-    sources: Annotated[list[Path], typer.Argument(help="Parquet, JSONL, JSON or CSV files, in a published layout too")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Parquet, JSONL, JSON or CSV files, in a published layout too; or reasoning-gym:TASK key=value …"
+        ),
+    ],
     split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
     force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
     data: Data = DATA,
@@ -47,11 +52,18 @@ def problems_import(
     answer: Annotated[str | None, typer.Option(help="Field with the answer, or a solution with #### or a box")] = None,
     response: Annotated[str | None, typer.Option(help="Field with a strong model's response")] = None,
     id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: of the content")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Problems drawn from a task")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other problems of a task")] = 0,
+    levels: Annotated[int, typer.Option(min=0, help="Levels of difficulty of a task, as tiers; 0: its defaults")] = 0,
 ) -> None:
-    """Take problems of your own, in the place of the testbed's."""
-    from sgpo.pipeline.imports import ProblemImportError, import_problems
+    """Take problems of your own, or of a procedural task, in the place of the testbed's."""
+    from sgpo.pipeline.imports import ProblemImportError, import_problems, import_task
     from sgpo.problems.layouts.mapping import FieldMapping
 
+    if (task := str(sources[0]).partition("reasoning-gym:")) and task[1] and not task[0]:
+        options = key_values([str(source) for source in sources[1:]])
+        print("\n".join(import_task(task[2], size, seed, options, data, split, levels=levels, force=force)))
+        return
     mapping = None
     if question is not None and answer is not None:
         mapping = FieldMapping(question, answer, response, id_field)

@@ -16,13 +16,13 @@ GROUP = "sgpo.verifiers"
 """The entry points of packages: the name is a domain, the object a verifier."""
 MATH = "math"
 _HERE = "sgpo.problems.domains"
-_BUILT_IN: dict[str, tuple[str, Prompts]] = {
-    MATH: ("sgpo.problems.verifier:Verifier", "mathematics"),
-    "exact": (f"{_HERE}.exact:judge", "logic"),
-    "choice": (f"{_HERE}.choice:judge", "logic"),
-    "json": (f"{_HERE}.json_equality:judge", "logic"),
-    "reasoning-gym": (f"{_HERE}.reasoning_gym.judge:ReasoningGymVerifier", "logic"),
-    "code": (f"{_HERE}.code.judge:CodeVerifier", "code"),
+_BUILT_IN: dict[str, tuple[str, Prompts, float | None]] = {  # the last are seconds for a verdict
+    MATH: ("sgpo.problems.verifier:Verifier", "mathematics", None),
+    "exact": (f"{_HERE}.exact:judge", "logic", None),
+    "choice": (f"{_HERE}.choice:judge", "logic", None),
+    "json": (f"{_HERE}.json_equality:judge", "logic", None),
+    "reasoning-gym": (f"{_HERE}.reasoning_gym.judge:ReasoningGymVerifier", "logic", 30.0),
+    "code": (f"{_HERE}.code.judge:CodeVerifier", "code", 30.0),
 }
 
 
@@ -60,7 +60,7 @@ def known_domains(settings: Mapping[str, DomainConfig] | None = None) -> dict[st
             raise DomainError(f"domains.{name}: mathematics takes no options (expected a verifier of your own)")
         found[name] = DomainSpec(
             name, chosen.verifier or (there.verifier if there else ""), "recipe", chosen.options, chosen.threshold,
-            chosen.timeout_s, chosen.memory_mb, chosen.prompts or (there.prompts if there else "logic"),
+            chosen.timeout_s or (there.timeout_s if there else None), chosen.memory_mb, chosen.prompts or (there.prompts if there else "logic"),
         )  # fmt: skip
     return found
 
@@ -80,7 +80,10 @@ def prompts_of(domain: str, settings: Mapping[str, DomainConfig] | None = None) 
 
 @cache
 def _installed() -> Mapping[str, DomainSpec]:
-    found = {name: DomainSpec(name, path, "built in", prompts=kind) for name, (path, kind) in _BUILT_IN.items()}
+    found = {
+        name: DomainSpec(name, path, "built in", prompts=kind, timeout_s=seconds)
+        for name, (path, kind, seconds) in _BUILT_IN.items()
+    }
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         package = entry.dist.name if entry.dist is not None else "a package"
         there = found.get(entry.name)
