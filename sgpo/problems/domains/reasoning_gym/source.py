@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sgpo.errors import one_line
 from sgpo.problems.domains.reasoning_gym.tasks import DOMAIN, as_json, installed_version, level_options, open_task
 from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.schema import Problem
@@ -68,10 +69,15 @@ def _draw(
     data_set, version = open_task(task, seed, size, options), installed_version()
     problems: list[Problem] = []
     repeated = elsewhere = without = 0
+    failed: list[str] = []
     for index in range(size):
         if len(problems) == count:
             break
-        entry = data_set[index]
+        try:
+            entry = data_set[index]
+        except Exception as error:  # a task that finds no puzzle with these options, now and then or always
+            failed.append(one_line(error, 100) or type(error).__name__)
+            continue
         key, answer = text_key(entry["question"]), gold_of(entry)
         if key in seen:
             elsewhere, repeated = elsewhere + (key in taken), repeated + (key not in taken)
@@ -89,7 +95,8 @@ def _draw(
     if len(problems) < count:
         raise DomainError(
             f"{DOMAIN}:{task}: {len(problems)} different questions in {size} draws{f' of level {level}' if level else ''} "
-            f"({repeated} repeated, {elsewhere} in another split, {without} without answer; {count} were asked for: "
+            f"({repeated} repeated, {elsewhere} in another split, {without} without answer, {len(failed)} that failed"
+            f"{f' with {failed[0]}' if failed else ''}; {count} were asked for: "
             "expected a smaller --size, or options with more questions)"
         )
     return Drawn(problems, repeated, elsewhere, without)
