@@ -20,16 +20,18 @@ _SPARE = 3
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Problems of a task, and how many draws were left out: repeated, in another split, or without an answer."""
+    """Problems of a task, and how many draws were left out: repeated, in another split, without an answer that is right."""
 
     problems: list[Problem]
     repeated: int
     elsewhere: int
     without_answer: int
+    refused: int
 
     def lines(self) -> list[str]:
         """Return what came of it in one line, then three examples."""
-        counts = {"repeated": self.repeated, "in another split": self.elsewhere, "without answer": self.without_answer}
+        counts = {"repeated": self.repeated, "in another split": self.elsewhere, "without answer": self.without_answer,
+                  "whose answer the task refuses": self.refused}  # fmt: skip
         left_out = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         first = f"{self.problems[0].source}: {len(self.problems)} problems" + (f"; left out: {left_out}" if left_out else "")
         return [first, *(f"  {one.question[-70:]!r} -> {one.answer[:70]!r}" for one in self.problems[:3])]
@@ -44,14 +46,14 @@ def draw_problems(
     DomainError for an unknown task or option, and where the task has fewer different questions than asked for.
     """
     counts = [size // levels + (n < size % levels) for n in range(levels)] if levels else [size]
-    seen, drawn = set(taken), Drawn([], 0, 0, 0)
+    seen, drawn = set(taken), Drawn([], 0, 0, 0, 0)
     for place, count in enumerate(counts):
         level = place + 1 if levels else None
         chosen = level_options(task, level, options) if level else as_json(options, task)
         found = _draw(task, count, _library_seed(task, seed, level), chosen, level, seen, taken)
         drawn = Drawn(
             [*drawn.problems, *found.problems], drawn.repeated + found.repeated, drawn.elsewhere + found.elsewhere,
-            drawn.without_answer + found.without_answer,
+            drawn.without_answer + found.without_answer, drawn.refused + found.refused,
         )  # fmt: skip
     return drawn
 
@@ -68,7 +70,7 @@ def _draw(
     size = count * _SPARE + 20
     data_set, version = open_task(task, seed, size, options), installed_version()
     problems: list[Problem] = []
-    repeated = elsewhere = without = 0
+    repeated = elsewhere = without = refused = 0
     failed: list[str] = []
     for index in range(size):
         if len(problems) == count:
@@ -83,6 +85,8 @@ def _draw(
             elsewhere, repeated = elsewhere + (key in taken), repeated + (key not in taken)
         elif answer is None:
             without += 1
+        elif data_set.score_answer(answer, entry) != 1.0:  # an example of several right answers need not be one
+            refused += 1
         else:
             seen.add(key)
             details = {"task": task, "seed": seed, "size": size, "index": index, "options": options, "version": version}
@@ -95,11 +99,12 @@ def _draw(
     if len(problems) < count:
         raise DomainError(
             f"{DOMAIN}:{task}: {len(problems)} different questions in {size} draws{f' of level {level}' if level else ''} "
-            f"({repeated} repeated, {elsewhere} in another split, {without} without answer, {len(failed)} that failed"
+            f"({repeated} repeated, {elsewhere} in another split, {without} without answer, {refused} "
+            f"whose answer the task refuses, {len(failed)} that failed"
             f"{f' with {failed[0]}' if failed else ''}; {count} were asked for: "
             "expected a smaller --size, or options with more questions)"
         )
-    return Drawn(problems, repeated, elsewhere, without)
+    return Drawn(problems, repeated, elsewhere, without, refused)
 
 
 def gold_of(entry: Mapping[str, Any]) -> str | None:
