@@ -1,6 +1,6 @@
 """reasoning-gym through the verifier: every gold of 20 tasks passes, and every shuffled one fails unless it is equal.
 
-    python benchmarks/domains.py --problems 5000 --markdown docs/measured/domains.md
+python benchmarks/domains.py --problems 5000 --markdown docs/measured/domains.md
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from sgpo.problems.domains.reasoning_gym.source import draw_problems
 TASKS = (
     "base_conversion", "basic_arithmetic", "caesar_cipher", "calendar_arithmetic", "chain_sum", "countdown",
     "family_relationships", "fraction_simplification", "gcd", "knights_knaves", "leg_counting",
-    "letter_counting", "maze", "mini_sudoku", "number_sequence", "propositional_logic", "shortest_path", "spiral_matrix",
-    "syllogism", "word_sorting",
+    "letter_counting", "maze", "mini_sudoku", "number_sequence", "propositional_logic", "shortest_path",
+    "spiral_matrix", "syllogism", "word_sorting",
 )  # fmt: skip
 
 
@@ -73,11 +73,12 @@ def shuffle(golds: list[str], seed: int) -> list[str]:
 def table(results: list[TaskResult]) -> str:
     """Return the results as Markdown."""
     lines = [
-        "| task | problems | golds that fail | shuffled golds, equal | shuffled golds that pass though they differ | ms a verdict |",
+        "| task | problems | golds that fail | shuffled: equal | shuffled: differ and pass | ms a verdict |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.task} | {one.problems} | {len(one.failing)} | {one.equal} | {len(one.passing)} | {one.verdict_seconds * 1000:.1f} |"
+        f"| {one.task} | {one.problems} | {len(one.failing)} | {one.equal} | {len(one.passing)} "
+        f"| {one.verdict_seconds * 1000:.1f} |"
         for one in results
     ]
     total = sum(one.problems for one in results)

@@ -21,7 +21,9 @@ def verifiers_list(config: Config = None, overrides: Overrides = None) -> None:
 
     for name, spec in sorted(known_domains(load_config(config, overrides or ()).domains).items()):
         options = "".join(f" {key}={value}" for key, value in spec.options.items())
-        print(f"{name}: {spec.verifier}{options} ({spec.origin}; passes from {spec.threshold:g}; prompts: {spec.prompts})")
+        print(
+            f"{name}: {spec.verifier}{options} ({spec.origin}; passes from {spec.threshold:g}; prompts: {spec.prompts})"
+        )
 
 
 @verifiers_app.command("check")

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 from sgpo.errors import UserError, one_line
 from sgpo.problems.layouts.mapping import FieldMapping
 from sgpo.problems.readers import read_problems, write_problems
-from sgpo.problems.schema import Problem
 from sgpo.problems.repeats import refuse_shared
+from sgpo.problems.schema import Problem
 from sgpo.problems.sources import read_sources
 
 Split = Literal["train", "tuning", "held_out"]
@@ -63,7 +63,7 @@ def _check_place(data: Path, split: Split, force: bool) -> str | None:
 
 
 def _elsewhere(data: Path, split: Split) -> dict[Split, list[Problem]]:
-    paths = {other: data / "problems" / f"{other}.parquet" for other in SPLITS if other != split}
+    paths: dict[Split, Path] = {other: data / "problems" / f"{other}.parquet" for other in SPLITS if other != split}
     return {other: read_problems(path) for other, path in paths.items() if path.exists()}
 
 
@@ -79,7 +79,11 @@ def _put(
     write_problems(problems, target)
     present = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
     absent = ", ".join(name for name in SPLITS if name not in counts)
-    lines = [*report, f"{target}: {len(problems)} problems", f"{folder}: {present}" + (f"; no {absent}" if absent else "")]
+    lines = [
+        *report,
+        f"{target}: {len(problems)} problems",
+        f"{folder}: {present}" + (f"; no {absent}" if absent else ""),
+    ]
     if tracked is not None:
         lines.append(tracked)
     return lines

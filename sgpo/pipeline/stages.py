@@ -81,6 +81,7 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
                 summary = await respond_all(
                     problems, teacher, verifier.score, params.strategies,
                     responses=data / "responses.parquet", refusals=data / "responses_refused.jsonl",
+                    domains=params.domains,
                 )  # fmt: skip
         refused = sum(summary.refused.values())
         print(f"{summary.kept} of {len(problems)} problems have a verified response; {refused} texts refused")
@@ -101,7 +102,7 @@ def extract(params: PipelineParams, data: Path, work: Path) -> None:
                 summary = await extract_all(
                     problems, teacher, params.strategies, responses=data / "responses.parquet",
                     strategies=data / "strategies.parquet", refusals=data / "strategies_refused.jsonl",
-                    verify=verifier.score,
+                    verify=verifier.score, domains=params.domains,
                 )  # fmt: skip
         print(describe_requests(teacher))
         return summary

@@ -56,8 +56,8 @@ class Verifier:
     at the first answer that needs one, by spawning, which is safe beside torch's threads; so a script that uses a
     Verifier must guard its main part by `if __name__ == "__main__":`, as always with multiprocessing.
 
-    `Problem.domain` chooses what judges: mathematics is judged here, other domains by plug-ins (`sgpo.problems.domains`),
-    which `domains` adds or sets, by name. The domains of `problems` are looked for when it is opened: it raises
+    `Problem.domain` chooses what judges: mathematics is judged here, other domains by plug-ins, which `domains` adds
+    or sets by name (`sgpo.problems.domains`). The domains of `problems` are looked for when it is opened: it raises
     DomainError, with the nearest name or what is missing, before anything is judged.
     """
 

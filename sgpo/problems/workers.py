@@ -1,4 +1,4 @@
-"""Worker processes that can be killed: what may hang, crash or run a model's code is judged in these and nowhere else."""
+"""Worker processes that can be killed: what may hang, crash or run a model's code is judged in these alone."""
 
 from __future__ import annotations
 

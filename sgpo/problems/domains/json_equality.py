@@ -46,7 +46,9 @@ def same(left: Any, right: Any) -> bool:
 def _read(text: str) -> Any:
     fenced = _FENCE.fullmatch(text.strip())
     try:
-        return json.loads(fenced[1] if fenced else text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(
+            fenced[1] if fenced else text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite
+        )
     except ValueError as error:
         raise _NotJsonError(str(error)) from None
 

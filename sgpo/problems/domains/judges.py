@@ -32,10 +32,14 @@ class DomainJudges:
         """Load the verifiers of `domains`. Raises DomainError for one that is unknown, broken or lacks something."""
         wanted = [name for name in dict.fromkeys(domains) if not self._is_mathematics(name)]
         running = self._load(wanted)
-        states = running.run(worker.ready, [(name,) for name in wanted], [_READY_SECONDS] * len(wanted)) if wanted else []
+        states = (
+            running.run(worker.ready, [(name,) for name in wanted], [_READY_SECONDS] * len(wanted)) if wanted else []
+        )
         for name, state in zip(wanted, states, strict=True):
             if state is not None:
-                raise DomainError(state.message if isinstance(state, Broken) else f"domain '{name}': {state} at its start")
+                raise DomainError(
+                    state.message if isinstance(state, Broken) else f"domain '{name}': {state} at its start"
+                )
 
     def score_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Judged]:
         """One verdict per (response text, problem), in order; equal pairs are judged once. Raises DomainError.
@@ -46,7 +50,8 @@ class DomainJudges:
         running = self._load(problem.domain for _, problem in keys)
         timeouts = [self._specs[problem.domain].timeout_s or self._timeout_s for _, problem in keys]
         items = [
-            (problem.domain, text, problem, 2 * seconds) for (text, problem), seconds in zip(keys, timeouts, strict=True)
+            (problem.domain, text, problem, 2 * seconds)
+            for (text, problem), seconds in zip(keys, timeouts, strict=True)
         ]
         found: dict[tuple[str, Problem], Judged] = {}
         for key, result in zip(keys, running.run(worker.judge, items, timeouts), strict=True):
@@ -58,7 +63,9 @@ class DomainJudges:
         running = self._load(problem.domain for problem in problems)
         items = [(problem.domain, problem) for problem in problems]
         texts: list[str] = []
-        for problem, text in zip(problems, running.run(worker.present, items, [self._timeout_s] * len(items)), strict=True):
+        for problem, text in zip(
+            problems, running.run(worker.present, items, [self._timeout_s] * len(items)), strict=True
+        ):
             if isinstance(text, Broken) or text in ("timeout", "crashed"):
                 why = text.message if isinstance(text, Broken) else f"{text} while presenting the gold answer"
                 raise DomainError(f"problem '{problem.id}': {why}")

@@ -55,12 +55,15 @@ def known_domains(settings: Mapping[str, DomainConfig] | None = None) -> dict[st
     for name, chosen in (settings or {}).items():
         there = found.get(name)
         if not chosen.verifier and there is None:
-            raise DomainError(f"domains.{name}: {_unknown(name, found)}; or domains.{name}.verifier, package.module:name")
+            raise DomainError(
+                f"domains.{name}: {_unknown(name, found)}; or domains.{name}.verifier, package.module:name"
+            )
         if there is not None and there.is_mathematics and not chosen.verifier and chosen != DomainConfig():
             raise DomainError(f"domains.{name}: mathematics takes no options (expected a verifier of your own)")
+        default = there or DomainSpec(name, "", "recipe")
         found[name] = DomainSpec(
-            name, chosen.verifier or (there.verifier if there else ""), "recipe", chosen.options, chosen.threshold,
-            chosen.timeout_s or (there.timeout_s if there else None), chosen.memory_mb, chosen.prompts or (there.prompts if there else "logic"),
+            name, chosen.verifier or default.verifier, "recipe", chosen.options, chosen.threshold,
+            chosen.timeout_s or default.timeout_s, chosen.memory_mb, chosen.prompts or default.prompts,
         )  # fmt: skip
     return found
 
@@ -74,7 +77,7 @@ def find_domain(domain: str, settings: Mapping[str, DomainConfig] | None = None)
 
 
 def prompts_of(domain: str, settings: Mapping[str, DomainConfig] | None = None) -> Prompts:
-    """Return in which wording strategies of a domain are asked for; mathematics is asked without looking anything up."""
+    """Return in which wording strategies of a domain are asked for; mathematics needs no look at what is installed."""
     return "mathematics" if domain == MATH and not settings else find_domain(domain, settings).prompts
 
 

@@ -10,7 +10,9 @@ from sgpo.problems.responses import answer_part, final_answer
 LONGEST = 20_000
 """Characters; what is longer is no answer."""
 _TAG = re.compile(r"</?answer>", re.IGNORECASE)
-_LINE = re.compile(r"^[ \t*_#>-]{0,8}(?:the |my )?(?:final )?answer(?: is)?[ \t*_]{0,4}:[ \t*_]*(\S[^\n]*?)[ \t*_]*$", re.I | re.M)
+_LINE = re.compile(
+    r"^[ \t*_#>-]{0,8}(?:the |my )?(?:final )?answer(?: is)?[ \t*_]{0,4}:[ \t*_]*(\S[^\n]*?)[ \t*_]*$", re.I | re.M
+)
 
 
 def stated_answer(response: str) -> str | None:

@@ -16,7 +16,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class StressReport:
-    """What came of a domain: `failures` in words, none where the verifier may reward; seconds are of one gold answer."""
+    """What came of a domain: `failures` in words, none where the verifier may reward; seconds are of a gold answer."""
 
     domain: str
     problems: int

@@ -17,7 +17,7 @@ from sgpo.problems.domains.registry import DomainError
 
 pytestmark = pytest.mark.slow
 
-PLUG_IN = '''
+PLUG_IN = """
 import os, time
 from sgpo.problems import Verdict
 
@@ -50,7 +50,7 @@ class Lacking:
     def __call__(self, response, problem): ...
 
 NUMBER = 3
-'''
+"""
 
 
 @pytest.fixture
@@ -109,7 +109,8 @@ def test_a_partial_score_passes_from_the_threshold_on_only(package: Path) -> Non
 def test_what_is_no_verdict_is_an_error_of_the_verifier(text: str, message: str, package: Path) -> None:
     with Verifier(workers=1) as verifier, pytest.raises(DomainError, match=message) as raised:
         verifier.score(text, UNITS)
-    assert raised.value.exit_code == 1 and "\n" not in str(raised.value)
+    assert raised.value.exit_code == 1
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +160,6 @@ def test_the_commands_list_try_and_refuse_it(package: Path, tmp_path: Path) -> N
     assert tried.returncode == 0, tried.stderr
     assert "units: passed; 1 problems, 7 responses" in tried.stdout
     refused = sgpo("check", "--problems", str(problems), "domains.units.verifier=own_units:jugde")
-    assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and "jugde" in refused.stderr
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "jugde" in refused.stderr

@@ -38,7 +38,7 @@ def test_a_gold_passes_and_the_score_is_the_tasks_own(task: str, verifier: Verif
     problems = draw_problems(task, 12, 3, {}).problems
     golds = verifier.present_many(problems)
     pairs = [(text, problem) for problem in problems for text in (*golds, tagged("7"))]
-    for (text, problem), verdict in zip(pairs, verifier.score_many(pairs), strict=True):
+    for (_text, problem), verdict in zip(pairs, verifier.score_many(pairs), strict=True):
         data_set, entry = entry_of(problem)
         expected = data_set.score_answer(verdict.extracted, entry)
         assert (verdict.score, verdict.correct) == (expected, expected == 1.0)
@@ -67,7 +67,8 @@ def test_splits_share_no_question_even_where_a_task_has_few(tmp_path: Path) -> N
     train, held_out = (
         {text_key(one.question) for one in read_problems(tmp_path / "problems" / f"{split}.parquet")} for split in said
     )
-    assert len(train) == len(held_out) == 20 and not train & held_out
+    assert len(train) == len(held_out) == 20
+    assert not train & held_out
     assert "in another split" in said["held_out"][0]
 
 
@@ -75,7 +76,8 @@ def test_levels_of_difficulty_become_tiers() -> None:
     problems = draw_problems("leg_counting", 9, 0, {}, levels=3).problems
     assert [one.difficulty for one in problems] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     most = [json.loads(one.details)["options"]["max_animals"] for one in problems]
-    assert most == sorted(most) and most[0] < most[-1]
+    assert most == sorted(most)
+    assert most[0] < most[-1]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,8 @@ def test_what_cannot_be_drawn_is_one_line_with_what_would_be_right(
 ) -> None:
     with pytest.raises(DomainError) as raised:
         draw_problems(task, 300, 0, options, levels)
-    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 1
 
 
@@ -108,4 +111,5 @@ def test_a_problem_that_the_library_draws_otherwise_stops_the_judging(verifier: 
 
 
 def test_all_names_are_of_the_registered_tasks() -> None:
-    assert len(task_names()) > 90 and "syllogism" in task_names()
+    assert len(task_names()) > 90
+    assert "syllogism" in task_names()

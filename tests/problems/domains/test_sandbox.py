@@ -18,7 +18,7 @@ from sgpo.config import DomainConfig
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.domains.code import sandbox
 from sgpo.problems.domains.code.cases import cases_of
-from sgpo.problems.domains.code.judge import last_block
+from sgpo.problems.domains.code.fences import last_block
 from sgpo.problems.domains.code.sandbox import Limits, SandboxError, check_sandbox, run_calls
 from sgpo.problems.domains.registry import DomainError
 
@@ -57,7 +57,8 @@ def fenced(program: str) -> str:
 @pytest.mark.parametrize(
     ("program", "score"),
     [("def add(a, b):\n    return a + b", 1.0), ("from operator import add", 1.0),
-     ("import threading\ndef add(a, b):\n    t = threading.Thread(target=print); t.start(); t.join()\n    return a + b", 1.0),
+     ("import threading\ndef add(a, b):\n    t = threading.Thread(target=print); t.start(); t.join()\n    return a + b",
+      1.0),
      ("def add(a, b):\n    return 3", 1 / 3), ("def add(a, b):\n    return str(a + b)", 0.0),
      ("def add(a, b):\n    raise ValueError", 0.0), ("def plus(a, b):\n    return a + b", 0.0), ("def add(a, b", 0.0)],
 )  # fmt: skip
@@ -73,15 +74,15 @@ HOSTILE = {
     "reads the environment": "import os\nSEEN = repr(dict(os.environ)) + open('/proc/1/environ').read()\n"
     "def add(a, b):\n    return SEEN",
     "never ends": "while True:\n    pass",
-    "ignores signals and sleeps": "import signal, time\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n"
-    "    except OSError: pass\ntime.sleep(10**6)",
+    "ignores signals and sleeps": "import signal, time\nfor n in range(1, 32):\n    try:\n"
+    "        signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(10**6)",
     "prints 1 GB": "import os\nfor _ in range(1000):\n    print('x' * 10**6)\nfor f in range(3, 32):\n    try:\n"
     "        for _ in range(1000): os.write(f, bytes(10**6))\n    except OSError: pass",
     "exits with 0 before the tests": "import os\nos._exit(0)",
     "patches the tests": "import builtins, sys\nclass Same:\n    def __eq__(self, other): return True\n"
     "    def __repr__(self): return '3'\nbuiltins.repr = lambda value: '3'\nsys.exit = lambda code=0: None\n"
     "def add(a, b):\n    return Same()",
-    "writes results itself": "import os\nfor f in range(3, 32):\n    try: os.write(f, b'[\"3\", \"3\", \"3\"]')\n"
+    "writes results itself": 'import os\nfor f in range(3, 32):\n    try: os.write(f, b\'["3", "3", "3"]\')\n'
     "    except OSError: pass\nos._exit(0)",
     "deletes files": "import os, shutil\nfor place in ('/usr', '/etc', '/home', '/root', '/tmp', '/'):\n"
     "    shutil.rmtree(place, ignore_errors=True)",
@@ -188,7 +189,9 @@ def test_a_bubblewrap_that_does_not_work_is_a_refusal_with_its_own_words(
     broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(SandboxError, match=r"No permissions to create new namespace \(expected unprivileged user names"):
+    with pytest.raises(
+        SandboxError, match=r"No permissions to create new namespace \(expected unprivileged user names"
+    ):
         check_sandbox()
     with pytest.raises(RuntimeError, match="no sandbox this time"):
         run_calls("", [], Limits())
@@ -216,8 +219,10 @@ def test_the_last_closed_fence_is_the_program(text: str, program: str | None) ->
 
 @pytest.mark.parametrize(
     ("details", "message"),
-    [(None, "has no tests"), ('{"tests": []}', "has no tests"), ('{"tests": ["assert f(1)"]}', r"test 1 is 'assert f\(1\)'"),
-     ('{"tests": ["assert f(1) == 2", "f(1) == g(2)"]}', "test 2 is"), ('{"tests": ["assert f(1) == g(2)"]}', "test 1 is"),
+    [(None, "has no tests"), ('{"tests": []}', "has no tests"),
+     ('{"tests": ["assert f(1)"]}', r"test 1 is 'assert f\(1\)'"),
+     ('{"tests": ["assert f(1) == 2", "f(1) == g(2)"]}', "test 2 is"),
+     ('{"tests": ["assert f(1) == g(2)"]}', "test 1 is"),
      ('{"tests": [3]}', "test 1 is 3")],
 )  # fmt: skip
 def test_tests_that_cannot_be_used_are_named(details: str | None, message: str) -> None:

@@ -49,7 +49,8 @@ def test_a_tagged_text_is_read_back_whatever_it_is_unless_it_ends_the_turn(answe
 
 @pytest.mark.parametrize(
     ("stated", "gold", "correct"),
-    [("paris.", "Paris", True), ('"Paris"', "Paris", True), (r"\text{Paris}", "paris", True), ("Pa ris", "Paris", False),
+    [("paris.", "Paris", True), ('"Paris"', "Paris", True), (r"\text{Paris}", "paris", True), 
+     ("Pa ris", "Paris", False),
      ("new   york", "New York", True), ("ﬁne", "fine", True), ("Paris, France", "Paris", False), ("no", "not", False)],
 )  # fmt: skip
 def test_text_is_equal_but_for_spacing_case_and_quotes(stated: str, gold: str, correct: bool) -> None:
@@ -96,7 +97,8 @@ def test_a_json_value_is_itself_in_any_layout_and_no_longer_when_wrapped(value: 
     ("stated", "gold", "reason"),
     [('{"b":2,"a":1}', '{"a":1,"b":2}', "correct"), ("1.0", "1", "correct"), ("true", "1", "wrong"),
      ('"1"', "1", "wrong"), ("[1,2]", "[2,1]", "wrong"), ('{"a":1,"a":2}', '{"a":2}', "unparsable"),
-     ("NaN", "1", "unparsable"), ("1e999", "1", "unparsable"), ("[" * 100_00, "1", "unparsable"), ("{", "1", "unparsable")],
+     ("NaN", "1", "unparsable"), ("1e999", "1", "unparsable"), ("[" * 100_00, "1", "unparsable"), 
+     ("{", "1", "unparsable")],
 )  # fmt: skip
 def test_json_is_compared_as_values(stated: str, gold: str, reason: str) -> None:
     assert json_equality.judge(f"<answer>{stated}</answer>", asked(gold, "json")).reason == reason

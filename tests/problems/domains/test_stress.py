@@ -13,7 +13,7 @@ from sgpo.problems.domains.stress import StressReport, stress
 
 pytestmark = pytest.mark.slow
 
-FAULTY = '''
+FAULTY = """
 import itertools
 from sgpo.problems import Verdict
 
@@ -27,7 +27,7 @@ def nothing(response, problem): return verdict(False)
 def anywhere(response, problem): return verdict(problem.answer in response)
 def moody(response, problem): return verdict(next(calls) % 2 == 0)
 def strict(response, problem): return verdict(response == f"\\\\boxed{{{problem.answer}}}" or 1 / len(response) < 0)
-'''
+"""
 
 
 @pytest.fixture

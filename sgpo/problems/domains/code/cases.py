@@ -11,7 +11,7 @@ from typing import Any
 from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.schema import Problem
 
-EXPECTED = "'details' with {\"tests\": [\"assert f(1, 2) == 3\", ...]}, each a call and the literal that it returns"
+EXPECTED = '\'details\' with {"tests": ["assert f(1, 2) == 3", ...]}, each a call and the literal that it returns'
 
 
 @dataclass(frozen=True, slots=True)

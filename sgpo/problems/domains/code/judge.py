@@ -1,8 +1,7 @@
 """The verifier of code: the response's last fenced block passes all tests of the problem, or it is wrong."""
 
-import re
-
 from sgpo.problems.domains.code.cases import cases_of, returned
+from sgpo.problems.domains.code.fences import last_block
 from sgpo.problems.domains.code.sandbox import Limits, check_sandbox, run_calls
 from sgpo.problems.responses import answer_part
 from sgpo.problems.schema import Problem
@@ -10,7 +9,6 @@ from sgpo.problems.verifier import Verdict
 
 LONGEST = 50_000
 """Characters of a program."""
-_FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
 
 
 class CodeVerifier:
@@ -36,21 +34,11 @@ class CodeVerifier:
         if outcome.state != "done":
             return Verdict(False, source, "wrong", 0.0)
         passed = sum(map(returned, outcome.values, (case.value for case in cases)))
-        return Verdict(passed == len(cases), source, "correct" if passed == len(cases) else "wrong", passed / len(cases))
+        return Verdict(
+            passed == len(cases), source, "correct" if passed == len(cases) else "wrong", passed / len(cases)
+        )
 
     @staticmethod
     def present(problem: Problem) -> str:
         """Return the gold program as a response."""
         return f"```python\n{problem.answer}\n```"
-
-
-def last_block(text: str) -> str | None:
-    """Return what stands in the last fence; None without one, and where the last one is not closed."""
-    found: str | None = None
-    opened = None
-    for fence in _FENCE.finditer(text):
-        if opened is None:
-            opened, found = fence, None
-        elif fence[0].strip().startswith(opened[1]) and fence[0].strip("`~ \t") == "":
-            found, opened = text[opened.end() : fence.start()].strip("\n"), None
-    return found if opened is None and found and found.strip() else None

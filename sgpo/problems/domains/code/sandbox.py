@@ -1,8 +1,8 @@
 """A process for a model's code: bubblewrap's namespaces, no network, no new processes, and limits on all else.
 
-bubblewrap (`bwrap`) makes the sandbox for a user without privileges: namespaces of its own for users, processes, network
-and files, of which the system's are read-only and nothing else is there. What it cannot bound, the kernel's limits and a
-filter of system calls do. Where it does not work, nothing runs: SandboxError says what is missing.
+bubblewrap (`bwrap`) makes the sandbox for a user without privileges: namespaces of its own for users, processes,
+network and files, of which the system's are read-only and nothing else is there. What it cannot bound, the kernel's
+limits and a filter of system calls do. Where it does not work, nothing runs: SandboxError says what is missing.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def check_sandbox() -> None:
 def _run(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
     state, output, said = _execute(job, limits)
     if state == "died" and said.startswith("bwrap:"):
-        raise RuntimeError(f"no sandbox this time: {one_line(said, 200)}")  # too many processes, say: one verdict is lost
+        raise RuntimeError(
+            f"no sandbox this time: {one_line(said, 200)}"
+        )  # too many processes, say: one verdict is lost
     return state, output
 
 
@@ -109,7 +111,7 @@ def _execute(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeo
 def _read(
     process: subprocess.Popen[bytes], seconds: float
 ) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
-    """Read until the end, the time or the most that is read; the process and all in its namespace are gone afterwards."""
+    """Read until the end, the time or the most that is read; all processes of the namespace are gone afterwards."""
     assert process.stdout is not None
     deadline, parts, size = time.monotonic() + seconds, list[bytes](), 0
     try:
@@ -186,8 +188,8 @@ _ARCHITECTURES = {  # audit number; system calls that make processes; clone; clo
 def _no_new_processes() -> bytes:
     """Return a filter (classic BPF) that refuses fork, vfork and clone but for threads; seccomp(2) has the layout.
 
-    RLIMIT_NPROC does not bind root and counts a user's other processes too. clone3, whose flags a filter cannot read, is
-    answered as if the kernel had none: the C library then takes clone.
+    RLIMIT_NPROC does not bind root and counts a user's other processes too. clone3, whose flags a filter cannot read,
+    is answered as if the kernel had none: the C library then takes clone.
     """
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:

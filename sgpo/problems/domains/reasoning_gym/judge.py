@@ -13,7 +13,7 @@ from sgpo.problems.domains.stated import stated_answer, tagged
 from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict
 
-EXPECTED = '\'details\' as `sgpo problems import reasoning-gym:TASK` writes them'
+EXPECTED = "'details' as `sgpo problems import reasoning-gym:TASK` writes them"
 
 
 class ReasoningGymVerifier:

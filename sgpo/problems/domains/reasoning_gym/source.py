@@ -20,7 +20,7 @@ _SPARE = 3
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Problems of a task, and how many draws were left out: repeated, in another split, without an answer that is right."""
+    """Problems of a task, and how many draws were left out, and why: the names of the fields."""
 
     problems: list[Problem]
     repeated: int
@@ -33,7 +33,9 @@ class Drawn:
         counts = {"repeated": self.repeated, "in another split": self.elsewhere, "without answer": self.without_answer,
                   "whose answer the task refuses": self.refused}  # fmt: skip
         left_out = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        first = f"{self.problems[0].source}: {len(self.problems)} problems" + (f"; left out: {left_out}" if left_out else "")
+        first = f"{self.problems[0].source}: {len(self.problems)} problems" + (
+            f"; left out: {left_out}" if left_out else ""
+        )
         return [first, *(f"  {one.question[-70:]!r} -> {one.answer[:70]!r}" for one in self.problems[:3])]
 
 
@@ -97,8 +99,9 @@ def _draw(
                 )
             )  # fmt: skip
     if len(problems) < count:
+        where = f" of level {level}" if level else ""
         raise DomainError(
-            f"{DOMAIN}:{task}: {len(problems)} different questions in {size} draws{f' of level {level}' if level else ''} "
+            f"{DOMAIN}:{task}: {len(problems)} different questions in {size} draws{where} "
             f"({repeated} repeated, {elsewhere} in another split, {without} without answer, {refused} "
             f"whose answer the task refuses, {len(failed)} that failed"
             f"{f' with {failed[0]}' if failed else ''}; {count} were asked for: "
@@ -116,6 +119,6 @@ def gold_of(entry: Mapping[str, Any]) -> str | None:
 
 
 def _library_seed(task: str, seed: int, level: int | None) -> int:
-    """Return the seed that reasoning-gym gets: its own draw `index` of seed s is often draw `index - 1` of seed s + 1."""
+    """Return the library's seed: its draw `index` of seed s is often its draw `index - 1` of seed s + 1."""
     text = f"{task}/{seed}/{level or 0}"
     return int(hashlib.sha256(text.encode()).hexdigest()[:7], 16)

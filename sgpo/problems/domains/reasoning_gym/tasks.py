@@ -47,7 +47,9 @@ def level_options(task: str, level: int, options: Mapping[str, Any]) -> dict[str
     factory = _factory()
     open_task(task, 0, 1, options)
     if task not in factory.CURRICULA:
-        raise DomainError(f"{DOMAIN}:{task}: has no levels of difficulty (expected no --levels, or options by key=value)")
+        raise DomainError(
+            f"{DOMAIN}:{task}: has no levels of difficulty (expected no --levels, or options by key=value)"
+        )
     curriculum = factory.create_curriculum(task)
     most = max((len(attribute.levels) for attribute in curriculum.attributes.values()), default=1)
     if level > most:
