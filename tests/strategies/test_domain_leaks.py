@@ -66,7 +66,7 @@ def test_words_about_the_method_are_none(problem: Problem, step: str) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    ["Inside the loop do total += number * number.", "Use `number*number` for each.", "return total at the end: total=0.",
+    ["Inside the loop do total += number * number.", "Use `number*number` for each.", "First of all: total = 0.",
      "def squares(numbers): sums up.", "```python", "Take sum(n * n for n in numbers)."],
 )  # fmt: skip
 def test_a_line_or_an_expression_of_the_program_is_a_leak(step: str) -> None:
