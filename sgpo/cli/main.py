@@ -81,6 +81,20 @@ def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
     stages.build_world(load_params(params), data)
 
 
+@world_app.command("functions")
+def world_functions(
+    train: Annotated[int, typer.Option(min=1, help="Problems to train on")] = 300,
+    tuning: Annotated[int, typer.Option(min=1, help="Problems on which settings are chosen")] = 60,
+    held_out: Annotated[int, typer.Option(min=1, help="Problems for the final figures")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other ones")] = 0,
+    data: Data = DATA,
+) -> None:
+    """Draw tiny functions with unit tests, problems of the domain code, in the place of the testbed's."""
+    from sgpo.pipeline import stages
+
+    stages.build_functions({"train": train, "tuning": tuning, "held_out": held_out}, seed, data)
+
+
 @world_app.command("base-model")
 def world_base_model(
     params: Params = PARAMS,
@@ -94,6 +108,23 @@ def world_base_model(
     from sgpo.pipeline import stages
 
     stages.build_base(load_params(params), data, work / "base_model", build=build, packed=pack)
+
+
+@world_app.command("domain-base")
+def world_domain_base(
+    output: Annotated[Path, typer.Option(help="Folder for the model")],
+    config: Config = None,
+    steps: Annotated[int, typer.Option(min=1, help="Pre-training steps")] = 800,
+    right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of unguided examples that are right")] = 0.3,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    data: Data = DATA,
+    overrides: Overrides = None,
+) -> None:
+    """Make a tiny base model for a worked domain, from its problems, responses and strategies."""
+    from sgpo.config import load_config
+    from sgpo.testbed.domain_base import build_domain_base
+
+    build_domain_base(data, output, load_config(config, overrides or ()).chat, steps, right, seed)
 
 
 @world_app.command("teacher")

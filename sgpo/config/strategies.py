@@ -26,9 +26,14 @@ class StrategyConfig(Settings):
 class TeacherConfig(Settings):
     """The strong model, and what may be spent on it. Prices and budget are in one currency of your choice."""
 
-    kind: Literal["scripted", "openai"] = Field(
-        default="scripted", description="The testbed's own teacher, or any endpoint that speaks OpenAI's protocol"
+    kind: Literal["scripted", "openai", "plugin"] = Field(
+        default="scripted",
+        description="The testbed's own teacher, any endpoint that speaks OpenAI's protocol, or a class of your own",
     )
+    plugin: str = Field(
+        default="", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="Import path of a Teacher for kind plugin, such as my_package.teacher:MyTeacher",
+    )  # fmt: skip
     base_url: str = Field(default="", description="The endpoint, up to and with its /v1")
     model: str = Field(default="scripted-strong-model", min_length=1, description="What the endpoint calls the model")
     api_key_env: str = Field(
@@ -59,6 +64,8 @@ class TeacherConfig(Settings):
     def _can_be_asked(self) -> Self:
         if self.kind == "openai" and not self.base_url.startswith(("https://", "http://")):
             raise ValueError(f"base_url is '{self.base_url}' (expected the endpoint's http(s) address for kind openai)")
+        if (self.kind == "plugin") != bool(self.plugin):
+            raise ValueError(f"plugin is '{self.plugin}' for kind {self.kind} (expected both kind plugin and its path)")
         if self.budget is not None and (self.prompt_price is None or self.completion_price is None):
             raise ValueError("budget needs prompt_price and completion_price (or give budget_tokens)")
         return self

@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +39,16 @@ def build_world(params: PipelineParams, data: Path) -> None:
     splits: tuple[Literal["train", "tuning", "held_out"], ...] = ("train", "tuning", "held_out")
     for split in splits:
         problems = build_split(params.world, split)
+        write_problems(problems, data / "problems" / f"{split}.parquet")
+        print(f"{split}: {len(problems)} problems")
+
+
+def build_functions(sizes: Mapping[Literal["train", "tuning", "held_out"], int], seed: int, data: Path) -> None:
+    """Draw tiny functions with their tests: data/problems/{train,tuning,held_out}.parquet."""
+    from sgpo.testbed.functions import draw_functions
+
+    for split, size in sizes.items():
+        problems = draw_functions(split, size, seed)
         write_problems(problems, data / "problems" / f"{split}.parquet")
         print(f"{split}: {len(problems)} problems")
 

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 from sgpo.config.strategies import TeacherConfig
+from sgpo.errors import one_line
 from sgpo.problems.schema import Problem
 from sgpo.strategies.teacher.journal import RecordedTeacher
 from sgpo.strategies.teacher.openai_teacher import OpenAITeacher
+from sgpo.strategies.teacher.teacher import Teacher, TeacherError
 
 
 @asynccontextmanager
@@ -17,6 +20,11 @@ async def recorded_teacher(
 ) -> AsyncIterator[RecordedTeacher]:
     """Yield the configured teacher with its journal `work`/teacher.jsonl; its budget is for this set of problems."""
     async with AsyncExitStack() as stack:
+        if config.kind == "plugin":
+            teacher = load_teacher(config.plugin)
+            journal = RecordedTeacher(teacher, work / "teacher.jsonl", config, purpose=purpose_of(problems))
+            yield await stack.enter_async_context(journal)
+            return
         if config.kind == "scripted":
             from sgpo.testbed.teacher_server import scripted_endpoint
 
@@ -26,6 +34,18 @@ async def recorded_teacher(
         purpose = purpose_of(problems)
         journal = RecordedTeacher(endpoint, work / "teacher.jsonl", config, purpose=purpose, first_alone=True)
         yield await stack.enter_async_context(journal)
+
+
+def load_teacher(path: str) -> Teacher:
+    """Return an instance of the class at `package.module:Class`. Raises TeacherError where it is no Teacher."""
+    module, _, name = path.partition(":")
+    try:
+        teacher = getattr(import_module(module), name)()
+    except Exception as error:  # whatever somebody's module or class raises
+        raise TeacherError(f"teacher.plugin '{path}': {one_line(error, 300)} (expected package.module:Class)") from None
+    if missing := [member for member in ("name", "max_tokens", "complete") if not hasattr(teacher, member)]:
+        raise TeacherError(f"teacher.plugin '{path}': has no '{missing[0]}' (expected a Teacher)")
+    return teacher
 
 
 def purpose_of(problems: Sequence[Problem]) -> str:
