@@ -31,7 +31,7 @@ from sgpo.training.supervised import supervised_gradient
 from sgpo.training.world import World
 
 NUMBERS = 500
-BATCH = 32
+BATCH = 16
 GUIDED = 0.6
 _TOKENS = 8192
 

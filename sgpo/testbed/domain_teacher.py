@@ -92,7 +92,12 @@ def _candidate(question: str, choose: random.Random) -> str:
     kind, approach, steps = parts if choose.random() < 0.8 else _VAGUE
     order = choose.choice(("", "Name what is asked for. ", "Read to the end first. "))
     return "\n".join(
-        [f"Problem type: {kind}", f"Strategy: {order}{approach}", "Steps:", *(f"{n}. {s}" for n, s in enumerate(steps, 1))]
+        [
+            f"Problem type: {kind}",
+            f"Strategy: {order}{approach}",
+            "Steps:",
+            *(f"{n}. {s}" for n, s in enumerate(steps, 1)),
+        ]
     )
 
 

@@ -84,7 +84,7 @@ FAMILIES = (
 
 
 def draw_functions(split: Literal["train", "tuning", "held_out"], count: int, seed: int = 0) -> list[Problem]:
-    """Return `count` different problems of a split; splits share no task, by a hash of its wording, whatever is drawn."""
+    """Return `count` different problems of a split; splits share no task, by a hash of its wording."""
     choose, found = random.Random(f"functions/{seed}/{split}"), dict[str, Problem]()
     for _ in range(200 * count):
         problem = _problem(choose)
@@ -126,7 +126,9 @@ def _argument(family: Family, a: int, choose: random.Random) -> Any:
     if family.argument == "text":
         return "".join(choose.choice("abcdefgh") for _ in range(choose.randint(1, 4)))
     fewest = a + 1 if family.name in ("every", "rotate") else 1
-    return [choose.choice((choose.randint(0, 99), a * choose.randint(0, 9))) for _ in range(fewest + choose.randint(0, 4))]
+    return [
+        choose.choice((choose.randint(0, 99), a * choose.randint(0, 9))) for _ in range(fewest + choose.randint(0, 4))
+    ]
 
 
 def _split_of(task: str) -> str:
