@@ -28,6 +28,14 @@ TASKS = (
 )  # fmt: skip
 
 
+HEAD = """# Golds and shuffled golds of reasoning-gym's tasks
+Every gold answer through our verifier, and every gold as the answer to another problem of its task: the file that
+`python benchmarks/domains.py --problems 5000 --markdown docs/measured/domains.md` writes. Golds that a task's own scorer
+refuses are left out when problems are drawn. Other load ran beside: the milliseconds are an upper bound.
+
+"""
+
+
 @dataclass
 class TaskResult:
     """What came of a task's problems: golds that fail, shuffled golds that pass though they differ, and seconds."""
@@ -112,7 +120,7 @@ def main() -> None:
     print(table(results))
     print(examples(results))
     if chosen.markdown is not None:
-        chosen.markdown.write_text(table(results) + "\n", encoding="utf-8")
+        chosen.markdown.write_text(f"{HEAD}{table(results)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
