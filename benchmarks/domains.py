@@ -29,9 +29,9 @@ TASKS = (
 
 
 HEAD = """# Golds and shuffled golds of reasoning-gym's tasks
-Every gold answer through our verifier, and every gold as the answer to another problem of its task: the file that
-`python benchmarks/domains.py --problems 5000 --markdown docs/measured/domains.md` writes. Golds that a task's own scorer
-refuses are left out when problems are drawn. Other load ran beside: the milliseconds are an upper bound.
+Every gold answer through our verifier, and every gold as the answer to another problem of its task: the file
+that `python benchmarks/domains.py --problems 5000 --markdown docs/measured/domains.md` writes. Golds that a task's own
+scorer refuses are left out when problems are drawn. Other load ran beside: the milliseconds are an upper bound.
 
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,7 +99,7 @@ def draw_functions(split: Literal["train", "tuning", "held_out"], count: int, se
 def family_of(question: str) -> Family:
     """Return the family of a question; LookupError where it is none of these."""
     for family in FAMILIES:
-        if family.task.split("{a}")[0] in question and family.task.rpartition("}")[2] in question:
+        if re.search(re.escape(family.task).replace(r"\{a\}", r"\d+").replace(r"\{b\}", r"\d+"), question):
             return family
     raise LookupError("no tiny function")
 

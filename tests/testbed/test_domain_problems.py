@@ -1,4 +1,4 @@
-"""The worked domains: tiny functions are right by Python itself, and their strong model has a sound strategy for each."""
+"""The worked domains: tiny functions are right by Python itself; their strong model has a strategy for each."""
 
 from __future__ import annotations
 
