@@ -21,6 +21,7 @@ from sgpo.pipeline.report import Summary, describe
 from sgpo.registry.models import ModelFolderError, register_base_model
 from sgpo.registry.promotion import set_champion
 from sgpo.registry.store import RegistryError
+from sgpo.report.page import write_report
 from sgpo.study.shown import TABLE, describe_shown
 from sgpo.tracking.client import connect, sqlite_path
 from sgpo.tracking.tracker import parent_of
@@ -49,7 +50,7 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
     show(f"\n{'=' * 100}\n{describe(summary)}")
     _show_baseline(settings)
     show(f"\n{time.perf_counter() - begun:.0f} s in all.")
-    show(f"Picture: {folder}/report/retraining.png   Numbers: {folder}/summary.json")
+    show(f"Report: {folder}/report/report.html   Numbers: {folder}/summary.json")
     _show_where_to_look(settings, folder)
 
 
@@ -66,7 +67,9 @@ def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...
                 _register_base(settings, base)
         summary = retrain(recipe, run_id, None, overrides)
     summary = summary.model_copy(update={"seconds": {**clock.seconds, **summary.seconds}})
-    write_json(run_folder(settings, run_id) / "summary.json", summary.model_dump(mode="json"))
+    folder = run_folder(settings, run_id)
+    write_json(folder / "summary.json", summary.model_dump(mode="json"))
+    write_report(folder, folder / "report" / "report.html")  # again, with the seconds of these phases
     return summary
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import INPUTS, TASK_SOURCE
+from prefect.logging import get_run_logger
 
 from flows.champion import CHAMPION_FOLDER, fetch_champion
 from flows.definitions import recorded_flow, retried_task
@@ -14,7 +15,8 @@ from flows.phases import log_evaluation
 from flows.process import REPOSITORY, run_command, training_command
 from flows.runs import run_folder, started
 from sgpo.config import EvaluationConfig, RunConfig, load_config
-from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.better_worse import FILE, describe_better_worse, write_better_worse
+from sgpo.evaluation.comparison import Comparison, Gain
 from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
 from sgpo.files import file_sha256
@@ -70,14 +72,30 @@ def evaluate(
         for who, model in models.items():
             evaluate_process(recipe, chosen, str(model), str(folder / "evaluation" / f"{who}.jsonl"), who)
         comparison = comparison_of(config, run_id)
+        list_changes(REPOSITORY / folder / "evaluation")
         log_evaluation(config, run_id, comparison)
     rows = [
         {
             "problems": name, "champion": f"{gain.champion:.1%}", "challenger": f"{gain.challenger:.1%}",
             "gain": f"{gain.difference.value:+.1%}",
-            "interval": f"{gain.difference.low:+.1%} to {gain.difference.high:+.1%}",
+            "interval": f"{gain.difference.low:+.1%} to {gain.difference.high:+.1%}", **_lenient(gain),
         }
         for name, gain in comparison.rows()
     ]  # fmt: skip
-    create_table_artifact(rows, key="comparison", description=f"avg@{comparison.k} on held-out problems, paired")
+    what = f"{comparison.name_of_average} on held-out problems, paired"
+    create_table_artifact(rows, key="comparison", description=what)
     return comparison
+
+
+def list_changes(folder: Path) -> None:
+    """Write beside a comparison which problems got better and which got worse, with answers of both models."""
+    changed = write_better_worse(folder / "champion.jsonl", folder / "challenger.jsonl", folder / FILE)
+    get_run_logger().info("%s: %s", folder / FILE, describe_better_worse(changed))
+
+
+def _lenient(gain: Gain) -> dict[str, str]:
+    """Return the columns of lenient accuracy, none where it is not known for both models."""
+    if gain.lenient is None:
+        return {}
+    champion, challenger = gain.lenient.champion, gain.lenient.challenger
+    return {"lenient champion": f"{champion:.1%}", "lenient challenger": f"{challenger:.1%}"}

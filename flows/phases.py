@@ -19,7 +19,7 @@ from sgpo.evaluation.comparison import Comparison
 from sgpo.jsonl import JsonlError
 from sgpo.names import metric_part
 from sgpo.pipeline.probe import lift_of_tiers
-from sgpo.tracking.tracker import RunTracker, evaluation_metric, open_tracker, parent_of
+from sgpo.tracking.tracker import RunTracker, evaluation_metric, lenient_metric, open_tracker, parent_of
 
 
 def open_retraining(config: RunConfig, run_id: str) -> RunTracker:
@@ -68,13 +68,34 @@ def log_evaluation(config: RunConfig, run_id: str, comparison: Comparison) -> No
 
 
 def evaluation_metrics(comparison: Comparison) -> dict[str, float]:
-    """avg@k by tier, as the mean of the tiers and over all problems; and the gain over all problems, as the gate's."""
-    scores = {evaluation_metric(name, comparison.k): gain.challenger for name, gain in comparison.tiers.items()}
-    return scores | {
-        "eval/average": comparison.mean_of_tiers.challenger,
-        "eval/average_over_problems": comparison.overall.challenger,
-        "eval/gain": comparison.overall.difference.value,
+    """avg@k by tier, as the mean of the tiers and over all problems; and the gain over all problems, as the gate's.
+
+    Beside them those by lenient accuracy, where it is known.
+    """
+    scores = {
+        evaluation_metric(name, comparison.k_of(name)): gain.challenger for name, gain in comparison.tiers.items()
     }
+    return (
+        scores
+        | _lenient_metrics(comparison)
+        | {
+            "eval/average": comparison.mean_of_tiers.challenger,
+            "eval/average_over_problems": comparison.overall.challenger,
+            "eval/gain": comparison.overall.difference.value,
+        }
+    )
+
+
+def _lenient_metrics(comparison: Comparison) -> dict[str, float]:
+    mean, overall = comparison.mean_of_tiers.lenient, comparison.overall.lenient
+    if mean is None or overall is None:
+        return {}
+    scores = {
+        lenient_metric(name, comparison.k_of(name)): gain.lenient.challenger
+        for name, gain in comparison.tiers.items()
+        if gain.lenient is not None
+    }
+    return scores | {"eval/average_lenient": mean.challenger, "eval/gain_lenient": overall.difference.value}
 
 
 def log_data(tracker: RunTracker, versions: Md5s, context: str) -> None:

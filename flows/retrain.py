@@ -21,14 +21,17 @@ from flows.process import REPOSITORY, show
 from flows.progress import Progress
 from flows.promote import promote
 from flows.repeats import TRAINING_DATA, same_retraining
+from flows.report_link import link_report
 from flows.runs import new_run_id, run_folder, start_run
 from flows.train import train
 from sgpo.config import ConfigError, RunConfig
 from sgpo.evaluation.comparison import Comparison
 from sgpo.files import write_json
-from sgpo.pipeline.report import Summary, commit_of, describe, draw_picture, read_metrics, training_means
+from sgpo.pipeline.report import Summary, commit_of, describe, read_metrics, training_means
 from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
+from sgpo.report.charts import draw_picture
+from sgpo.report.page import write_report
 from sgpo.tracking.tracker import RunTracker, open_tracker, parent_of
 
 PHASES = 6
@@ -85,7 +88,7 @@ def report(
     versions: Md5s,
     seconds: dict[str, float],
 ) -> Summary:
-    """Return the picture, artifacts, and the summary."""
+    """Return the summary; leaves the page, the picture and the artifacts."""
     folder = REPOSITORY / run_folder(settings, run_id)
     rows = read_metrics(folder)
     summary = Summary(
@@ -104,6 +107,8 @@ def report(
     (folder / "report").mkdir(parents=True, exist_ok=True)
     picture = folder / "report" / "retraining.png"
     draw_picture(rows, comparison, picture)
+    for note in write_report(folder, folder / "report" / "report.html", summary):
+        show(f"  report: {note}")
     encoded = base64.b64encode(picture.read_bytes()).decode()
     create_image_artifact(f"data:image/png;base64,{encoded}", key="retraining", description=f"Retraining {run_id}")
     create_markdown_artifact(f"```\n{describe(summary)}\n```", key="summary", description=f"Retraining {run_id}")
@@ -127,7 +132,9 @@ def _log_summary(tracker: RunTracker, settings: RunConfig, run_id: str, summary:
     tracker.log(settings.training.steps, evaluation_metrics(summary.comparison))
     log_data(tracker, summary.data_versions, "retraining")
     tracker.set_tags({"sgpo.decision": summary.decision.action, "sgpo.challenger": summary.challenger_version})
-    tracker.log_artifact(folder / "report" / "retraining.png", "report")
+    for name in ("retraining.png", "report.html"):
+        tracker.log_artifact(folder / "report" / name, "report")
+    link_report(settings, folder)
     tracker.log_dict(summary.model_dump(mode="json"), "report/summary.json")
     with open_tracker(settings, folder, parent_of(folder)) as training:
         training.set_tags({"sgpo.decision": summary.decision.action})

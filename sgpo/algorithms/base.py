@@ -54,6 +54,10 @@ class Algorithm(ABC, Generic[SettingsT]):
         """Return the largest weight of a distilled problem, for the histogram of weights."""
         return 1.0
 
+    def delta_at(self, step: int) -> float | None:
+        """Return the divergence above which a token of a row with a guide is clipped in `step`; None where none is."""
+        return None
+
     def guide(self, policy: Policy) -> Guide:
         """Return what reads the prompts of `TrainRow.guide`, once before training: the policy itself.
 

@@ -115,6 +115,11 @@ class SGPO(GRPO[SGPOSettings]):
         """Return alpha_max of Eq. 6."""
         return self.settings.alpha_max
 
+    def delta_at(self, step: int) -> float | None:
+        """Return the delta of Eq. 5 in `step`."""
+        settings = self.settings
+        return objectives.annealed_delta(settings.delta, settings.delta_end, step, self.training.steps)
+
     def guide(self, policy: Policy) -> Guide:
         """Return the paper's guide, the policy as it is now, or one that keeps weights of its own."""
         from sgpo.training.guides import AverageGuide, FrozenGuide
@@ -210,7 +215,6 @@ class SGPO(GRPO[SGPOSettings]):
             return super().token_loss(tokens)
         if settings.distillation == "sft":
             return cross_entropy(tokens.logprobs_C, tokens.weights_C), {}
-        delta = objectives.annealed_delta(settings.delta, settings.delta_end, tokens.step, self.training.steps)
-        kl_C1 = tokens.divergence_C[:, None]
+        kl_C1, delta = tokens.divergence_C[:, None], self.delta_at(tokens.step)
         loss_C, metrics = objectives.clipped_kd_loss(kl_C1, tokens.mask_C1(), delta, settings.clipping)
         return loss_C * tokens.weights_C, metrics

@@ -11,6 +11,7 @@ import typer
 from sgpo.cli.options import DATA, PARAMS, WORK, Data, Params, Work, key_values
 from sgpo.cli.planning import add_planning
 from sgpo.cli.registry import registry_app
+from sgpo.cli.report import add_report
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
@@ -30,6 +31,7 @@ app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
 add_study(app)
+add_report(app)
 
 Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
@@ -221,11 +223,15 @@ def evaluate(
 def compare(
     champion: Annotated[Path, typer.Option(help="Outcomes of the champion")],
     challenger: Annotated[Path, typer.Option(help="Outcomes of the challenger")],
+    better_worse: Annotated[
+        Path | None, typer.Option(help="File for the problems that got better or worse, with answers (JSONL)")
+    ] = None,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Compare two evaluations on the same problems, and say what the gate would decide."""
     from sgpo.config import load_config
+    from sgpo.evaluation.better_worse import describe_better_worse, write_better_worse
     from sgpo.evaluation.report import compare_files, describe_comparison
     from sgpo.registry.gate import decide
 
@@ -233,6 +239,8 @@ def compare(
     comparison = compare_files(settings, champion, challenger)
     decision = decide(comparison, settings.gate)
     print(describe_comparison(comparison))
+    if better_worse is not None:
+        print(f"{describe_better_worse(write_better_worse(champion, challenger, better_worse))}: {better_worse}")
     print(f"promote: {'yes' if decision.promote else 'no'}. {' '.join(decision.reasons)}")
 
 

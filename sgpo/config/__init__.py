@@ -10,7 +10,7 @@ from sgpo.config.base import ConfigError, Precision, Settings, config_digest, du
 from sgpo.config.chat import ChatConfig
 from sgpo.config.domains import DomainConfig
 from sgpo.config.engine import EngineConfig
-from sgpo.config.evaluation import EvaluationConfig, GateConfig
+from sgpo.config.evaluation import BenchmarkConfig, EvaluationConfig, GateConfig
 from sgpo.config.lora import LoraConfig
 from sgpo.config.run import RunConfig, load_config
 from sgpo.config.sampling import SamplingConfig
@@ -20,6 +20,7 @@ from sgpo.config.validation import ValidationConfig
 
 __all__ = [
     "AlgorithmSettings",
+    "BenchmarkConfig",
     "ChatConfig",
     "ConfigError",
     "DomainConfig",

@@ -86,6 +86,8 @@ def _describe(model: type[BaseModel], where: str, item: Any) -> str:
 
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc[:-1]:
+        if str(part) not in model.model_fields:
+            continue  # a name that the settings choose, as of a benchmark
         annotation = model.model_fields[str(part)].annotation
         for kind in (annotation, *get_args(annotation)):
             model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model

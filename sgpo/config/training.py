@@ -8,6 +8,7 @@ from sgpo.config.algorithm import AlgorithmSettings, read_algorithm
 from sgpo.config.base import Precision, Settings
 from sgpo.config.lora import LoraConfig
 from sgpo.config.sampling import SamplingConfig
+from sgpo.config.trace import TraceConfig
 from sgpo.config.validation import ValidationConfig
 
 
@@ -55,6 +56,7 @@ class TrainingConfig(Settings):
     lora: LoraConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
     validation: ValidationConfig = ValidationConfig()
+    trace: TraceConfig = TraceConfig()
 
     @model_validator(mode="after")
     def _refill_is_drawn_in_turn(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgpo.evaluation.scores import Outcome
+from sgpo.evaluation.scores import EvaluationError, Outcome
 from sgpo.files import publish_file
 
 
@@ -27,11 +27,21 @@ def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Ou
     return [outcome_of(json.loads(row)) for row in rows]
 
 
+def required_outcomes(path: Path) -> list[Outcome]:
+    """Outcomes from `path`; EvaluationError when there is no such file."""
+    outcomes = read_outcomes(path)
+    if outcomes is None:
+        raise EvaluationError(f"{path}: no such file (expected outcomes written by `sgpo evaluate`)")
+    return outcomes
+
+
 def row_of(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as one JSON object."""
-    return {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
+    row = {"problem_id": outcome.problem_id, "tier": outcome.tier, "rewards": list(outcome.rewards)}
+    return row if outcome.lenient is None else row | {"lenient": list(outcome.lenient)}
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that `row_of` wrote."""
-    return Outcome(row["problem_id"], row["tier"], tuple(row["rewards"]))
+    """Return the outcome that `row_of` wrote; older versions wrote no lenient rewards."""
+    lenient = row.get("lenient")
+    return Outcome(row["problem_id"], row["tier"], tuple(row["rewards"]), None if lenient is None else tuple(lenient))

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison, compare
-from sgpo.evaluation.outcomes import read_outcomes
-from sgpo.evaluation.scores import EvaluationError, Outcome, Scores
+from sgpo.evaluation.outcomes import required_outcomes
+from sgpo.evaluation.scores import Scores
 
 
 def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Comparison:
     """Paired comparison of two files of outcomes; EvaluationError when one is missing or they do not match."""
     settings = config.evaluation
-    return compare(_outcomes(champion), _outcomes(challenger), settings.confidence, settings.resamples, config.seed)
+    return compare(
+        required_outcomes(champion), required_outcomes(challenger), settings.confidence, settings.resamples, config.seed
+    )
 
 
 def folder_digest(folder: Path) -> str:
@@ -27,33 +29,52 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+NO_LENIENT = "Lenient accuracy is not known: some outcomes were written by an older version."
+
+
 def describe_scores(scores: Scores) -> str:
-    """avg@k and pass@k per tier, as the mean of the tiers and overall, in per cent, with intervals."""
-    average, reach = f"avg@{scores.k}", f"pass@{scores.k}"
-    lines = [f"{'':<14}{'problems':>9}{average:>9}  {scores.confidence:.0%} interval{reach:>10}"]
-    for name, tier in scores.rows():
+    """avg@k, strict and lenient, and pass@k per tier, as the mean of the tiers and overall, in per cent.
+
+    The interval is that of the strict one. Where the tiers have several k, each row names its own, and pass@ goes with
+    the smallest in rows over several.
+    """
+    rows = [(name if scores.k else f"{name}{_at(tier.k)}", tier) for name, tier in scores.rows()]
+    width, at = max(14, *(len(name) + 1 for name, _ in rows)), f"@{scores.k or 'k'}"
+    lines = [
+        f"{'':<{width}}{'problems':>9}{f'avg{at}':>9}  {scores.confidence:.0%} interval{'lenient':>10}{f'pass{at}':>10}"
+    ]
+    for name, tier in rows:
         low, value, high = (100 * bound for bound in (tier.avg_at_k.low, tier.avg_at_k.value, tier.avg_at_k.high))
-        reached = 100 * tier.pass_at[scores.k].value
-        lines.append(f"{name:<14}{tier.problems:>9}{value:>9.1f}  {low:>5.1f} to {high:>5.1f}{reached:>9.1f}")
-    return "\n".join(lines)
+        lenient = "-" if tier.lenient is None else f"{100 * tier.lenient.value:.1f}"
+        reached = 100 * tier.pass_at[tier.k or max(tier.pass_at)].value
+        lines.append(
+            f"{name:<{width}}{tier.problems:>9}{value:>9.1f}  {low:>5.1f} to {high:>5.1f}{lenient:>9}{reached:>10.1f}"
+        )
+    return "\n".join([*lines, *([] if scores.overall.lenient else [NO_LENIENT])])
 
 
 def describe_comparison(comparison: Comparison) -> str:
-    """Champion and challenger side by side, with the paired difference and its interval, in points."""
+    """Champion and challenger side by side, with the paired difference and its interval, in points.
+
+    The last columns are the same by lenient accuracy, on which no decision depends.
+    """
+    rows = [(name if comparison.k else f"{name}{_at(gain.k)}", gain) for name, gain in comparison.rows()]
+    width = max(14, *(len(name) + 1 for name, _ in rows))
+    beside = f"{'lenient: champion':>21}{'challenger':>12}{'gain':>8}" if comparison.overall.lenient else ""
     lines = [
-        f"{'':<14}{'problems':>9}{'champion':>10}{'challenger':>12}{'gain':>8}  {comparison.confidence:.0%} interval"
+        f"{'':<{width}}{'problems':>9}{'champion':>10}{'challenger':>12}{'gain':>8}  "
+        f"{comparison.confidence:.0%} interval{beside}"
     ]
-    for name, gain in comparison.rows():
-        difference = gain.difference
+    for name, gain in rows:
+        difference, lenient = gain.difference, gain.lenient
         lines.append(
-            f"{name:<14}{gain.problems:>9}{100 * gain.champion:>10.1f}{100 * gain.challenger:>12.1f}"
+            f"{name:<{width}}{gain.problems:>9}{100 * gain.champion:>10.1f}{100 * gain.challenger:>12.1f}"
             f"{100 * difference.value:>+8.1f}  {100 * difference.low:>+5.1f} to {100 * difference.high:>+5.1f}"
-        )
-    return "\n".join(lines)
+            + ("" if lenient is None else f"{100 * lenient.champion:>20.1f}{100 * lenient.challenger:>12.1f}"
+               f"{100 * lenient.difference.value:>+8.1f}")
+        )  # fmt: skip
+    return "\n".join([*lines, *([] if comparison.overall.lenient else [NO_LENIENT])])
 
 
-def _outcomes(path: Path) -> list[Outcome]:
-    outcomes = read_outcomes(path)
-    if outcomes is None:
-        raise EvaluationError(f"{path}: no such file (expected outcomes written by `sgpo evaluate`)")
-    return outcomes
+def _at(k: int | None) -> str:
+    return "" if k is None else f" @{k}"

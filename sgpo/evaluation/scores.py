@@ -1,7 +1,7 @@
 """One model's scores: avg@k and pass@k per tier and on average, each with its interval over problems."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -21,30 +21,41 @@ class EvaluationError(UserError, ValueError):
 class Outcome:
     """The k rewards of one problem, each within 0..1; a reward of 1 is a solved response.
 
-    `tier` is what results are broken down by: a benchmark's name, or a level of difficulty.
+    `tier` is what results are broken down by: a benchmark's name, or a level of difficulty. `lenient` has the k rewards
+    where any usual form of a final answer counts (docs/verifier.md), None where they were not judged so.
     """
 
     problem_id: str
     tier: str
     rewards: tuple[float, ...]
+    lenient: tuple[float, ...] | None = None
 
 
 class TierScore(BaseModel):
-    """Scores over the problems of one tier, or of all. `pass_at` maps j to pass@j: the powers of two below k, and k."""
+    """Scores over the problems of one tier, or of all. `pass_at` maps j to pass@j: the powers of two below k, and k.
+
+    Where tiers have several k, `k` of all of them is None, and j goes up to the smallest. `lenient` is avg@k where any
+    usual form of a final answer counts, None where an outcome has no lenient rewards.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     problems: int
+    k: int | None
     avg_at_k: Estimate
     pass_at: dict[int, Estimate]
+    lenient: Estimate | None = None
 
 
 class Scores(BaseModel):
-    """`overall` is the plain mean over problems; `macro` the plain mean of the tiers, as the paper averages."""
+    """`overall` is the plain mean over problems; `macro` the plain mean of the tiers, as the paper averages.
+
+    `k` is None where the tiers have several; each tier has its own.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    k: int
+    k: int | None
     confidence: float
     overall: TierScore
     tiers: dict[str, TierScore]
@@ -70,20 +81,24 @@ def pass_at(solved: int, k: int, j: int) -> float:
 def score(outcomes: Sequence[Outcome], confidence: float, resamples: int, seed: int) -> Scores:
     """avg@k and pass@j of a model, overall, per tier (in the order of their names) and as the mean of the tiers.
 
-    Raises EvaluationError on no outcomes, unequal k, a problem given twice, or a reward outside 0..1.
+    Raises EvaluationError on no outcomes, unequal k in a tier, a problem given twice, or a reward outside 0..1.
     """
-    k = check_outcomes(outcomes, "outcomes")
-    sizes = subset_sizes(k)
+    ks = check_outcomes(outcomes, "outcomes")
+    common = min(ks.values())
     tiers = {
-        name: score_together(group, sizes, confidence, resamples, seed) for name, group in by_tier(outcomes).items()
+        name: score_together(group, subset_sizes(ks[name]), confidence, resamples, seed)
+        for name, group in by_tier(outcomes).items()
     }
+    sizes = [j for j in subset_sizes(common) if all(j in tier.pass_at for tier in tiers.values())]
     macro = TierScore(
         problems=len(outcomes),
+        k=the_k(ks),
         avg_at_k=mean_of_estimates(tier.avg_at_k for tier in tiers.values()),
         pass_at={j: mean_of_estimates(tier.pass_at[j] for tier in tiers.values()) for j in sizes},
+        lenient=_mean_of_all([tier.lenient for tier in tiers.values()]),
     )
     overall = score_together(outcomes, sizes, confidence, resamples, seed)
-    return Scores(k=k, confidence=confidence, overall=overall, tiers=tiers, macro=macro)
+    return Scores(k=the_k(ks), confidence=confidence, overall=overall, tiers=tiers, macro=macro)
 
 
 def score_together(
@@ -93,15 +108,17 @@ def score_together(
 
     Raises EvaluationError as `score` does.
     """
-    k = check_outcomes(outcomes, "outcomes")
+    ks = check_outcomes(outcomes, "outcomes")
 
     def estimate(per_problem: Callable[[Outcome], float]) -> Estimate:
         return mean_estimate([per_problem(outcome) for outcome in outcomes], (0.0, 1.0), confidence, resamples, seed)
 
     return TierScore(
         problems=len(outcomes),
+        k=the_k(ks),
         avg_at_k=estimate(mean_reward),
-        pass_at={j: estimate(lambda outcome, j=j: pass_at(_solved(outcome), k, j)) for j in sizes},
+        pass_at={j: estimate(lambda outcome, j=j: pass_at(_solved(outcome), len(outcome.rewards), j)) for j in sizes},
+        lenient=estimate(mean_lenient) if all(outcome.lenient is not None for outcome in outcomes) else None,
     )
 
 
@@ -115,6 +132,17 @@ def mean_reward(outcome: Outcome) -> float:
     return math.fsum(outcome.rewards) / len(outcome.rewards)
 
 
+def mean_lenient(outcome: Outcome) -> float:
+    """avg@k of one problem by the lenient rewards, which it has."""
+    assert outcome.lenient is not None
+    return math.fsum(outcome.lenient) / len(outcome.lenient)
+
+
+def the_k(ks: Mapping[str, int]) -> int | None:
+    """Return the k of all tiers, None where they have several."""
+    return next(iter(ks.values())) if len(set(ks.values())) == 1 else None
+
+
 def by_tier(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """Return the outcomes of each tier, tiers in the order of their names."""
     tiers: dict[str, list[Outcome]] = {name: [] for name in sorted({outcome.tier for outcome in outcomes})}
@@ -123,23 +151,35 @@ def by_tier(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return tiers
 
 
-def check_outcomes(outcomes: Sequence[Outcome], whose: str) -> int:
-    """k, when all rows have the same and can be scored; otherwise EvaluationError naming `whose` row and why."""
+def check_outcomes(outcomes: Sequence[Outcome], whose: str) -> dict[str, int]:
+    """Return k by tier, where all rows can be scored and those of a tier have the same; else EvaluationError by row."""
     if not outcomes:
         raise EvaluationError(f"{whose}: no problems (expected at least one)")
-    k = len(outcomes[0].rewards)
+    first: dict[str, tuple[int, int]] = {}  # tier -> row, k
     seen: set[str] = set()
     for row, outcome in enumerate(outcomes, start=1):
         where = f"{whose} row {row}: problem '{outcome.problem_id}'"
+        as_in, k = first.setdefault(outcome.tier, (row, len(outcome.rewards)))
         if not outcome.rewards or len(outcome.rewards) != k:
-            raise EvaluationError(f"{where} has {len(outcome.rewards)} rewards (expected {max(k, 1)}, as in row 1)")
+            raise EvaluationError(
+                f"{where} has {len(outcome.rewards)} rewards (expected {max(k, 1)}, as in row {as_in})"
+            )
+        if outcome.lenient is not None and len(outcome.lenient) != k:
+            raise EvaluationError(
+                f"{where} has {len(outcome.lenient)} lenient rewards (expected {k}, as many as strict)"
+            )
         if outcome.problem_id in seen:
             raise EvaluationError(f"{where} is there twice (expected one row per problem)")
-        for reward in outcome.rewards:
+        for reward in (*outcome.rewards, *(outcome.lenient or ())):
             if not 0.0 <= reward <= 1.0:
                 raise EvaluationError(f"{where} has the reward {reward} (expected 0 to 1)")
         seen.add(outcome.problem_id)
-    return k
+    return {tier: k for tier, (_, k) in first.items()}
+
+
+def _mean_of_all(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    known = [estimate for estimate in estimates if estimate is not None]
+    return mean_of_estimates(known) if len(known) == len(estimates) else None
 
 
 def _solved(outcome: Outcome) -> int:

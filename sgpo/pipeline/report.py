@@ -1,4 +1,4 @@
-"""The report of a retraining: summary.json, a picture, and the page of text that ends `make demo`."""
+"""What came of a retraining: summary.json, and the page of text that ends `make demo`."""
 
 import json
 from pathlib import Path
@@ -56,52 +56,6 @@ def training_means(rows: list[dict[str, Any]]) -> dict[str, float]:
     return means
 
 
-def draw_picture(rows: list[dict[str, Any]], comparison: Comparison, path: Path) -> None:
-    """Four panels: pass rates and alpha over training, what delta masks, entropy, and champion against challenger."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
-    panels = (
-        ("Pass rate in training, and alpha", {"reward/autonomous": "without strategy", "reward/guided": "with strategy",
-                                              "distill/alpha_mean": "mean alpha"}),
-        ("Masked by delta", {"distill/tokens_masked_fraction": "share of tokens",
-                             "distill/kl_mass_masked_fraction": "share of KL mass"}),
-        ("Entropy and KL per token (nats)", {"policy/entropy": "policy entropy", "distill/kl_mean": "forward KL"}),
-    )  # fmt: skip
-    for axis, (title, series) in zip(axes.flat, panels, strict=False):
-        for name, label in series.items():
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=label, linewidth=1.6)
-        axis.set(title=title, xlabel="step")
-        axis.set_ylim(bottom=0.0)
-        if axis.lines:
-            axis.legend(frameon=False)
-        else:  # a run in which no problem had both groups right has no distillation to draw
-            axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axis.transAxes)
-    _draw_comparison(axes[1][1], comparison)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _draw_comparison(axis: Any, comparison: Comparison) -> None:
-    rows = comparison.rows()
-    places = range(len(rows))
-    axis.bar([place - 0.2 for place in places], [100 * gain.champion for _, gain in rows], 0.4, label="champion")
-    axis.bar([place + 0.2 for place in places], [100 * gain.challenger for _, gain in rows], 0.4, label="challenger")
-    for place, (_, gain) in zip(places, rows, strict=True):
-        low, high = gain.difference.value - gain.difference.low, gain.difference.high - gain.difference.value
-        axis.errorbar(
-            place + 0.2, 100 * gain.challenger, yerr=[[100 * low], [100 * high]], color="black", capsize=3, linewidth=1
-        )
-    axis.set_xticks(list(places), [name.replace(" ", "\n") for name, _ in rows])
-    axis.set(title=f"avg@{comparison.k} on held-out problems (%), {comparison.confidence:.0%} interval of the gain")
-    axis.legend(frameon=False)
-
-
 def describe(summary: Summary) -> str:
     """Return the summary as a page of text."""
     training = summary.training
@@ -113,7 +67,7 @@ def describe(summary: Summary) -> str:
     lines = [
         f"Retraining {summary.run_id} of {summary.registered_model}",
         "",
-        f"Held-out problems, no strategy in the prompt, avg@{summary.comparison.k} in per cent:",
+        f"Held-out problems, no strategy in the prompt, {summary.comparison.name_of_average} in per cent:",
         describe_comparison(summary.comparison),
         "",
         f"{'PROMOTED' if changed else 'NOT PROMOTED'}: version {summary.challenger_version} is "

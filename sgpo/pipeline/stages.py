@@ -23,7 +23,6 @@ from sgpo.jsonl import open_journal
 from sgpo.pipeline.splits import ProbedProblem, check_probed
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
 from sgpo.problems.table import write_table
-from sgpo.rollouts.schema import Rollout
 from sgpo.strategies.bank import load_strategies, quality_bands
 from sgpo.strategies.extraction import ExtractionSummary, extract_all
 from sgpo.strategies.responses import respond_all
@@ -142,7 +141,7 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
     texts = {problem.id: strategies[problem.id].text() for problem in chosen}
     samples = _probe_samples(settings, model, chosen, texts, work / "probe", params.domains)
     rows = [_probed(problem) for problem in samples]
-    rollouts: list[Rollout] = [rollout for problem in samples for rollout in (*problem.autonomous, *problem.guided)]
+    rollouts = [rollout for problem in samples for rollout in problem.kept()]
     write_table(rollouts, data / "probe_rollouts.parquet")
     write_table(rows, data / "probe.parquet")
     means = {name: statistics.fmean(getattr(row, name) for row in rows) for name in ("autonomous", "guided", "lift")}
@@ -194,7 +193,7 @@ def _probe_samples(
             chat,
         ),
     ):
-        sampler = Sampler(engine, chat, verifier, strategies, settings.seed)
+        sampler = Sampler(engine, chat, verifier, strategies, settings.seed, lenient=True)
         for samples in draw(sampler, missing, sizes, sampling, "probe", len(done)):
             done[samples.problem_id] = samples
             journal.append(row.dump_python(samples, mode="json"))

@@ -36,7 +36,7 @@ _MARKERS = re.compile(
     "|".join(re.escape(marker) for marker in (*_TURN_ENDS, *_TURN_STARTS))
     + "|(?i:" + "|".join(re.escape(marker) for marker in (*_OPENERS, *_CLOSERS)) + ")"
 )  # fmt: skip
-_NEW_QUESTION = re.compile(
+NEW_QUESTION = re.compile(
     r"\n[^\S\n]*\n[ \t*#]{0,8}(?:Question|Problem)(?: \d{1,3})?\*{0,2}:|\n[ \t*#]{0,8}(?:Human|User)\*{0,2}:"
 )
 
@@ -56,7 +56,7 @@ def final_answer(response: str) -> str | None:
     text = answer_part(response)
     boxes = _boxes(text)
     first_end = next((end for _, end, _ in boxes if end >= 0), None)
-    if first_end is not None and (asked := _NEW_QUESTION.search(text, first_end)):
+    if first_end is not None and (asked := NEW_QUESTION.search(text, first_end)):
         boxes = _boxes(text[: asked.start()])
     if not boxes or boxes[-1][1] < 0:
         return None

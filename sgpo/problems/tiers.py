@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
+from sgpo.config.evaluation import UNNAMED
 from sgpo.problems.schema import Problem
-
-UNNAMED = "other"
 
 
 def tiers_of(problems: Sequence[Problem]) -> dict[str, str]:

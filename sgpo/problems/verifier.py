@@ -20,6 +20,7 @@ from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.domains.worker import Judged
 from sgpo.problems.responses import final_answer
 from sgpo.problems.schema import Problem
+from sgpo.problems.stated import stated_answer
 from sgpo.problems.workers import KillableWorkers, VerifierError
 
 Reason = Literal["correct", "wrong", "no_answer", "unparsable", "timeout", "crashed"]
@@ -37,12 +38,17 @@ class Verdict:
     `reason` is `correct`; `wrong`; `no_answer` (no closed box after thinking); `unparsable` (the box, or the gold,
     holds no mathematics); `timeout` (judging took too long: not known to be wrong); `crashed` (judging ran out of
     memory or died). A verifier of another domain may give a `score` from 0 to 1: its domain's threshold decides then.
+
+    `lenient` is whether it is right in any usual form of a final answer, None where that was not asked for. `stated` is
+    what was taken as its answer then, where there is no box; a box that is there is the answer.
     """
 
     correct: bool
     extracted: str | None
     reason: Reason
     score: float | None = None
+    lenient: bool | None = None
+    stated: str | None = None
 
 
 class _NeedsMathematicsError(Exception):
@@ -99,16 +105,22 @@ class Verifier:
         """Return the verdict on one response. Raises VerifierError, never because of the text."""
         return self.score_many([(response_text, problem)])[0]
 
-    def score_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Verdict]:
-        """One verdict per (response text, problem), in order; equal answers to a problem are judged once."""
+    def score_many(self, pairs: Sequence[tuple[str, Problem]], lenient: bool = False) -> list[Verdict]:
+        """One verdict per (response text, problem), in order; equal answers to a problem are judged once.
+
+        With `lenient`, answers in other forms than a box are judged too, for `Verdict.lenient` alone. A plug-in has one
+        form, so that its lenient verdict is its verdict.
+        """
         self._check_open()
         others = [pair for pair in pairs if self._domains.judges(pair[1])]
         if not others:
-            return self._score_mathematics(pairs)
-        mathematics = iter(self._score_mathematics([pair for pair in pairs if not self._domains.judges(pair[1])]))
+            return self._score_mathematics(pairs, lenient)
+        ours = [pair for pair in pairs if not self._domains.judges(pair[1])]
+        mathematics = iter(self._score_mathematics(ours, lenient))
         judged = iter(self._domains.score_many(others))
         return [
-            _of_domain(next(judged)) if self._domains.judges(problem) else next(mathematics) for _, problem in pairs
+            _of_domain(next(judged), lenient) if self._domains.judges(problem) else next(mathematics)
+            for _, problem in pairs
         ]
 
     def present_many(self, problems: Sequence[Problem]) -> list[str]:
@@ -123,18 +135,20 @@ class Verifier:
         if not self._entered:
             raise VerifierError("the verifier is closed (expected `with Verifier() as verifier:`)")
 
-    def _score_mathematics(self, pairs: Sequence[tuple[str, Problem]]) -> list[Verdict]:
-        keys: list[tuple[Expectation, str] | None] = []
+    def _score_mathematics(self, pairs: Sequence[tuple[str, Problem]], lenient: bool) -> list[Verdict]:
+        found: list[_Found] = []
         reasons: dict[tuple[Expectation, str], Reason | None] = {}
         for text, problem in pairs:
-            extracted = final_answer(text)
-            key = None if extracted is None else (_expected(problem), extracted)
-            keys.append(key)
+            boxed = final_answer(text)
+            stated = stated_answer(text, _expected(problem)) if lenient and boxed is None else None
+            answer = stated if boxed is None else boxed
+            key = None if answer is None else (_expected(problem), answer)
+            found.append((boxed, stated, key))
             if key is not None and key not in reasons:
                 reasons[key] = _settle_by_text(*key)
         open_keys = [key for key, reason in reasons.items() if reason is None]
         reasons.update(zip(open_keys, self._judge(open_keys), strict=True))
-        return [_verdict(key, reasons) for key in keys]
+        return [_verdict(*one, None if one[2] is None else reasons[one[2]], lenient) for one in found]
 
     def _judge(self, items: list[tuple[Expectation, str]]) -> list[Reason]:
         """Reasons from the workers."""
@@ -154,16 +168,24 @@ def _judge_in_worker(expected: Expectation, text: str, cpu_seconds: float) -> Re
     return judge(expected, text, cpu_seconds)
 
 
-def _of_domain(judged: Judged) -> Verdict:
-    return Verdict(judged.correct, judged.extracted, judged.reason, judged.score)
+def _of_domain(judged: Judged, lenient: bool) -> Verdict:
+    right = judged.correct
+    return Verdict(right, judged.extracted, judged.reason, judged.score, right if lenient else None)
 
 
-def _verdict(key: tuple[Expectation, str] | None, reasons: dict[tuple[Expectation, str], Reason | None]) -> Verdict:
-    if key is None:
-        return Verdict(False, None, "no_answer")
-    reason = reasons[key]
+_Found = tuple[str | None, str | None, tuple[Expectation, str] | None]
+"""What a response has in its box, what it states without one, and which of both is judged."""
+
+
+def _verdict(
+    boxed: str | None, stated: str | None, key: tuple[Expectation, str] | None, reason: Reason | None, lenient: bool
+) -> Verdict:
+    right = reason == "correct"
+    if boxed is None:
+        return Verdict(False, None, "no_answer", lenient=right if lenient else None, stated=stated)
+    assert key is not None
     assert reason is not None
-    return Verdict(reason == "correct", key[1], reason)
+    return Verdict(right, boxed, reason, lenient=right if lenient else None)
 
 
 _expect = lru_cache(maxsize=4096)(expect)

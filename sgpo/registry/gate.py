@@ -28,9 +28,9 @@ def decide(comparison: Comparison, gate: GateConfig) -> Decision:
     gained = gain.low > gate.margin
     interval = f"{comparison.confidence:.0%} interval {_points(gain.low)} to {_points(gain.high)}"
     reasons = [
-        f"Overall the challenger's avg@{comparison.k} changes by {_points(gain.value)} points ({interval}) on "
-        f"{comparison.overall.problems} problems; the lower end is {'above' if gained else 'not above'} the margin of "
-        f"{_points(gate.margin)}."
+        f"Overall the challenger's {comparison.name_of_average} changes by {_points(gain.value)} points ({interval}) "
+        f"on {comparison.overall.problems} problems; the lower end is {'above' if gained else 'not above'} the margin "
+        f"of {_points(gate.margin)}."
     ]
     fallen = [name for name, tier in comparison.tiers.items() if -tier.difference.value > gate.tolerance + _ROUNDING]
     for name in fallen:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
-from sgpo.problems import Problem, Verifier
+from sgpo.problems import Problem, Verdict, Verifier
 from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.schema import Group, GroupSizes, ProblemSamples, Response, Rollout
@@ -34,7 +34,7 @@ class Sampler:
     """Draws and verifies the two groups of each problem [docs/method.md section 3].
 
     `strategies` maps problem ids to the strategy's text, `experts` to a strong model's verified response as token ids,
-    `contrasts` to a wrong strategy's text.
+    `contrasts` to a wrong strategy's text. With `lenient` rollouts get a lenient verdict too; rewards are strict.
     """
 
     def __init__(
@@ -46,10 +46,11 @@ class Sampler:
         run_seed: int,
         experts: Mapping[str, tuple[int, ...]] | None = None,
         contrasts: Mapping[str, str] | None = None,
+        lenient: bool = False,
     ) -> None:
         self.engine, self.chat, self.verifier = engine, chat_of(chat), verifier
         self.strategies, self.run_seed, self.experts = strategies, run_seed, experts or {}
-        self.contrasts = contrasts or {}
+        self.contrasts, self.lenient = contrasts or {}, lenient
 
     def sample(
         self, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, step: int
@@ -85,6 +86,8 @@ class Sampler:
                 guided=tuple(groups.get((place, "guided"), ())),
                 expert=self.experts.get(problem.id, ()),
                 contrast_prompt=self._contrast_prompt(problem),
+                question=problem.question,
+                gold=problem.answer,
             )
             for place, problem in enumerate(problems)
         ]
@@ -100,15 +103,18 @@ class Sampler:
         responses = self.engine.generate([prompts[place][group] for place, group, _ in plan], sampling, seeds)
         sampled = time.perf_counter()
         texts = self.chat.texts([response.token_ids for response in responses])
-        rewards = self._rewards([problems[place] for place, _, _ in plan], responses, texts)
+        verdicts = self._verdicts([problems[place] for place, _, _ in plan], texts)
         judged = time.perf_counter()
         rollouts = [
             Rollout(
                 problems[place].id, group, response.token_ids, response.logprobs, text, response.finish_reason,
-                reward, seed, step if response.policy_step is None else response.policy_step,
+                _reward(verdict.correct, response), seed,
+                step if response.policy_step is None else response.policy_step,
+                verdict.stated if verdict.extracted is None else verdict.extracted, verdict.reason,
+                None if verdict.lenient is None else _reward(verdict.lenient, response),
             )
-            for (place, group, _), seed, response, text, reward in zip(
-                plan, seeds, responses, texts, rewards, strict=True
+            for (place, group, _), seed, response, text, verdict in zip(
+                plan, seeds, responses, texts, verdicts, strict=True
             )
         ]  # fmt: skip
         return rollouts, SamplingTimes(sampled - started, judged - sampled)
@@ -123,14 +129,15 @@ class Sampler:
         wrong = self.contrasts.get(problem.id)
         return () if wrong is None else tuple(self.chat.guided(problem.question, wrong))
 
-    def _rewards(self, problems: Sequence[Problem], responses: Sequence[Response], texts: Sequence[str]) -> list[float]:
-        """1 for a verified final answer, 0 for a response cut at the length limit [docs/method.md section 11]."""
+    def _verdicts(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         judged = [self.chat.with_thinking(text) for text in texts]
-        verdicts = self.verifier.score_many(list(zip(judged, problems, strict=True)))
-        return [
-            float(verdict.correct and response.finish_reason == "stop")
-            for verdict, response in zip(verdicts, responses, strict=True)
-        ]
+        pairs = list(zip(judged, problems, strict=True))
+        return self.verifier.score_many(pairs, lenient=True) if self.lenient else self.verifier.score_many(pairs)
+
+
+def _reward(right: bool, response: Response) -> float:
+    """1 for a verified final answer, 0 for a response cut at the length limit [docs/method.md section 11]."""
+    return float(right and response.finish_reason == "stop")
 
 
 def _pass_rates(rollouts: Sequence[Rollout], size: int) -> list[float]:

@@ -1,6 +1,6 @@
 """What was sampled: a response, a verified rollout, and both groups of a problem."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Group = Literal["autonomous", "guided"]
@@ -25,7 +25,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A verified response, with the group it belongs to and the policy step that drew it."""
+    """A verified response, with the group it belongs to and the policy step that drew it.
+
+    `extracted` is what was taken as its answer and `reason` the verdict's reason (`sgpo.problems.Verdict`; empty where
+    it is not known), the length limit aside. `lenient` is the reward where any usual form of a final answer counts,
+    None where that was not judged.
+    """
 
     problem_id: str
     group: Group
@@ -36,6 +41,17 @@ class Rollout:
     reward: float
     seed: int
     policy_step: int
+    extracted: str | None = None
+    reason: str = ""
+    lenient: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRollout(Rollout):
+    """A rollout with what was asked and the gold answer, as it is kept for people to read."""
+
+    question: str = ""
+    gold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,18 @@ class ProblemSamples:
     expert: tuple[int, ...] = ()
     expert_reward: float = 1.0
     contrast_prompt: tuple[int, ...] = ()
+    question: str = ""
+    gold: str = ""
+
+    def kept(self) -> list[KeptRollout]:
+        """Return all rollouts with question and gold."""
+        return [
+            KeptRollout(
+                **{field.name: getattr(rollout, field.name) for field in fields(Rollout)},
+                question=self.question, gold=self.gold,
+            )
+            for rollout in (*self.autonomous, *self.guided)
+        ]  # fmt: skip
 
     def pass_rate(self, group: str) -> float:
         """Return the mean reward of "autonomous" or "guided"; zero for an empty group."""

@@ -51,6 +51,7 @@ METRICS = (
     "throughput/tokens_per_second",
     "throughput/padding_fraction",
     "eval/average",
+    "eval/average_lenient",
     "eval/average_over_problems",
 )
 """Metrics of a run. Times are in seconds. `distill/alpha_hist` is a list of counts, in MLflow one metric per bin."""
@@ -68,6 +69,11 @@ class TrackingError(UserError):
 def evaluation_metric(benchmark: str, k: int) -> str:
     """Return the name of a benchmark's or tier's avg@k. MLflow allows no `@`."""
     return f"eval/{metric_part(benchmark)}/avg_at_{k}"
+
+
+def lenient_metric(benchmark: str, k: int) -> str:
+    """Return the name of avg@k by lenient accuracy."""
+    return f"eval/{metric_part(benchmark)}/lenient_at_{k}"
 
 
 class RunTracker:

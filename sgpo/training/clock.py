@@ -1,6 +1,8 @@
 """Where the seconds of a step go."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Clock:
@@ -19,3 +21,11 @@ class Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._since
         self._since = now
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Time the block under `name`, and leave it out of the current lap."""
+        began = time.perf_counter()
+        yield
+        self.laps[name] = time.perf_counter() - began
+        self._since += self.laps[name]

@@ -17,6 +17,7 @@ from sgpo.training.recovery.session import MetricsSink, TrainingSession
 from sgpo.training.sampled_batches import SampledBatches
 from sgpo.training.step import Gradient
 from sgpo.training.sync import WeightSync
+from sgpo.training.traces import Traces
 from sgpo.training.validation import Validation
 from sgpo.training.world import World
 
@@ -53,6 +54,7 @@ class Trainer:
             self.config, policy, optimizer, world, self.folder, self.metrics, self.on_published,
             algorithm.metric_names, gradient.guide, validation,
         )  # fmt: skip
+        traces = Traces(training, gradient, self.sampler, problems, self.folder, session.step)
         batches = SampledBatches(self.sampler, self.sync, self.config, algorithm, problems, world, session.prefetched)
         with session, batches:
             for step in session.steps():
@@ -62,6 +64,8 @@ class Trainer:
                 session.end_if_preempted()
                 # Advantages A_i, reachable targets o+ and weights alpha(q) [Eqs. 1, 4, 6].
                 minibatches = gradient.minibatches(samples, step, len(batches.problems_of(step)))
+                with session.recording():
+                    traces.record(step, minibatches, session.clock)
                 rate, sums = learning_rate(training, step), MetricSums()
                 for minibatch in minibatches:
                     # Gradient of L_GRPO + alpha(q) L_KD, mean over the problems [Eqs. 1, 3, 5, 7].

@@ -18,6 +18,7 @@ from sgpo.objectives import (
 from sgpo.training.batches import TokenBatch
 from sgpo.training.checkpoints.sharded_state import to_shards
 from sgpo.training.lora import BaseWeights, merged_tensors
+from sgpo.vocabulary.shifts import Shifts, linear_shifts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,10 @@ class Policy(nn.Module):
         super().__init__()
         self.model, self.base = model, base
 
-    def forward(self, batch: TokenBatch, want: Literal["hidden", "logprobs", "losses"], **settings) -> tuple:
-        """Dispatch to `hidden`, `logprobs` or `losses`: what is called through `forward` is whole under FSDP2."""
-        return {"hidden": self._hidden, "logprobs": self._logprobs, "losses": self._losses}[want](batch, **settings)
+    def forward(self, batch: TokenBatch, want: Literal["hidden", "logprobs", "losses", "shifts"], **settings) -> tuple:
+        """Dispatch to the function that is wanted: what is called through `forward` is whole under FSDP2."""
+        wanted = {"hidden": self._hidden, "logprobs": self._logprobs, "losses": self._losses, "shifts": self._shifts}
+        return wanted[want](batch, **settings)
 
     def hidden(self, batch: TokenBatch) -> torch.Tensor:
         """Return the hidden states that predict the response tokens, [N, D]."""
@@ -76,6 +78,15 @@ class Policy(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Return the sum of each part's `token_loss` over its tokens, scalars with gradient, from one forward."""
         return self(batch, "losses", parts=parts, temperature=temperature)
+
+    def shifts(
+        self, batch: TokenBatch, guide_hidden_ND: torch.Tensor, guide_weight_VD: torch.Tensor | None = None,
+        *, top: int, temperature: float = 1.0, reverse: bool = False,
+    ) -> Shifts:  # fmt: skip
+        """Return what the guide, given as in `DivergencePart`, changes at each response token; without gradient."""
+        guide = {"guide_hidden_ND": guide_hidden_ND, "guide_weight_VD": guide_weight_VD, "reverse": reverse}
+        with torch.no_grad():
+            return self(batch, "shifts", top=top, temperature=temperature, **guide)[0]
 
     def logprob_loss(self, batch: TokenBatch, token_loss: LogprobLoss, temperature: float = 1.0) -> torch.Tensor:
         """Return the sum of `token_loss` over all response tokens, a scalar with gradient."""
@@ -114,6 +125,18 @@ class Policy(nn.Module):
     def _losses(self, batch: TokenBatch, parts: Sequence[LossPart], temperature: float) -> tuple[torch.Tensor, ...]:
         (hidden_ND,) = self._hidden(batch)
         return tuple(self._loss(hidden_ND, batch.targets_N, part, temperature) for part in parts)
+
+    def _shifts(
+        self, batch: TokenBatch, guide_hidden_ND: torch.Tensor, guide_weight_VD: torch.Tensor | None,
+        top: int, temperature: float, reverse: bool,
+    ) -> tuple[Shifts]:  # fmt: skip
+        (hidden_ND,), weight_VD = self._hidden(batch), self.projection()
+        guide_VD = None if guide_weight_VD is None else guide_weight_VD.to(weight_VD)
+        shifts = linear_shifts(
+            hidden_ND, guide_hidden_ND, weight_VD, batch.targets_N, top, temperature, reverse=reverse,
+            teacher_weight_VD=guide_VD,
+        )  # fmt: skip
+        return (shifts,)
 
     def _loss(
         self, hidden_ND: torch.Tensor, targets_N: torch.Tensor, part: LossPart, temperature: float

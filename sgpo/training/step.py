@@ -17,6 +17,7 @@ from sgpo.training.metrics import MetricSums
 from sgpo.training.policy import DivergencePart, LogprobPart, LossPart, Policy
 from sgpo.training.recovery.memory import MicrobatchBudget
 from sgpo.training.world import World
+from sgpo.vocabulary.shifts import Shifts
 
 LOSS_NAMES: dict[Kind, str] = {
     "policy": "grpo_loss", "expert": "expert_loss", "imitation": "expert_loss", "distillation": "kd_loss",
@@ -184,7 +185,7 @@ class Gradient:
             for row, logprobs_R in zip(micro_rows, logprobs_BR, strict=False):
                 minibatch.old_logprobs[row.index] = logprobs_R[: len(row.response)]
 
-    def _guided(self, rows: list[TrainRow], sums: MetricSums) -> Guided:
+    def _guided(self, rows: list[TrainRow], sums: MetricSums | None = None) -> Guided:
         """Return the stop-gradient side of Eq. 3 of each row that has a guide."""
         hidden = self._read([Row(row.guide, row.response, row.index) for row in rows if row.guide is not None], sums)
         if self.algorithm.contrasts:
@@ -195,7 +196,7 @@ class Gradient:
             hidden |= {index: hidden[index] + alone[index] - wrong[index] for index in wrong}
         return Guided(hidden, self.guide.projection())
 
-    def _read(self, rows: list[Row], sums: MetricSums) -> dict[int, torch.Tensor]:
+    def _read(self, rows: list[Row], sums: MetricSums | None) -> dict[int, torch.Tensor]:
         """Return the guide's hidden states of each row's response by row index, [|o|, D]; collective."""
         hidden: dict[int, torch.Tensor] = {}
         for micro_rows, batch in self._forward_only(rows, sums):
@@ -203,6 +204,24 @@ class Gradient:
             spans = hidden_ND.split([len(row.response) for row in micro_rows]) if micro_rows else ()
             hidden.update({row.index: span for row, span in zip(micro_rows, spans, strict=True)})
         return hidden
+
+    def shifts(self, rows: list[TrainRow], top: int) -> dict[int, Shifts]:
+        """Return what the guide changes at the tokens of rows that have one, by row index; collective, no gradient."""
+        return self.budget.run(self.policy, lambda: self._shifts(rows, top))
+
+    def _shifts(self, rows: list[TrainRow], top: int) -> dict[int, Shifts]:
+        guided, found = self._guided(rows), dict[int, Shifts]()
+        for micro_rows, batch in self._forward_only(rows):
+            if not micro_rows:  # other processes have rows, and forward is collective
+                self.policy.hidden(batch)
+                continue
+            shifts = self.policy.shifts(
+                batch, torch.cat([guided.hidden[row.index] for row in micro_rows]), guided.weight_VD,
+                top=top, temperature=self.temperature, reverse=self.algorithm.reverse_divergence,
+            )  # fmt: skip
+            of_rows = shifts.rows([len(row.response) for row in micro_rows])
+            found.update({row.index: one for row, one in zip(micro_rows, of_rows, strict=True)})
+        return found
 
     def _score(self, candidates: list[tuple[ProblemSamples, Rollout]]) -> list[float]:
         """Return sum_t log pi_theta(g_t | q, g_<t) of each candidate, without the strategy [SGPO Eq. 4]."""

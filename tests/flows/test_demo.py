@@ -14,6 +14,7 @@ import pytest
 from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
 
 from sgpo.config import TrackingConfig
+from sgpo.evaluation.better_worse import read_better_worse
 from sgpo.registry.ancestry import ancestry
 from sgpo.tracking.client import connect
 
@@ -75,6 +76,7 @@ def test_a_demo_killed_in_training_goes_on_from_its_checkpoint_to_the_summary(ch
     assert summary["comparison"]["overall"]["problems"] == 16
     assert {"data/strategies.parquet", "data/splits", "data/base"} <= summary["data_versions"].keys()
     assert (run / "report" / "retraining.png").stat().st_size > 10_000
+    assert "Token by token" in (run / "report" / "report.html").read_text(encoding="utf-8")
     assert "PROMOTED: version 2 is the new champion" in output
     assert (checkout / ".sgpo" / "dvc-remote").is_dir()
     _check_mlflow(checkout, run)
@@ -113,6 +115,12 @@ def _check_mlflow(checkout: Path, run: Path) -> None:
     tiers = [tier["challenger"] for tier in comparison["tiers"].values()]
     assert parent.data.metrics["eval/average"] == pytest.approx(sum(tiers) / len(tiers))
     assert parent.data.metrics["eval/average_over_problems"] == comparison["overall"]["challenger"]
+    lenient = [tier["lenient"]["challenger"] for tier in comparison["tiers"].values()]
+    assert parent.data.metrics["eval/average_lenient"] == pytest.approx(sum(lenient) / len(lenient))
+    changed = read_better_worse(run / "evaluation" / "better_worse.jsonl")
+    better = sum(row.change == "better" for row in changed)
+    assert (better, len(changed) - better) == (comparison["overall"]["better"], comparison["overall"]["worse"])
+    assert all(row.champion_answer and row.challenger_answer for row in changed)
     assert "eval/gain" in parent.data.metrics
     found = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"

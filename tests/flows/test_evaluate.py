@@ -13,9 +13,10 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows import evaluate
-from flows.evaluate import comparison_of
+from flows.evaluate import comparison_of, list_changes
 from sgpo.config import RunConfig, load_config
 from sgpo.evaluation import Comparison, Outcome
+from sgpo.evaluation.better_worse import read_better_worse
 from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.evaluation.report import compare_files
 from sgpo.evaluation.scores import EvaluationError
@@ -65,6 +66,12 @@ def test_other_outcomes_or_settings_are_compared_anew(outcomes: Path) -> None:
     assert state == "Completed"
     assert before.overall.challenger != after.overall.challenger == 0.0
     assert compare_in_a_flow(load_config(None, ["evaluation.resamples=200", "seed=1"]))[1] == "Completed"
+
+
+def test_what_got_better_and_worse_is_listed_beside_the_comparison(outcomes: Path) -> None:
+    flow(list_changes)(outcomes)
+    rows = read_better_worse(outcomes / "better_worse.jsonl")
+    assert [(row.change, row.problem_id) for row in rows] == [("better", "p"), ("better", "q")]
 
 
 def test_a_run_that_was_not_evaluated_is_named(outcomes: Path) -> None:

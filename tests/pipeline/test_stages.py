@@ -17,7 +17,7 @@ from sgpo.pipeline.splits import ProbedProblem, split
 from sgpo.problems import read_problems
 from sgpo.problems.table import read_table
 from sgpo.rollouts.model_folder import load_model
-from sgpo.rollouts.schema import Rollout
+from sgpo.rollouts.schema import KeptRollout
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.world import World
 
@@ -61,7 +61,7 @@ def test_every_problem_trained_on_has_a_strategy_and_warm_up_has_responses(made)
 
 
 def test_the_probe_has_both_groups_of_every_problem(made):
-    rollouts = read_table(made / "probe_rollouts.parquet", Rollout)
+    rollouts = read_table(made / "probe_rollouts.parquet", KeptRollout)
     assert len(rollouts) == 4 * (2 + 3)
     assert len({rollout.seed for rollout in rollouts}) == len(rollouts)
     assert all(len(rollout.logprobs) == len(rollout.token_ids) for rollout in rollouts)

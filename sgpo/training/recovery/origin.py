@@ -43,8 +43,8 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
     wanted: dict[str, Any] = {
         "seed": True, "chat": True, "domains": True, "warmup": True, "training": True, "sharding": {"precision": True},
     }  # fmt: skip
-    # What is left out may change in the middle of a run, and left_out.jsonl says when.
-    left_out = {"exclude_problems", "leave_out_too_long"}
+    # What is left out may change in the middle of a run, and left_out.jsonl says when; traces change no number.
+    left_out = {"exclude_problems", "leave_out_too_long", "trace"}
     if config.training.validation.every is None:  # its other settings are idle, and older runs have none
         left_out.add("validation")
     else:

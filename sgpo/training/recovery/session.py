@@ -123,7 +123,7 @@ class TrainingSession:
         training, clock = self._config.training, self.clock
         clock.lap("time/forward_backward")
         if self._world.is_main and step % training.log_rollouts_every == 0:
-            with self._recording():
+            with self.recording():
                 record_rollouts(self._folder / "rollouts", samples, step)
         problems = [problem.id for problem in batches.problems_of(step)]
         metrics, histograms = step_metrics(
@@ -145,7 +145,7 @@ class TrainingSession:
         self._state = {**self._state_after_validation(validated), "guide_alarm": guide}
         # Before the checkpoint that counts the step as done: no step is without its metrics.
         if self._metrics is not None:
-            with self._recording():
+            with self.recording():
                 self._metrics.log(step, {**metrics, **histograms})
         self._report.show(step, metrics, warnings)
         self.clock.restart()
@@ -242,7 +242,7 @@ class TrainingSession:
         return None if self._interruption.requested_of_any(self._world) else prefetched
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         """End the run where a step cannot be recorded, before a checkpoint counts it as done: its row would be lost."""
         try:
             yield

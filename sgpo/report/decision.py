@@ -1,0 +1,70 @@
+"""What was decided and why, in words for the person who owns the model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sgpo.evaluation.comparison import Comparison, Gain
+from sgpo.report.run_record import RunRecord
+
+Mood = Literal["good", "bad", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision as a heading, sentences that explain it, and the gate's own reasons."""
+
+    mood: Mood
+    heading: str
+    sentences: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+def decision_in_words(record: RunRecord) -> Verdict:
+    """Return the decision of a run; without one, what there is instead."""
+    decision, comparison = record.decision, record.comparison
+    measured = () if comparison is None else (_measured(comparison), _how_sure(comparison))
+    if decision is None:
+        if comparison is not None:
+            return Verdict("open", "Measured, not decided", measured, ())
+        steps, planned = len({row["step"] for row in record.rows}), record.setting("training.steps")
+        of = f" of {planned}" if planned and planned != steps else ""
+        return Verdict("open", "Trained, not evaluated", (f"{steps}{of} steps are logged.",), ())
+    if decision.before != decision.after:
+        before = f"; before, it was version {decision.before}" if decision.before else ""
+        heading = f"Promoted: version {decision.after} is the new champion"
+        return Verdict(
+            "good", heading, (*measured, f"It is what the alias champion gives now{before}."), decision.reasons
+        )
+    stays = f"The champion stays version {decision.after}." if decision.after else "There is no champion."
+    if decision.action == "unchanged":
+        return Verdict("open", "Nothing changed", (*measured, stays), decision.reasons)
+    return Verdict("bad", f"Not promoted: version {decision.version}", (*measured, stays), decision.reasons)
+
+
+def points(value: float) -> str:
+    """Return a difference of rates in points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _measured(comparison: Comparison) -> str:
+    gain = comparison.overall
+    return (
+        f"On {gain.problems} held-out problems, without strategies, the challenger gives a right answer in "
+        f"{100 * gain.challenger:.1f} % of its tries and the champion in {100 * gain.champion:.1f} %: "
+        f"{points(gain.difference.value)} points. It is better in {gain.better} problems and worse in {gain.worse}."
+    )
+
+
+def _how_sure(comparison: Comparison) -> str:
+    difference = comparison.overall.difference
+    span = f"{points(difference.low)} to {points(difference.high)} points"
+    sure = f"{comparison.confidence:.0%} interval"
+    return f"With other problems of this kind the gain would be {span} ({sure}): {_said(comparison.overall)}."
+
+
+def _said(gain: Gain) -> str:
+    if gain.difference.low > 0:
+        return "chance does not explain it"
+    if gain.difference.high < 0:
+        return "it is worse, and chance does not explain it"
+    return "chance could explain it"
