@@ -10,7 +10,7 @@ import typer
 
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
-from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work
+from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work, key_values
 from sgpo.cli.planning import add_planning
 from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
@@ -19,6 +19,7 @@ from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
 from sgpo.cli.study import add_study
+from sgpo.cli.verifiers import verifiers_app
 from sgpo.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
@@ -28,6 +29,7 @@ app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
 app.add_typer(model_app, name="model")
+app.add_typer(verifiers_app, name="verifiers")
 app.add_typer(registry_app, name="registry")
 app.add_typer(storage_app, name="storage")
 add_services(app)
@@ -45,7 +47,12 @@ Run = Annotated[Path, typer.Option(help="Run directory")]
 
 @problems_app.command("import")
 def problems_import(
-    sources: Annotated[list[Path], typer.Argument(help="Parquet, JSONL, JSON or CSV files, in a published layout too")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Parquet, JSONL, JSON or CSV files, in a published layout too; or reasoning-gym:TASK key=value …"
+        ),
+    ],
     split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
     force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
     data: Data = DATA,
@@ -53,11 +60,18 @@ def problems_import(
     answer: Annotated[str | None, typer.Option(help="Field with the answer, or a solution with #### or a box")] = None,
     response: Annotated[str | None, typer.Option(help="Field with a strong model's response")] = None,
     id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: of the content")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Problems drawn from a task")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other problems of a task")] = 0,
+    levels: Annotated[int, typer.Option(min=0, help="Levels of difficulty of a task, as tiers; 0: its defaults")] = 0,
 ) -> None:
-    """Take problems of your own, in the place of the testbed's."""
-    from sgpo.pipeline.imports import ProblemImportError, import_problems
+    """Take problems of your own, or of a procedural task, in the place of the testbed's."""
+    from sgpo.pipeline.imports import ProblemImportError, import_problems, import_task
     from sgpo.problems.layouts.mapping import FieldMapping
 
+    if (task := str(sources[0]).partition("reasoning-gym:")) and task[1] and not task[0]:
+        options = key_values([str(source) for source in sources[1:]])
+        print("\n".join(import_task(task[2], size, seed, options, data, split, levels=levels, force=force)))
+        return
     mapping = None
     if question is not None and answer is not None:
         mapping = FieldMapping(question, answer, response, id_field)
@@ -75,6 +89,20 @@ def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
     stages.build_world(load_params(params), data)
 
 
+@world_app.command("functions")
+def world_functions(
+    train: Annotated[int, typer.Option(min=1, help="Problems to train on")] = 300,
+    tuning: Annotated[int, typer.Option(min=1, help="Problems on which settings are chosen")] = 60,
+    held_out: Annotated[int, typer.Option(min=1, help="Problems for the final figures")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other ones")] = 0,
+    data: Data = DATA,
+) -> None:
+    """Draw tiny functions with unit tests, problems of the domain code, in the place of the testbed's."""
+    from sgpo.pipeline import stages
+
+    stages.build_functions({"train": train, "tuning": tuning, "held_out": held_out}, seed, data)
+
+
 @world_app.command("base-model")
 def world_base_model(
     params: Params = PARAMS,
@@ -88,6 +116,23 @@ def world_base_model(
     from sgpo.pipeline import stages
 
     stages.build_base(load_params(params), data, work / "base_model", build=build, packed=pack)
+
+
+@world_app.command("domain-base")
+def world_domain_base(
+    output: Annotated[Path, typer.Option(help="Folder for the model")],
+    config: Config = None,
+    steps: Annotated[int, typer.Option(min=1, help="Pre-training steps")] = 800,
+    right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of unguided examples that are right")] = 0.3,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    data: Data = DATA,
+    overrides: Overrides = None,
+) -> None:
+    """Make a tiny base model for a worked domain, from its problems, responses and strategies."""
+    from sgpo.config import load_config
+    from sgpo.testbed.domain_base import build_domain_base
+
+    build_domain_base(data, output, load_config(config, overrides or ()).chat, steps, right, seed)
 
 
 @world_app.command("teacher")

@@ -1,9 +1,13 @@
 """Options that commands of several files have in common."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
+
+from sgpo.config.base import ConfigError
 
 Params = Annotated[Path, typer.Option(help="Settings of the data stages")]
 Data = Annotated[Path, typer.Option(help="Folder of the versioned data")]
@@ -12,3 +16,19 @@ Work = Annotated[Path, typer.Option(help="Folder for journals and checkpoints of
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how much; write nothing")]
 
 PARAMS, DATA, WORK = Path("params.yaml"), Path("data"), Path(".sgpo/work")
+
+
+def key_values(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return `key=value` arguments as a mapping, values read as YAML. Raises ConfigError for any other."""
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        key, separator, text = argument.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            separator = ""
+            value = None
+        if not key or not separator:
+            raise ConfigError(f"'{argument}': expected key=value, such as n_people=3")
+        found[key] = value
+    return found

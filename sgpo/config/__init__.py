@@ -8,6 +8,7 @@ the other rooms: `run` is one retraining, `pipeline` the data stages (params.yam
 from sgpo.config.algorithm import AlgorithmSettings
 from sgpo.config.base import ConfigError, Precision, Settings, config_digest, dump_config, parse_settings
 from sgpo.config.chat import ChatConfig
+from sgpo.config.domains import DomainConfig
 from sgpo.config.engine import EngineConfig
 from sgpo.config.evaluation import BenchmarkConfig, EvaluationConfig, GateConfig
 from sgpo.config.lora import LoraConfig
@@ -22,6 +23,7 @@ __all__ = [
     "BenchmarkConfig",
     "ChatConfig",
     "ConfigError",
+    "DomainConfig",
     "EngineConfig",
     "EvaluationConfig",
     "GateConfig",

@@ -12,9 +12,20 @@ _OURS = frozenset({
 })  # fmt: skip
 
 
+SYSTEM_PROMPT = "Solve the problem. Put the final answer in \\boxed{}."
+
+
+def _is_default(prompt: str) -> bool:
+    return prompt == SYSTEM_PROMPT  # left out of what is written and hashed, as before there was a choice
+
+
 class ChatConfig(Settings):
     """What the chat template is told. Weights and scores depend on it, so that it is part of what a run is made of."""
 
+    system_prompt: str = Field(
+        default=SYSTEM_PROMPT, min_length=1, max_length=4000, exclude_if=_is_default,
+        description="What every conversation begins with; another domain says here how its answer is stated",
+    )  # fmt: skip
     chat_template_kwargs: dict[str, JsonValue] = Field(
         default={}, description="Variables for the chat template, such as {enable_thinking: false}"
     )

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from sgpo.config.base import ConfigError, Precision, Settings, parse_settings
 from sgpo.config.chat import ChatConfig
+from sgpo.config.domains import Domains
 from sgpo.config.engine import EngineConfig
 from sgpo.config.sampling import SamplingConfig
 from sgpo.config.strategies import StrategyConfig, TeacherConfig
@@ -53,6 +54,7 @@ class PipelineParams(Settings):
     teacher: TeacherConfig = TeacherConfig()
     probe: ProbeConfig = ProbeConfig()
     splits: SplitConfig = SplitConfig()
+    domains: Domains = Field(default={}, description="As in the recipe that trains: the same verifiers")
 
 
 def load_params(path: Path) -> PipelineParams:

@@ -11,10 +11,15 @@ from sgpo.config.algorithm import DEFAULT, PREFIX, moved_keys
 from sgpo.config.base import ConfigError, Settings, parse_settings, read_yaml
 from sgpo.config.chat import ChatConfig
 from sgpo.config.checks import ChecksConfig
+from sgpo.config.domains import Domains
 from sgpo.config.engine import EngineConfig
 from sgpo.config.evaluation import EvaluationConfig, GateConfig
 from sgpo.config.services import StorageConfig, TrackingConfig
 from sgpo.config.training import ShardingConfig, TrainingConfig, WarmupConfig
+
+
+def _is_empty(domains: Domains) -> bool:
+    return not domains  # a recipe of mathematics is written, and hashed, as it was before there were domains
 
 
 class RunConfig(Settings):
@@ -25,6 +30,9 @@ class RunConfig(Settings):
     runs: Path = Field(Path("runs"), description="Folder of run directories")
     processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
     chat: ChatConfig = ChatConfig()
+    domains: Domains = Field(
+        default={}, exclude_if=_is_empty, description="Verifiers by the domain of problems, beside the ones built in"
+    )
     warmup: WarmupConfig = WarmupConfig()
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     sharding: ShardingConfig = ShardingConfig()

@@ -27,13 +27,18 @@ class StrategyConfig(Settings):
 class TeacherConfig(Settings):
     """The strong model, and what may be spent on it. Prices and budget are in one currency of your choice."""
 
-    kind: Literal["scripted", "openai", "recorded"] = Field(
+    kind: Literal["scripted", "openai", "recorded", "plugin"] = Field(
         default="scripted",
-        description="The testbed's own teacher, any endpoint that speaks OpenAI's protocol, or a file of its answers",
+        description="The testbed's own teacher, any endpoint that speaks OpenAI's protocol, a file of its answers, "
+        "or a class of your own",
     )
     recording: Path | None = Field(
         default=None, description="JSONL file of responses, candidates and scores by problem id, for kind recorded"
     )
+    plugin: str = Field(
+        default="", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="Import path of a Teacher for kind plugin, such as my_package.teacher:MyTeacher",
+    )  # fmt: skip
     base_url: str = Field(default="", description="The endpoint, up to and with its /v1")
     model: str = Field(default="scripted-strong-model", min_length=1, description="What the endpoint calls the model")
     api_key_env: str = Field(
@@ -69,6 +74,8 @@ class TeacherConfig(Settings):
                 f"recording is {self.recording or 'null'} for kind {self.kind} "
                 "(expected kind recorded with the file that it replays, or another kind without one)"
             )
+        if (self.kind == "plugin") != bool(self.plugin):
+            raise ValueError(f"plugin is '{self.plugin}' for kind {self.kind} (expected both kind plugin and its path)")
         if self.budget is not None and (self.prompt_price is None or self.completion_price is None):
             raise ValueError("budget needs prompt_price and completion_price (or give budget_tokens)")
         return self

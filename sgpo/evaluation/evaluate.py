@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgpo.config import RunConfig, config_digest
+from sgpo.config.domains import domains_digest
 from sgpo.evaluation.answers import write_answers
 from sgpo.evaluation.measure import batches_of, check_benchmarks, measure
 from sgpo.evaluation.outcomes import read_outcomes, write_outcomes
@@ -43,6 +44,8 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
         "engine": f"{(settings.engine or config.engine).kind}, {config.sharding.precision}",
         "code": code_digest(),
     }
+    if config.domains:
+        about["domains"] = domains_digest(config.domains)
     outcomes = read_outcomes(output, about)
     if outcomes is None and (found := find_same(config.runs, about)):
         print(f"evaluating {model}: taken from {found} (same weights, problems, seeds, sampling and code)", flush=True)
@@ -65,7 +68,7 @@ def _measure(
         )  # fmt: skip
     journal = open_journal(output.with_name(f"{output.name}.partial"), about)
     with (
-        Verifier(timeout_s=settings.verifier_timeout, workers=settings.verifier_workers) as verifier,
+        Verifier(settings.verifier_timeout, settings.verifier_workers, config.domains, problems) as verifier,
         open_frozen(
             folder, chosen, config.sharding.precision, batch_size, output.with_name(f"{output.name}.engine"),
             config.chat,

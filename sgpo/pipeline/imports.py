@@ -1,13 +1,14 @@
 """A user's own problems in the place of the testbed's: data/problems/<split>.parquet, and nothing that undoes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sgpo.errors import UserError, one_line
 from sgpo.problems.layouts.mapping import FieldMapping
 from sgpo.problems.readers import read_problems, write_problems
 from sgpo.problems.repeats import refuse_shared
+from sgpo.problems.schema import Problem
 from sgpo.problems.sources import read_sources
 
 Split = Literal["train", "tuning", "held_out"]
@@ -28,26 +29,61 @@ def import_problems(
     shares an id or a question with another split, and ProblemImportError where the split is there already and not
     `force`, or where a DVC stage makes the problems and would overwrite these.
     """
-    folder = data / "problems"
-    target = folder / f"{split}.parquet"
-    tracked = _check_maker(folder)
+    tracked = _check_place(data, split, force)
+    problems, reports = read_sources(sources, mapping)
+    where = ", ".join(str(source) for source in sources)
+    report = [line for report in reports for line in report.lines()]
+    return _put(problems, report, where, data, split, _elsewhere(data, split), tracked)
+
+
+def import_task(
+    task: str, size: int, seed: int, options: Mapping[str, Any], data: Path, split: Split, *, levels: int = 0,
+    force: bool = False,
+) -> list[str]:  # fmt: skip
+    """Write problems drawn from a reasoning-gym task, as `import_problems`; questions of other splits are left out.
+
+    `levels` spreads them over the task's levels of difficulty, which become tiers. Raises DomainError for an unknown
+    task or option, and where the task has too few different questions.
+    """
+    from sgpo.problems.domains.reasoning_gym.source import draw_problems, text_key
+
+    tracked = _check_place(data, split, force)
+    elsewhere = _elsewhere(data, split)
+    taken = {text_key(problem.question) for problems in elsewhere.values() for problem in problems}
+    drawn = draw_problems(task, size, seed, options, levels, taken)
+    return _put(drawn.problems, drawn.lines(), f"reasoning-gym:{task}", data, split, elsewhere, tracked)
+
+
+def _check_place(data: Path, split: Split, force: bool) -> str | None:
+    target = data / "problems" / f"{split}.parquet"
+    tracked = _check_maker(target.parent)
     if target.exists() and not force:
         raise ProblemImportError(f"{target}: is there already (expected no such file, or --force to replace it)")
-    problems, reports = read_sources(sources, mapping)
-    elsewhere = {
-        other: read_problems(folder / f"{other}.parquet")
-        for other in SPLITS
-        if other != split and (folder / f"{other}.parquet").exists()
-    }
-    where = ", ".join(str(source) for source in sources)
+    return tracked
+
+
+def _elsewhere(data: Path, split: Split) -> dict[Split, list[Problem]]:
+    paths: dict[Split, Path] = {other: data / "problems" / f"{other}.parquet" for other in SPLITS if other != split}
+    return {other: read_problems(path) for other, path in paths.items() if path.exists()}
+
+
+def _put(
+    problems: Sequence[Problem], report: Sequence[str], where: str, data: Path, split: Split,
+    elsewhere: Mapping[Split, Sequence[Problem]], tracked: str | None,
+) -> list[str]:  # fmt: skip
+    folder = data / "problems"
+    target = folder / f"{split}.parquet"
     for other, others in elsewhere.items():
         refuse_shared(where, problems, folder / f"{other}.parquet", others)
     counts = {split: len(problems), **{other: len(others) for other, others in elsewhere.items()}}
     write_problems(problems, target)
     present = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
     absent = ", ".join(name for name in SPLITS if name not in counts)
-    lines = [line for report in reports for line in report.lines()]
-    lines += [f"{target}: {len(problems)} problems", f"{folder}: {present}" + (f"; no {absent}" if absent else "")]
+    lines = [
+        *report,
+        f"{target}: {len(problems)} problems",
+        f"{folder}: {present}" + (f"; no {absent}" if absent else ""),
+    ]
     if tracked is not None:
         lines.append(tracked)
     return lines

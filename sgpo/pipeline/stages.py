@@ -11,10 +11,12 @@ import hashlib
 import json
 import shutil
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sgpo.config import config_digest
+from sgpo.config.domains import Domains, domains_digest
 from sgpo.config.pipeline import PipelineParams, ProbeConfig
 from sgpo.files import write_json
 from sgpo.jsonl import open_journal
@@ -36,6 +38,16 @@ def build_world(params: PipelineParams, data: Path) -> None:
     splits: tuple[Literal["train", "tuning", "held_out"], ...] = ("train", "tuning", "held_out")
     for split in splits:
         problems = build_split(params.world, split)
+        write_problems(problems, data / "problems" / f"{split}.parquet")
+        print(f"{split}: {len(problems)} problems")
+
+
+def build_functions(sizes: Mapping[Literal["train", "tuning", "held_out"], int], seed: int, data: Path) -> None:
+    """Draw tiny functions with their tests: data/problems/{train,tuning,held_out}.parquet."""
+    from sgpo.testbed.functions import draw_functions
+
+    for split, size in sizes.items():
+        problems = draw_functions(split, size, seed)
         write_problems(problems, data / "problems" / f"{split}.parquet")
         print(f"{split}: {len(problems)} problems")
 
@@ -74,11 +86,12 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
     problems = read_problems(data / "problems" / "train.parquet")
 
     async def ask() -> None:
-        with Verifier() as verifier:
+        with Verifier(domains=params.domains, problems=problems) as verifier:
             async with recorded_teacher(params, problems, work) as teacher:
                 summary = await respond_all(
                     problems, teacher, verifier.score, params.strategies,
                     responses=data / "responses.parquet", refusals=data / "responses_refused.jsonl",
+                    domains=params.domains,
                 )  # fmt: skip
         refused = sum(summary.refused.values())
         print(f"{summary.kept} of {len(problems)} problems have a verified response; {refused} texts refused")
@@ -94,12 +107,12 @@ def extract(params: PipelineParams, data: Path, work: Path) -> None:
     problems = read_problems(data / "problems" / "train.parquet")
 
     async def ask() -> ExtractionSummary:
-        with Verifier() as verifier:
+        with Verifier(domains=params.domains, problems=problems) as verifier:
             async with recorded_teacher(params, problems, work) as teacher:
                 summary = await extract_all(
                     problems, teacher, params.strategies, responses=data / "responses.parquet",
                     strategies=data / "strategies.parquet", refusals=data / "strategies_refused.jsonl",
-                    verify=verifier.score, unused=unused_records(params, problems),
+                    verify=verifier.score, unused=unused_records(params, problems), domains=params.domains,
                 )  # fmt: skip
         print(describe_requests(teacher))
         return summary
@@ -127,7 +140,7 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
     chosen = candidates[: settings.problems]
     check_probed(params, len(candidates), len(chosen))  # now, rather than after hours of sampling
     texts = {problem.id: strategies[problem.id].text() for problem in chosen}
-    samples = _probe_samples(settings, model, chosen, texts, work / "probe")
+    samples = _probe_samples(settings, model, chosen, texts, work / "probe", params.domains)
     rows = [_probed(problem) for problem in samples]
     rollouts = [rollout for problem in samples for rollout in problem.kept()]
     write_table(rollouts, data / "probe_rollouts.parquet")
@@ -139,7 +152,12 @@ def probe(params: PipelineParams, data: Path, work: Path, model: str | Path) -> 
 
 
 def _probe_samples(
-    settings: ProbeConfig, model: str | Path, problems: list[Problem], strategies: dict[str, str], work: Path
+    settings: ProbeConfig,
+    model: str | Path,
+    problems: list[Problem],
+    strategies: dict[str, str],
+    work: Path,
+    domains: Domains,
 ) -> list[ProblemSamples]:
     """Both groups of every problem, each kept in `work` as soon as it is drawn."""
     from pydantic import TypeAdapter
@@ -163,12 +181,14 @@ def _probe_samples(
         "asked": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
         "settings": config_digest(settings),
     }
+    if domains:
+        about["domains"] = domains_digest(domains)
     journal = open_journal(work / "rollouts.jsonl", about)
     done = {samples.problem_id: samples for samples in map(row.validate_python, journal.rows[1:])}
     missing = [problem for problem in problems if problem.id not in done]
     sizes, sampling = GroupSizes(settings.autonomous_rollouts, settings.guided_rollouts), settings.sampling
     with (
-        Verifier() as verifier,
+        Verifier(domains=domains, problems=problems) as verifier,
         open_frozen(folder, settings.engine, settings.precision, sampling.batch_size, work, settings.chat) as (
             engine,
             chat,

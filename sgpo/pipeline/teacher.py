@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 from sgpo.config.pipeline import PipelineParams
+from sgpo.errors import one_line
 from sgpo.problems.schema import Problem
 from sgpo.strategies.refusals import RefusedText
 from sgpo.strategies.teacher.journal import RecordedTeacher
 from sgpo.strategies.teacher.openai_teacher import OpenAITeacher
 from sgpo.strategies.teacher.recording import Recording, read_recording
 from sgpo.strategies.teacher.replay import ReplayingTeacher, records_without_problem
+from sgpo.strategies.teacher.teacher import Teacher, TeacherError
 
 
 @asynccontextmanager
@@ -29,12 +32,17 @@ async def recorded_teacher(
 
             address = await stack.enter_async_context(scripted_endpoint())
             config = config.model_copy(update={"base_url": address, "api_key_env": ""})
-        if recording := recording_of(params):
+        teacher: Teacher
+        if config.kind == "plugin":
+            teacher = load_teacher(config.plugin)
+        elif recording := recording_of(params):
             journal = work / f"teacher-{recording.sha256[:16]}.jsonl"
             teacher = ReplayingTeacher(recording, problems, params.strategies, config.model, config.max_tokens)
         else:
             teacher = await stack.enter_async_context(OpenAITeacher(config))
-        kept = RecordedTeacher(teacher, journal, config, purpose=purpose_of(problems), first_alone=True)
+        # An endpoint that refuses everything should cost one request; a class of one's own costs what it says.
+        alone = config.kind != "plugin"
+        kept = RecordedTeacher(teacher, journal, config, purpose=purpose_of(problems), first_alone=alone)
         yield await stack.enter_async_context(kept)
 
 
@@ -48,6 +56,18 @@ def unused_records(params: PipelineParams, problems: Sequence[Problem]) -> list[
     """Return a refusal for every record of the recording that fits none of the problems."""
     recording = recording_of(params)
     return [] if recording is None else records_without_problem(recording, problems)
+
+
+def load_teacher(path: str) -> Teacher:
+    """Return an instance of the class at `package.module:Class`. Raises TeacherError where it is no Teacher."""
+    module, _, name = path.partition(":")
+    try:
+        teacher = getattr(import_module(module), name)()
+    except Exception as error:  # whatever somebody's module or class raises
+        raise TeacherError(f"teacher.plugin '{path}': {one_line(error, 300)} (expected package.module:Class)") from None
+    if missing := [member for member in ("name", "max_tokens", "complete") if not hasattr(teacher, member)]:
+        raise TeacherError(f"teacher.plugin '{path}': has no '{missing[0]}' (expected a Teacher)")
+    return teacher
 
 
 def purpose_of(problems: Sequence[Problem]) -> str:

@@ -1,6 +1,7 @@
 """What is asked: one problem with a checkable answer."""
 
 import hashlib
+import json
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +20,16 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _json_object(text: str) -> str:
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("is no JSON object")
+    return text
+
+
 class Problem(BaseModel):
     """A question and its gold answer; `id` is a content hash unless given.
 
@@ -26,6 +37,7 @@ class Problem(BaseModel):
     and a response must name all of them, in any order; ordered tuples and intervals are written in brackets.
     `tolerance` is the absolute error that a numeric answer may have; `unit` is what the answer is measured in.
     `difficulty` is the tier, 1 the easiest. `response` is a strong model's full response, where there is one.
+    `domain` chooses the verifier; `details` is what that needs beside the answer, a JSON object as text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,10 +62,15 @@ class Problem(BaseModel):
     multiple: bool = Field(
         default=False, description="true where the answer lists several expected answers, else false"
     )
+    details: Annotated[str, AfterValidator(_json_object)] | None = Field(
+        default=None, description="a JSON object for the domain's verifier, or nothing"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _id_from_content(cls, values: object) -> object:
+        if isinstance(values, dict) and isinstance(values.get("details"), dict):
+            values = {**values, "details": json.dumps(values["details"], ensure_ascii=False)}
         if not isinstance(values, dict) or values.get("id"):
             return values
         question, answer = values.get("question"), values.get("answer")

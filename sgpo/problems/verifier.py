@@ -6,25 +6,22 @@ their time is up, so that an answer that hangs costs one timeout and never the r
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from collections.abc import Sequence
-from concurrent.futures import wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
-from sgpo.errors import UserError
+from sgpo.config.domains import DomainConfig
 from sgpo.problems.comparison import Expectation, UnparsableError, expect, meets
+from sgpo.problems.domains.judges import DomainJudges
+from sgpo.problems.domains.registry import DomainError
+from sgpo.problems.domains.worker import Judged
 from sgpo.problems.responses import final_answer
 from sgpo.problems.schema import Problem
 from sgpo.problems.stated import stated_answer
-
-if TYPE_CHECKING:
-    from pebble import ProcessFuture, ProcessPool
+from sgpo.problems.workers import KillableWorkers, VerifierError
 
 Reason = Literal["correct", "wrong", "no_answer", "unparsable", "timeout", "crashed"]
 
@@ -32,13 +29,6 @@ LONGEST_ANSWER = 2000
 """Characters; a longer box holds no answer to a problem (the longest gold of the four benchmarks has 240)."""
 WORKER_MEMORY = 1 << 30
 """Bytes of data one worker may hold."""
-_WATCH_SECONDS = 1.0
-_START_SECONDS = 60.0
-"""What a fresh worker may take to import sympy on a busy machine."""
-
-
-class VerifierError(UserError):
-    """The verifier itself does not work; it says nothing about any answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +37,7 @@ class Verdict:
 
     `reason` is `correct`; `wrong`; `no_answer` (no closed box after thinking); `unparsable` (the box, or the gold,
     holds no mathematics); `timeout` (judging took too long: not known to be wrong); `crashed` (judging ran out of
-    memory or died).
+    memory or died). A verifier of another domain may give a `score` from 0 to 1: its domain's threshold decides then.
 
     `lenient` is whether it is right in any usual form of a final answer, None where that was not asked for. `stated` is
     what was taken as its answer then, where there is no box; a box that is there is the answer.
@@ -56,6 +46,7 @@ class Verdict:
     correct: bool
     extracted: str | None
     reason: Reason
+    score: float | None = None
     lenient: bool | None = None
     stated: str | None = None
 
@@ -70,9 +61,19 @@ class Verifier:
     `timeout_s` bounds the judging of one answer, in seconds; `workers` is the number of processes. They are started
     at the first answer that needs one, by spawning, which is safe beside torch's threads; so a script that uses a
     Verifier must guard its main part by `if __name__ == "__main__":`, as always with multiprocessing.
+
+    `Problem.domain` chooses what judges: mathematics is judged here, other domains by plug-ins, which `domains` adds
+    or sets by name (`sgpo.problems.domains`). The domains of `problems` are looked for when it is opened: it raises
+    DomainError, with the nearest name or what is missing, before anything is judged.
     """
 
-    def __init__(self, timeout_s: float = 5.0, workers: int = 2) -> None:
+    def __init__(
+        self,
+        timeout_s: float = 5.0,
+        workers: int = 2,
+        domains: Mapping[str, DomainConfig] | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
         if not timeout_s > 0:
             raise ValueError(f"timeout_s is {timeout_s} (expected seconds above 0)")
         if workers < 1:
@@ -80,9 +81,16 @@ class Verifier:
         self.timeout_s = timeout_s
         self.workers = workers
         self._entered = False
-        self._pool: ProcessPool | None = None
+        self._pool = KillableWorkers(workers, _prepare_worker, (WORKER_MEMORY,))
+        self._required = tuple(dict.fromkeys(problem.domain for problem in problems))
+        self._domains = DomainJudges(domains or {}, timeout_s, workers)
 
     def __enter__(self) -> Self:
+        try:
+            self._domains.require(self._required)
+        except DomainError:
+            self._domains.stop()
+            raise
         self._entered = True
         return self
 
@@ -90,7 +98,8 @@ class Verifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered = False
-        self._stop()
+        self._pool.stop()
+        self._domains.stop()
 
     def score(self, response_text: str, problem: Problem) -> Verdict:
         """Return the verdict on one response. Raises VerifierError, never because of the text."""
@@ -99,10 +108,34 @@ class Verifier:
     def score_many(self, pairs: Sequence[tuple[str, Problem]], lenient: bool = False) -> list[Verdict]:
         """One verdict per (response text, problem), in order; equal answers to a problem are judged once.
 
-        With `lenient`, answers in other forms than a box are judged too, for `Verdict.lenient` alone.
+        With `lenient`, answers in other forms than a box are judged too, for `Verdict.lenient` alone. A plug-in has one
+        form, so that its lenient verdict is its verdict.
         """
+        self._check_open()
+        others = [pair for pair in pairs if self._domains.judges(pair[1])]
+        if not others:
+            return self._score_mathematics(pairs, lenient)
+        ours = [pair for pair in pairs if not self._domains.judges(pair[1])]
+        mathematics = iter(self._score_mathematics(ours, lenient))
+        judged = iter(self._domains.score_many(others))
+        return [
+            _of_domain(next(judged), lenient) if self._domains.judges(problem) else next(mathematics)
+            for _, problem in pairs
+        ]
+
+    def present_many(self, problems: Sequence[Problem]) -> list[str]:
+        """Return for each problem a response that gives its gold answer. Raises DomainError."""
+        self._check_open()
+        others = iter(self._domains.present_many([problem for problem in problems if self._domains.judges(problem)]))
+        return [
+            next(others) if self._domains.judges(problem) else f"\\boxed{{{problem.answer}}}" for problem in problems
+        ]
+
+    def _check_open(self) -> None:
         if not self._entered:
             raise VerifierError("the verifier is closed (expected `with Verifier() as verifier:`)")
+
+    def _score_mathematics(self, pairs: Sequence[tuple[str, Problem]], lenient: bool) -> list[Verdict]:
         found: list[_Found] = []
         reasons: dict[tuple[Expectation, str], Reason | None] = {}
         for text, problem in pairs:
@@ -118,62 +151,9 @@ class Verifier:
         return [_verdict(*one, None if one[2] is None else reasons[one[2]], lenient) for one in found]
 
     def _judge(self, items: list[tuple[Expectation, str]]) -> list[Reason]:
-        """Reasons from the workers. A pool that breaks is replaced, but not twice without a verdict in between."""
-        judged: dict[int, Reason] = {}
-        tries = 0
-        while len(judged) < len(items):
-            before = len(judged)
-            try:
-                self._judge_open(items, judged)
-            except BrokenProcessPool as error:
-                self._stop()
-                tries = tries + 1 if len(judged) == before else 0
-                if tries >= 2:
-                    raise VerifierError(
-                        "verifier workers do not start "
-                        '(a script needs `if __name__ == "__main__":` around its main part)'
-                    ) from error
-        return [judged[index] for index in range(len(items))]
-
-    def _judge_open(self, items: list[tuple[Expectation, str]], judged: dict[int, Reason]) -> None:
-        """Judge what is not yet in `judged`. Raises BrokenProcessPool with the rest open."""
-        pool = self._running_pool()
-        futures: dict[int, ProcessFuture[Reason]] = {}
-        for index in range(len(items)):
-            if index not in judged:
-                try:
-                    arguments = (*items[index], 2 * self.timeout_s)
-                    futures[index] = pool.schedule(_judge_in_worker, args=arguments, timeout=self.timeout_s)
-                except RuntimeError as error:  # pebble's word for a pool that broke in the meantime
-                    raise BrokenProcessPool(str(error)) from error
-        deadline = time.monotonic() + _START_SECONDS + len(futures) * (self.timeout_s + _START_SECONDS) / self.workers
-        while wait(futures.values(), timeout=_WATCH_SECONDS).not_done and pool.active:
-            if time.monotonic() > deadline:
-                self._stop()
-                raise VerifierError("verifier workers give no verdicts")
-        judged.update({index: _result(future) for index, future in futures.items() if _has_verdict(future)})
-        if any(index not in judged for index in futures):
-            raise BrokenProcessPool("the pool broke before all was judged")
-
-    def _running_pool(self) -> ProcessPool:
-        if self._pool is not None and not self._pool.active:
-            self._stop()  # a worker was killed while it was idle
-        if self._pool is None:
-            from pebble import ProcessPool
-
-            self._pool = ProcessPool(
-                max_workers=self.workers,
-                initializer=_prepare_worker,
-                initargs=(WORKER_MEMORY,),
-                context=multiprocessing.get_context("spawn"),
-            )
-        return self._pool
-
-    def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-            self._pool = None
+        """Reasons from the workers."""
+        arguments = [(*item, 2 * self.timeout_s) for item in items]
+        return self._pool.run(_judge_in_worker, arguments, [self.timeout_s] * len(items))
 
 
 def _prepare_worker(memory_bytes: int) -> None:
@@ -188,19 +168,9 @@ def _judge_in_worker(expected: Expectation, text: str, cpu_seconds: float) -> Re
     return judge(expected, text, cpu_seconds)
 
 
-def _has_verdict(future: ProcessFuture[Reason]) -> bool:
-    return future.done() and not isinstance(future.exception(), BrokenProcessPool)
-
-
-def _result(future: ProcessFuture[Reason]) -> Reason:
-    from pebble import ProcessExpired
-
-    try:
-        return future.result()
-    except TimeoutError:
-        return "timeout"
-    except ProcessExpired:
-        return "crashed"
+def _of_domain(judged: Judged, lenient: bool) -> Verdict:
+    right = judged.correct
+    return Verdict(right, judged.extracted, judged.reason, judged.score, right if lenient else None)
 
 
 _Found = tuple[str | None, str | None, tuple[Expectation, str] | None]
@@ -212,10 +182,10 @@ def _verdict(
 ) -> Verdict:
     right = reason == "correct"
     if boxed is None:
-        return Verdict(False, None, "no_answer", right if lenient else None, stated)
+        return Verdict(False, None, "no_answer", lenient=right if lenient else None, stated=stated)
     assert key is not None
     assert reason is not None
-    return Verdict(right, boxed, reason, right if lenient else None)
+    return Verdict(right, boxed, reason, lenient=right if lenient else None)
 
 
 _expect = lru_cache(maxsize=4096)(expect)

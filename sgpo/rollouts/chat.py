@@ -19,7 +19,6 @@ from sgpo.problems.responses import is_marker, thinking_opened_by
 if TYPE_CHECKING:  # a process that only keeps servers starts without them
     from transformers import PreTrainedTokenizerBase
 
-SYSTEM_PROMPT = "Solve the problem. Put the final answer in \\boxed{}."
 GUIDED_TEMPLATE = "{strategy}\n\n{question}"
 _SAMPLE = "The sample answer."
 _CLOCK = re.compile(r"strftime_now\(\s*('[^']*'|\"[^\"]*\")\s*\)")
@@ -161,8 +160,8 @@ class ChatFormat:
 
     def _messages(self, content: str) -> list[dict[str, str]]:
         if self._system_in_user:
-            return [{"role": "user", "content": f"{SYSTEM_PROMPT}\n\n{content}"}]
-        return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": content}]
+            return [{"role": "user", "content": f"{self.settings.system_prompt}\n\n{content}"}]
+        return [{"role": "system", "content": self.settings.system_prompt}, {"role": "user", "content": content}]
 
     def _with_fixed_date(self) -> str:
         """Return the template with the date of the settings where it asks the clock: the same prompt every day."""
@@ -175,15 +174,18 @@ class ChatFormat:
     def _place_system_prompt(self) -> None:
         """Put the system prompt into the user's turn where the template refuses a system message, or passes over it."""
         try:
-            why = None if SYSTEM_PROMPT in self._write(self._messages(_SAMPLE)) else "passes over the system message"
+            why = None if self._writes_system_prompt() else "passes over the system message"
         except ChatFormatError as error:
             why = str(error).rpartition(": ")[2]
         if why is None:
             return
         self._system_in_user = True
-        if SYSTEM_PROMPT not in self._write(self._messages(_SAMPLE)):
+        if not self._writes_system_prompt():
             raise ChatFormatError(f"{self.name}: the chat template does not write what the user says")
         self.notes += (f"the template takes no system role ({why}): the system prompt is in the user's turn",)
+
+    def _writes_system_prompt(self) -> bool:
+        return self.settings.system_prompt.strip() in self._write(self._messages(_SAMPLE))
 
     def _end_of_template(self) -> int | None:
         """Return the special token with which the template ends an assistant's turn; None where it has none."""

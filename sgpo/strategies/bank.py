@@ -8,8 +8,9 @@ from typing import Literal
 
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import TableError, read_table
-from sgpo.strategies.leaks.leak import find_leak
+from sgpo.strategies.leaks.by_domain import find_domain_leak
 from sgpo.strategies.schema import CRITERIA, Strategy
+from sgpo.strategies.teacher.templates import prompts_of_version
 
 HIGH, MEDIUM = 0.8, 0.5
 """Lower bounds of the quality bands [docs/method.md section 2]."""
@@ -48,7 +49,7 @@ def load_strategies(path: Path, problems: Sequence[Problem] | None = None) -> di
         if known is not None:
             if name not in known:
                 raise StrategyFileError(f"{where}: problem_id '{name}' is not a problem (expected one of {len(known)})")
-            if leak := find_leak(strategy, known[name]):
+            if leak := find_domain_leak(strategy, known[name], prompts_of_version(strategy.prompt_version)):
                 raise StrategyFileError(f"{where}: strategy {leak.detail} (expected no results; extract it again)")
         strategies[name] = strategy
     return strategies

@@ -8,15 +8,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgpo.config.domains import Domains, Prompts
 from sgpo.config.strategies import StrategyConfig
 from sgpo.errors import UserError
+from sgpo.problems.domains.registry import prompts_of
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import iterate_table, publish_table
 from sgpo.progress import progress_bar
 from sgpo.strategies.duplicates import near_duplicates
 from sgpo.strategies.first_answers import FirstAnswers
+from sgpo.strategies.leaks.by_domain import find_domain_leak
 from sgpo.strategies.leaks.equivalents import Verify, find_equivalent, has_fragments
-from sgpo.strategies.leaks.leak import find_leak
 from sgpo.strategies.parsing import ParsedStrategy, parse_candidate, parse_ranking
 from sgpo.strategies.refusals import Refusal, RefusedText, no_answer, not_answered, publish_refusals
 from sgpo.strategies.responses import PROBLEMS_AT_ONCE
@@ -24,7 +26,7 @@ from sgpo.strategies.schema import CRITERIA, Strategy, StrongResponse
 from sgpo.strategies.teacher.concurrency import in_order
 from sgpo.strategies.teacher.journal import RecordedTeacher
 from sgpo.strategies.teacher.teacher import Completion, RequestRefusedError, Teacher, request_seed
-from sgpo.strategies.teacher.templates import PROMPT_VERSION, extract_request, rank_request
+from sgpo.strategies.teacher.templates import VERSIONS, extract_request, rank_request
 
 Check = Callable[[ParsedStrategy, Problem], Awaitable[Refusal | None]]
 
@@ -60,11 +62,13 @@ async def extract_all(
     refusals: Path,
     verify: Verify | None = None,
     unused: Sequence[RefusedText] = (),
+    domains: Domains | None = None,
 ) -> ExtractionSummary:
     """Extract a strategy from every response; writes `strategies` (Parquet) and `refusals` (JSONL) in their order.
 
-    With `verify`, a strategy's expressions are judged against the answer too (`find_equivalent`). `unused` is what the
-    teacher has for no problem: it ends the refusals.
+    With `verify`, a mathematical strategy's expressions are judged against the answer too (`find_equivalent`).
+    `domains` says in which wording a domain is asked, and what is a leak there. `unused` is what the teacher has for no
+    problem: it ends the refusals.
 
     What the teacher's journal holds is not requested again, so a killed run goes on where it was, and the files are the
     same bytes as an undisturbed run's. Both files appear at the end, each whole or not at all. A run whose first
@@ -79,13 +83,16 @@ async def extract_all(
     with ThreadPoolExecutor(max_workers=1) as verification, publish_table(strategies, Strategy) as table:
 
         async def equivalent(candidate: ParsedStrategy, problem: Problem) -> Refusal | None:
-            if verify is None or not has_fragments(candidate):
+            mathematics = prompts_of(problem.domain, domains) == "mathematics"
+            if verify is None or not mathematics or not has_fragments(candidate):
                 return None
             loop = asyncio.get_running_loop()  # a verifier answers one caller at a time
             return await loop.run_in_executor(verification, find_equivalent, candidate, problem, verify)
 
         async def work(response: StrongResponse) -> Extraction:
-            return await extract_strategy(asked[response.problem_id], response.text, teacher, settings, equivalent)
+            problem = asked[response.problem_id]
+            prompts = prompts_of(problem.domain, domains)
+            return await extract_strategy(problem, response.text, teacher, settings, equivalent, prompts)
 
         with publish_refusals(refusals) as refused, progress_bar(total, "strategies", unit="problem") as bar:
             async with aclosing(in_order(iterate_table(responses, StrongResponse), work, first.at_once)) as outcomes:
@@ -109,19 +116,20 @@ async def extract_all(
 
 
 async def extract_strategy(
-    problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig, equivalent: Check | None = None
-) -> Extraction:
+    problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig, equivalent: Check | None = None,
+    prompts: Prompts = "mathematics",
+) -> Extraction:  # fmt: skip
     """Return the best of `settings.candidates` strategies for `problem` given a strong model's `response`.
 
     A candidate that cannot be read, is too long, leaks (`equivalent` is one more check for that) or nearly repeats an
     earlier one is refused before the ranking. The score is the mean of the four criteria; of equals the first is kept.
     An unreadable ranking is asked for again, `settings.tries` times in all.
     """
-    candidates, refusals = await _write_candidates(problem, response, teacher, settings, equivalent)
+    candidates, refusals = await _write_candidates(problem, response, teacher, settings, equivalent, prompts)
     if not candidates:
         detail = f"all {settings.candidates} candidates were refused"
         return Extraction(None, (*refusals, Refusal("no_candidate", detail).of(problem.id, "problem")))
-    ranking, unreadable = await _rank(problem, response, candidates, teacher, settings)
+    ranking, unreadable = await _rank(problem, response, candidates, teacher, settings, prompts)
     refusals += unreadable
     if ranking is None:
         detail = f"none of {settings.tries} rankings could be read"
@@ -136,13 +144,16 @@ async def extract_strategy(
         score=totals[best],
         scores=ranking[best],
         teacher=teacher.name,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=VERSIONS[prompts],
         candidates_seen=settings.candidates,
     )
     return Extraction(strategy, tuple(refusals))
 
 
-def check_candidate(completion: Completion, problem: Problem, settings: StrategyConfig) -> ParsedStrategy | Refusal:
+def check_candidate(
+    completion: Completion, problem: Problem, settings: StrategyConfig, prompts: Prompts = "mathematics",
+    response: str = "",
+) -> ParsedStrategy | Refusal:  # fmt: skip
     """Return the strategy in a completion, or why it is none that may be used."""
     if (refusal := no_answer(completion)) is not None:
         return refusal
@@ -152,7 +163,7 @@ def check_candidate(completion: Completion, problem: Problem, settings: Strategy
     words = len(candidate.text().split())
     if words > settings.max_words:
         return Refusal("too_long", f"{words} words (expected at most {settings.max_words})")
-    return find_leak(candidate, problem) or candidate
+    return find_domain_leak(candidate, problem, prompts, response) or candidate
 
 
 def _any_candidate(outcome: Extraction, settings: StrategyConfig) -> bool:
@@ -160,9 +171,14 @@ def _any_candidate(outcome: Extraction, settings: StrategyConfig) -> bool:
 
 
 async def _write_candidates(
-    problem: Problem, response: str, teacher: Teacher, settings: StrategyConfig, equivalent: Check | None
+    problem: Problem,
+    response: str,
+    teacher: Teacher,
+    settings: StrategyConfig,
+    equivalent: Check | None,
+    prompts: Prompts,
 ) -> tuple[list[ParsedStrategy], list[RefusedText]]:
-    messages = extract_request(problem, response, settings.max_words)
+    messages = extract_request(problem, response, settings.max_words, prompts)
 
     async def write(index: int) -> Completion | Refusal:
         seed = request_seed(settings.seed, "extract", problem.id, index)
@@ -175,7 +191,9 @@ async def _write_candidates(
     refusals: list[RefusedText] = []
     answers = await asyncio.gather(*(write(index) for index in range(1, settings.candidates + 1)))
     for index, answer in enumerate(answers, start=1):
-        checked = answer if isinstance(answer, Refusal) else check_candidate(answer, problem, settings)
+        checked = (
+            answer if isinstance(answer, Refusal) else check_candidate(answer, problem, settings, prompts, response)
+        )
         if not isinstance(checked, Refusal):
             leak = await equivalent(checked, problem) if equivalent is not None else None
             checked = leak or _not_repeated(checked, candidates)
@@ -195,10 +213,15 @@ def _not_repeated(candidate: ParsedStrategy, earlier: list[ParsedStrategy]) -> P
 
 
 async def _rank(
-    problem: Problem, response: str, candidates: list[ParsedStrategy], teacher: Teacher, settings: StrategyConfig
+    problem: Problem,
+    response: str,
+    candidates: list[ParsedStrategy],
+    teacher: Teacher,
+    settings: StrategyConfig,
+    prompts: Prompts,
 ) -> tuple[list[dict[str, float]] | None, list[RefusedText]]:
     refusals: list[RefusedText] = []
-    messages = rank_request(problem, response, candidates)
+    messages = rank_request(problem, response, candidates, prompts)
     for attempt in range(1, settings.tries + 1):
         seed = request_seed(settings.seed, "rank", problem.id, attempt)
         try:

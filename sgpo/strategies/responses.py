@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgpo.config.domains import Domains, Prompts
 from sgpo.config.strategies import StrategyConfig
+from sgpo.problems.domains.registry import prompts_of
 from sgpo.problems.schema import Problem
 from sgpo.problems.table import publish_table
 from sgpo.progress import progress_bar
@@ -20,7 +22,7 @@ from sgpo.strategies.schema import StrongResponse
 from sgpo.strategies.teacher.concurrency import in_order
 from sgpo.strategies.teacher.journal import RecordedTeacher
 from sgpo.strategies.teacher.teacher import RequestRefusedError, Teacher, TeacherError, request_seed
-from sgpo.strategies.teacher.templates import PROMPT_VERSION, respond_request
+from sgpo.strategies.teacher.templates import VERSIONS, respond_request
 
 if TYPE_CHECKING:
     from sgpo.problems.verifier import Verdict
@@ -48,13 +50,15 @@ async def respond_all(
     *,
     responses: Path,
     refusals: Path,
+    domains: Domains | None = None,
 ) -> ResponseSummary:
     """One accepted response per problem into `responses` (Parquet), everything refused into `refusals` (JSONL).
 
     A response that comes with the problem is used when the verifier accepts it; otherwise the teacher has
     `settings.tries` tries. Both files are in the order of `problems`, and appear at the end, each whole or not at all.
-    What the teacher's journal holds is not requested again. A run whose first answers are all refused stops
-    (`FirstAnswers`); its refusals are there. Raises TeacherError, JournalError.
+    `domains` says in which wording a domain is asked. What the teacher's journal holds is not requested again. A run
+    whose first answers are all refused stops (`FirstAnswers`); its refusals are there. Raises TeacherError,
+    JournalError.
     """
     kept = 0
     first, stopped = FirstAnswers(settings.refused_at_start, settings.tries, PROBLEMS_AT_ONCE), False
@@ -62,7 +66,7 @@ async def respond_all(
     with ThreadPoolExecutor(max_workers=1) as verification, publish_table(responses, StrongResponse) as accepted:
 
         async def work(problem: Problem) -> tuple[StrongResponse | None, list[RefusedText]]:
-            return await respond(problem, teacher, verify, settings, verification)
+            return await respond(problem, teacher, verify, settings, verification, domains)
 
         with publish_refusals(refusals) as refused, progress_bar(len(problems), "responses", unit="problem") as bar:
             async with aclosing(in_order(problems, work, first.at_once)) as outcomes:
@@ -82,10 +86,17 @@ async def respond_all(
 
 
 async def respond(
-    problem: Problem, teacher: Teacher, verify: Verify, settings: StrategyConfig, verification: Executor | None = None
+    problem: Problem,
+    teacher: Teacher,
+    verify: Verify,
+    settings: StrategyConfig,
+    verification: Executor | None = None,
+    domains: Domains | None = None,
 ) -> tuple[StrongResponse | None, list[RefusedText]]:
     """Return the first response to `problem` that the verifier accepts, or None, and the refused ones."""
     refusals: list[RefusedText] = []
+    prompts = prompts_of(problem.domain, domains)
+    messages = respond_request(problem, prompts)
 
     async def verdict_on(text: str) -> Verdict:
         return await asyncio.get_running_loop().run_in_executor(verification, verify, text, problem)
@@ -93,12 +104,12 @@ async def respond(
     if problem.response:
         verdict = await verdict_on(problem.response)
         if verdict.correct:
-            return _record(problem, problem.response, "given", 0), refusals
+            return _record(problem, problem.response, "given", 0, prompts), refusals
         refusals.append(_refusal(verdict).of(problem.id, "response", text=problem.response))
     for attempt in range(1, settings.tries + 1):
         seed = request_seed(settings.seed, "respond", problem.id, attempt)
         try:
-            completion = await teacher.complete(respond_request(problem), seed=seed, temperature=settings.temperature)
+            completion = await teacher.complete(messages, seed=seed, temperature=settings.temperature)
         except RequestRefusedError as error:
             refusals.append(not_answered(error).of(problem.id, "response", attempt))
             continue
@@ -106,7 +117,7 @@ async def respond(
         if refusal is None:
             verdict = await verdict_on(completion.text)
             if verdict.correct:
-                return _record(problem, completion.text, teacher.name, attempt), refusals
+                return _record(problem, completion.text, teacher.name, attempt, prompts), refusals
             refusal = _refusal(verdict)
         refusals.append(refusal.of(problem.id, "response", attempt, completion.text))
     none = Refusal("no_response", f"none of {settings.tries} responses has the right answer")
@@ -118,7 +129,7 @@ def _refusal(verdict: Verdict) -> Refusal:
     return Refusal(reason, f"{verdict.reason} (extracted {verdict.extracted!r})")
 
 
-def _record(problem: Problem, text: str, teacher: str, attempt: int) -> StrongResponse:
+def _record(problem: Problem, text: str, teacher: str, attempt: int, prompts: Prompts) -> StrongResponse:
     return StrongResponse(
-        problem_id=problem.id, text=text, teacher=teacher, prompt_version=PROMPT_VERSION, attempt=attempt
+        problem_id=problem.id, text=text, teacher=teacher, prompt_version=VERSIONS[prompts], attempt=attempt
     )

@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from sgpo.algorithms.rows import Row
+from sgpo.config.chat import SYSTEM_PROMPT
 from sgpo.config.testbed import BaseModelConfig, CorpusConfig
 from sgpo.files import publish_folder
-from sgpo.rollouts.chat import GUIDED_TEMPLATE, SYSTEM_PROMPT, ChatFormat
+from sgpo.rollouts.chat import GUIDED_TEMPLATE, ChatFormat
 from sgpo.rollouts.model_folder import pad_id
 from sgpo.testbed.corpus import Example, draw_example
 from sgpo.testbed.decisions import DECISIONS, FEWEST

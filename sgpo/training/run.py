@@ -70,8 +70,11 @@ def train(
         lora = config.training.lora
         policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None).to(world.device)
         verifier = stack.enter_context(
-            Verifier(timeout_s=config.evaluation.verifier_timeout, workers=config.evaluation.verifier_workers)
-        )
+            Verifier(
+                config.evaluation.verifier_timeout, config.evaluation.verifier_workers, config.domains,
+                [*inputs.problems, *validated_on],
+            )
+        )  # fmt: skip
         sharded = shard_policy(policy, world, config.sharding)
         # An engine of its own samples while the policy is in pieces, recomputes activations, or is being trained.
         shared = not (sharded or config.sharding.activation_checkpointing or config.training.overlap)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import os
 import re
 import shutil
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -24,11 +22,17 @@ from test_step import flat_gradient, tiny_policy
 from testbed_models import greedy_by_forward, make_model, make_prompts, worst_logprob_error
 
 from sgpo.config import ConfigError, SamplingConfig, TrainingConfig, load_config
-from sgpo.problems import Problem, read_problems
+from sgpo.config.pipeline import load_params
+from sgpo.pipeline import stages
+from sgpo.pipeline.teacher import load_teacher
+from sgpo.problems import Problem, Verifier, read_problems, write_problems
+from sgpo.problems.domains import registry
+from sgpo.problems.domains.stress import stress
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.schema import GroupSizes
 from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.strategies.bank import load_strategies
+from sgpo.strategies.teacher.teacher import TeacherError
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +54,7 @@ def own_folder(tmp_path_factory):
 
 
 def test_every_python_block_is_a_file_of_ones_own():
-    assert len(FILES) == PAGE.count("```python") == 4
+    assert len(FILES) == PAGE.count("```python") == 5
     assert all(ast.get_docstring(ast.parse(code)) for code in FILES.values())
 
 
@@ -92,43 +96,68 @@ def test_the_method_is_chosen_checked_trained_and_resumed(tmp_path, model_folder
         load_config(None, [METHOD.replace("rollouts", "rollout")])
 
 
-def test_the_verifier_judges_its_domain_and_leaves_the_others():
-    verifier_class = import_module("my_verifiers.choice").ChoiceVerifier
-    choice = Problem(question="Which?", answer="B", domain="choice")
-    sum_of_two = Problem(question="1 + 1?", answer="2")
-    texts = ["<think>Answer: A</think> Answer: (b).", "Answer: C", "<think>Answer: B", "I do not know.", "B"]
-    with verifier_class() as verifier:
-        verdicts = verifier.score_many([(r"\boxed{2}", sum_of_two), *((text, choice) for text in texts),
-                                        (r"\boxed{3}", sum_of_two)])  # fmt: skip
-        assert verifier.score("Answer: B", choice).correct
-    reasons = [verdict.reason for verdict in verdicts]
-    assert reasons == ["correct", "correct", "wrong", "no_answer", "no_answer", "no_answer", "wrong"]
-    assert [verdict.extracted for verdict in verdicts] == ["2", "B", "C", None, None, None, "3"]
+LENGTH = Problem(question="How long?", answer="3.2 km", domain="units")
+SUM_OF_TWO = Problem(question="What is 17 + 25?", answer="42")
 
 
-def test_one_line_puts_the_verifier_in_the_place_of_the_one_that_is_there(tmp_path, own_folder):
-    """In a copy of the package with the page's line, all that make a verifier make this one."""
-    line = re.search(r"`(from my_verifiers\.choice import \w+ as Verifier)`", PAGE)
-    assert line is not None
-    shutil.copytree(REPOSITORY / "sgpo", tmp_path / "sgpo", ignore=shutil.ignore_patterns("__pycache__"))
-    package = tmp_path / "sgpo" / "problems" / "__init__.py"
-    source, old = package.read_text(encoding="utf-8"), "from sgpo.problems.verifier import Verdict, Verifier\n"
-    assert old in source
-    package.write_text(
-        source.replace(old, f"from sgpo.problems.verifier import Verdict\n{line[1]}\n"), encoding="utf-8"
-    )
-    makers = {
-        ".".join(path.relative_to(tmp_path).with_suffix("").parts)
-        for path in (tmp_path / "sgpo").rglob("*.py")
-        if re.search(r"(?<!class )\bVerifier\(", path.read_text(encoding="utf-8"))
-    } - {"sgpo.problems.verifier"}
-    assert "sgpo.training.run" in makers
-    program = f"from importlib import import_module as load; print(*(load(n).Verifier.__name__ for n in {makers!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path,
-        env={"PYTHONPATH": f"{tmp_path}:{own_folder}", "PATH": os.environ["PATH"]},
-    )  # fmt: skip
-    assert set(done.stdout.split()) == {"ChoiceVerifier"}
+@pytest.fixture
+def installed(own_folder):
+    """The page's verifier as a package's metadata registers it, with the page's own lines."""
+    lines = re.search(r"```toml\n\[project\.entry-points\.\"(sgpo\.verifiers)\"\]\n(.*?)```", PAGE, re.DOTALL)
+    metadata = own_folder / "my_verifiers-1.0.dist-info"
+    metadata.mkdir(exist_ok=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-verifiers\nVersion: 1.0\n", encoding="utf-8")
+    entry = lines[2].replace('"', "")
+    (metadata / "entry_points.txt").write_text(f"[{lines[1]}]\n{entry}", encoding="utf-8")
+    registry._installed.cache_clear()
+    yield
+    shutil.rmtree(metadata)
+    registry._installed.cache_clear()
+
+
+def test_the_verifier_judges_its_domain_and_half_a_score_is_no_pass(installed):
+    texts = ["Answer: 3.2 km", "Answer: 3.2 m", "Answer: 3.3 km", "Answer: far", "3.2 km"]
+    with Verifier(workers=1, problems=[LENGTH]) as verifier:
+        verdicts = verifier.score_many([(r"\boxed{42}", SUM_OF_TWO), *((text, LENGTH) for text in texts)])
+        (report,) = stress([LENGTH, LENGTH.model_copy(update={"id": "b", "answer": "5 s"})], verifier)
+    assert [verdict.reason for verdict in verdicts] == [
+        "correct", "correct", "wrong", "wrong", "unparsable", "no_answer",
+    ]  # fmt: skip
+    assert [verdict.score for verdict in verdicts] == [None, 1.0, 0.5, 0.0, None, None]
+    assert report.passed, report.lines()
+
+
+def test_the_recipes_lines_give_the_verifier_its_options(own_folder):
+    line = re.search(r"`domains: (\{units: .*\})`", PAGE)
+    config = load_config(None, [f"domains={line[1]}"])
+    with Verifier(workers=1, domains=config.domains, problems=[LENGTH]) as verifier:
+        assert verifier.score("Answer: 3.22 km", LENGTH).correct
+        assert not verifier.score("Answer: 3.3 km", LENGTH).correct
+
+
+def test_the_teacher_is_chosen_by_the_pages_line_and_makes_strategies(tmp_path, own_folder):
+    line = re.search(r"```yaml\n(teacher: .*?)```", PAGE, re.DOTALL)
+    (tmp_path / "params.yaml").write_text(line[1], encoding="utf-8")
+    params, data = load_params(tmp_path / "params.yaml"), tmp_path / "data"
+    other = Problem(question="Why?", answer="1")
+    write_problems([SUM_OF_TWO, other], data / "problems" / "train.parquet")
+    stages.respond(params, data, tmp_path / "work")
+    stages.extract(params, data, tmp_path / "work")
+    bank = load_strategies(data / "strategies.parquet", [SUM_OF_TWO])
+    assert bank[SUM_OF_TWO.id].teacher == "sums"
+    refused = (data / "responses_refused.jsonl").read_text(encoding="utf-8")
+    assert other.id in refused
+    assert "sums: no sum" in refused
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [("my_teachers.sums:NoTeacher", "has no attribute 'NoTeacher'"), ("no_such.sums:SumTeacher", "No module named"),
+     ("my_teachers.sums:json", "'module' object is not callable")],
+)  # fmt: skip
+def test_a_teacher_that_is_none_is_named(plugin, message, own_folder):
+    with pytest.raises(TeacherError, match=message):
+        load_teacher(plugin)
 
 
 def test_the_engine_draws_what_the_transformers_engine_draws(tokenizer):

@@ -88,7 +88,7 @@ def refusal(path: Path) -> str:
     return message.removeprefix(str(path)).strip()
 
 
-KNOWN = "known fields: id, question, answer, domain, difficulty, source, response, unit, tolerance, multiple"
+KNOWN = "known fields: id, question, answer, domain, difficulty, source, response, unit, tolerance, multiple, details"
 MAPPING = "`sgpo problems import` takes any with --question FIELD --answer FIELD"
 
 

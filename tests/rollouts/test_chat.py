@@ -6,7 +6,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from sgpo.rollouts.chat import GUIDED_TEMPLATE, SYSTEM_PROMPT, ChatFormat
+from sgpo.config.chat import SYSTEM_PROMPT
+from sgpo.rollouts.chat import GUIDED_TEMPLATE, ChatFormat
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sgpo.config import ChatConfig, ConfigError, SamplingConfig, load_config
+from sgpo.config.chat import SYSTEM_PROMPT
 from sgpo.problems import Problem, Verifier
-from sgpo.rollouts.chat import SYSTEM_PROMPT, ChatFormat
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import end_token_ids
 from sgpo.rollouts.export import export_model
 from sgpo.rollouts.groups import Sampler

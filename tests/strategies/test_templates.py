@@ -26,6 +26,12 @@ def test_every_wording_that_was_in_use_stays_as_it_was() -> None:
         "v1/extract.txt": "4ef58b09b97eaf33",
         "v1/rank.txt": "a57ef89e17c141da",
         "v1/respond.txt": "131ec754501298f2",
+        "logic-v1/extract.txt": "de085a8d952f81ed",
+        "logic-v1/rank.txt": "72e7c3788e5d1a18",
+        "logic-v1/respond.txt": "a5f120b34ae06945",
+        "code-v1/extract.txt": "8707969c7c45fd8e",
+        "code-v1/rank.txt": "264d02042ac05f13",
+        "code-v1/respond.txt": "eda257057390eb09",
     }
     assert f"{PROMPT_VERSION}/rank.txt" in digests
 

@@ -6,27 +6,39 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
+from sgpo.config.domains import Prompts
 from sgpo.problems.schema import Problem
 from sgpo.strategies.parsing import ParsedStrategy
 from sgpo.strategies.teacher.teacher import Message
 
-PROMPT_VERSION = "v1"
-"""The folder of `prompts/` in use. A changed wording gets a new folder, since records name the one they came from."""
+VERSIONS: dict[Prompts, str] = {"mathematics": "v1", "logic": "logic-v1", "code": "code-v1"}
+"""The folders of `prompts/` in use. A changed wording gets a new folder, since records name the one they came from."""
+PROMPT_VERSION = VERSIONS["mathematics"]
 
 _MARKER = re.compile(r"<(?=/?(?:problem|response|candidate)\b)", re.IGNORECASE)
 
 
-def respond_request(problem: Problem) -> list[Message]:
+def prompts_of_version(version: str) -> Prompts:
+    """Return the domain whose wording a record's `prompt_version` is; mathematics for versions of any other kind."""
+    family, dash, _ = version.rpartition("-")
+    families: list[Prompts] = [prompts for prompts in VERSIONS if dash and prompts == family]
+    return families[0] if families else "mathematics"
+
+
+def respond_request(problem: Problem, prompts: Prompts = "mathematics") -> list[Message]:
     """Ask for a full solution."""
-    return _request("respond", question=inert(problem.question))
+    return _request("respond", prompts, question=inert(problem.question))
 
 
-def extract_request(problem: Problem, response: str, max_words: int) -> list[Message]:
+def extract_request(problem: Problem, response: str, max_words: int, prompts: Prompts = "mathematics") -> list[Message]:
     """Ask for one strategy candidate."""
-    return _request("extract", question=inert(problem.question), response=inert(response), max_words=str(max_words))
+    question = inert(problem.question)
+    return _request("extract", prompts, question=question, response=inert(response), max_words=str(max_words))
 
 
-def rank_request(problem: Problem, response: str, candidates: Sequence[ParsedStrategy]) -> list[Message]:
+def rank_request(
+    problem: Problem, response: str, candidates: Sequence[ParsedStrategy], prompts: Prompts = "mathematics"
+) -> list[Message]:
     """Ask for scores of all candidates at once; they are numbered from 1."""
     blocks = (
         f'<candidate index="{number}">\n{inert(candidate.text())}\n</candidate>'
@@ -34,6 +46,7 @@ def rank_request(problem: Problem, response: str, candidates: Sequence[ParsedStr
     )
     return _request(
         "rank",
+        prompts,
         question=inert(problem.question),
         response=inert(response),
         candidates="\n\n".join(blocks),
@@ -42,14 +55,14 @@ def rank_request(problem: Problem, response: str, candidates: Sequence[ParsedStr
 
 
 @cache
-def _template(name: str) -> Template:
-    path = files("sgpo.strategies.teacher") / "prompts" / PROMPT_VERSION / f"{name}.txt"
+def _template(name: str, prompts: Prompts) -> Template:
+    path = files("sgpo.strategies.teacher") / "prompts" / VERSIONS[prompts] / f"{name}.txt"
     return Template(path.read_text(encoding="utf-8"))
 
 
-def _request(name: str, **values: str) -> list[Message]:
+def _request(name: str, prompts: Prompts, **values: str) -> list[Message]:
     # One user turn: DeepSeek-R1's usage notes advise against a system prompt.
-    return [Message("user", _template(name).substitute(values))]
+    return [Message("user", _template(name, prompts).substitute(values))]
 
 
 def inert(text: str) -> str:

@@ -41,7 +41,7 @@ def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restar
 def digest_of_what_is_computed(config: RunConfig) -> str:
     """Return a hash of the settings that weights depend on; where results go and how they are measured may change."""
     wanted: dict[str, Any] = {
-        "seed": True, "chat": True, "warmup": True, "training": True, "sharding": {"precision": True},
+        "seed": True, "chat": True, "domains": True, "warmup": True, "training": True, "sharding": {"precision": True},
     }  # fmt: skip
     # What is left out may change in the middle of a run, and left_out.jsonl says when; traces and when it stops
     # change no weight.

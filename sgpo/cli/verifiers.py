@@ -1,0 +1,50 @@
+"""`sgpo verifiers …`: what judges which domain, and whether it may."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+verifiers_app = typer.Typer(no_args_is_help=True, help="What judges responses, by the domain of problems.")
+
+Config = Annotated[Path | None, typer.Option(help="Run recipe, whose `domains` count")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as domains.mine.verifier=my_package:judge")]
+
+
+@verifiers_app.command("list")
+def verifiers_list(config: Config = None, overrides: Overrides = None) -> None:
+    """List the domains: who registered each verifier, where it is, and from which score on it passes."""
+    from sgpo.config import load_config
+    from sgpo.problems.domains.registry import known_domains
+
+    for name, spec in sorted(known_domains(load_config(config, overrides or ()).domains).items()):
+        options = "".join(f" {key}={value}" for key, value in spec.options.items())
+        print(
+            f"{name}: {spec.verifier}{options} ({spec.origin}; passes from {spec.threshold:g}; prompts: {spec.prompts})"
+        )
+
+
+@verifiers_app.command("check")
+def verifiers_check(
+    problems: Annotated[Path, typer.Option(help="Problems whose verifiers are tried")] = Path(
+        "data/problems/train.parquet"
+    ),
+    most: Annotated[int, typer.Option(min=1, help="Problems of a domain that are tried")] = 20,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Try the verifiers on gold answers and on responses without an answer; exit code 1 where one may not reward."""
+    from sgpo.config import load_config
+    from sgpo.problems import Verifier, read_problems
+    from sgpo.problems.domains.stress import stress
+
+    settings, asked = load_config(config, overrides or ()), read_problems(problems)
+    evaluation = settings.evaluation
+    with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, settings.domains, asked) as verifier:
+        reports = stress(asked, verifier, most)
+    for report in reports:
+        print("\n".join(report.lines()))
+    if not all(report.passed for report in reports):
+        raise typer.Exit(1)

@@ -1,0 +1,210 @@
+"""A process for a model's code: bubblewrap's namespaces, no network, no new processes, and limits on all else.
+
+bubblewrap (`bwrap`) makes the sandbox for a user without privileges: namespaces of its own for users, processes,
+network and files, of which the system's are read-only and nothing else is there. What it cannot bound, the kernel's
+limits and a filter of system calls do. Where it does not work, nothing runs: SandboxError says what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from sgpo.errors import one_line
+from sgpo.problems.domains.registry import DomainError
+
+_OUTPUT = 1 << 20
+"""Bytes of results that are read; more is none."""
+_MEGABYTE = 1 << 20
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+
+
+class SandboxError(DomainError):
+    """No sandbox here; the message says what is missing and how it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one program may use. Seconds are wall and processor time; files are the scratch folder's, in memory."""
+
+    seconds: float = 4.0
+    memory_mb: int = 512
+    files_mb: int = 16
+    open_files: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a program: one value per call, as `repr` or None where it raised, or why there are none."""
+
+    state: Literal["done", "died", "timeout", "output"]
+    values: tuple[str | None, ...] = ()
+
+
+def run_calls(source: str, calls: Sequence[str], limits: Limits) -> Outcome:
+    """Run a program and then each call (an expression) in it. Whatever it does costs its own outcome.
+
+    Raises SandboxError where the sandbox cannot be made; a program is never run without.
+    """
+    job = json.dumps({"source": source, "calls": list(calls), "limits": _rlimits(limits)}).encode()
+    state, output = _run(job, limits)
+    if state != "done":
+        return Outcome(state)
+    try:
+        values: Any = json.loads(output)
+    except ValueError:
+        return Outcome("died")
+    if not isinstance(values, list) or len(values) != len(calls):
+        return Outcome("died")
+    return Outcome("done", tuple(value if isinstance(value, str) else None for value in values))
+
+
+def check_sandbox() -> None:
+    """Run a program that is fine. Raises SandboxError, naming what is missing, where that does not come out right."""
+    _bwrap()
+    state, output, said = _execute(json.dumps({"source": "", "calls": ["6 * 7"], "limits": {}}).encode(), Limits(60.0))
+    if state != "done" or output.strip() != b'["42"]':
+        why = one_line(said, 200) or f"no result ({state})"
+        raise SandboxError(
+            f"code runs in bubblewrap only, and that does not work here: {why} (expected unprivileged user namespaces: "
+            "see user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns and the container's profile)"
+        )
+
+
+def _run(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
+    state, output, said = _execute(job, limits)
+    if state == "died" and said.startswith("bwrap:"):
+        raise RuntimeError(
+            f"no sandbox this time: {one_line(said, 200)}"
+        )  # too many processes, say: one verdict is lost
+    return state, output
+
+
+def _execute(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes, str]:
+    """Return how the process ended, what it wrote, and what bubblewrap said of itself."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as filtered, tempfile.TemporaryFile() as said:
+        given.write(job)
+        given.seek(0)
+        filtered.write(_no_new_processes())
+        filtered.seek(0)
+        process = subprocess.Popen(
+            _command(limits, filtered.fileno()), stdin=given, stdout=subprocess.PIPE, stderr=said,
+            pass_fds=(filtered.fileno(),), env={"PATH": "/usr/bin:/bin"}, cwd="/",
+        )  # fmt: skip
+        state, output = _read(process, limits.seconds)
+        said.seek(0)
+        return state, output, said.read(4096).decode("utf-8", "replace")
+
+
+def _read(
+    process: subprocess.Popen[bytes], seconds: float
+) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
+    """Read until the end, the time or the most that is read; all processes of the namespace are gone afterwards."""
+    assert process.stdout is not None
+    deadline, parts, size = time.monotonic() + seconds, list[bytes](), 0
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                part = os.read(process.stdout.fileno(), 65536)
+                if not part:
+                    process.wait(max(0.1, deadline - time.monotonic()))
+                    return ("done" if process.returncode == 0 else "died"), b"".join(parts)
+                parts.append(part)
+                size += len(part)
+                if size > _OUTPUT:
+                    return "output", b""
+        return "timeout", b""
+    except subprocess.TimeoutExpired:
+        return "timeout", b""
+    finally:
+        process.kill()  # --die-with-parent: the namespace's first process goes with bwrap, and all others with that
+        process.wait()
+        process.stdout.close()
+
+
+def _command(limits: Limits, filter_fd: int) -> list[str]:
+    python, prefix = os.path.realpath(sys.executable), sys.base_prefix
+    harness = (files("sgpo.problems.domains.code") / "harness.py").read_text(encoding="utf-8")
+    command = [
+        _bwrap(), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
+        "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8",
+        "--hostname", "sandbox", "--uid", "65534", "--gid", "65534",
+    ]  # fmt: skip
+    for path in (*_SYSTEM, *([] if prefix == "/usr" else [prefix])):
+        target = Path(path)
+        if target.is_symlink() and target.parent == Path("/"):
+            command += ["--symlink", os.readlink(path), path]
+        elif target.exists():
+            command += ["--ro-bind", path, path]
+    command += [
+        "--proc", "/proc", "--dev", "/dev", "--size", str(limits.files_mb * _MEGABYTE), "--tmpfs", "/tmp",
+        "--chdir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--seccomp", str(filter_fd),
+    ]  # fmt: skip
+    return [*command, "--", python, "-I", "-S", "-B", "-c", harness]
+
+
+def _rlimits(limits: Limits) -> dict[str, int]:
+    return {
+        "RLIMIT_AS": limits.memory_mb * _MEGABYTE,
+        "RLIMIT_CPU": max(1, round(limits.seconds)),
+        "RLIMIT_FSIZE": limits.files_mb * _MEGABYTE,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_NPROC": 64,
+        "RLIMIT_CORE": 0,
+    }
+
+
+def _bwrap() -> str:
+    found = shutil.which("bwrap")
+    if not sys.platform.startswith("linux") or found is None:
+        raise SandboxError(
+            "code runs in bubblewrap only, and there is no `bwrap` here (expected Linux with the package bubblewrap: "
+            "`apt install bubblewrap`, `dnf install bubblewrap`)"
+        )
+    return found
+
+
+_ALLOW, _ERRNO, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050000, 1, 38
+_CLONE_THREAD = 0x00010000
+_ARCHITECTURES = {  # audit number; system calls that make processes; clone; clone3
+    "x86_64": (0xC000003E, (57, 58), 56, 435),
+    "aarch64": (0xC00000B7, (), 220, 435),
+}
+
+
+def _no_new_processes() -> bytes:
+    """Return a filter (classic BPF) that refuses fork, vfork and clone but for threads; seccomp(2) has the layout.
+
+    RLIMIT_NPROC does not bind root and counts a user's other processes too. clone3, whose flags a filter cannot read,
+    is answered as if the kernel had none: the C library then takes clone.
+    """
+    machine = os.uname().machine
+    if machine not in _ARCHITECTURES:
+        raise SandboxError(f"code runs on {' and '.join(_ARCHITECTURES)} only (this is {machine})")
+    audit, forks, clone, clone3 = _ARCHITECTURES[machine]
+
+    def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+        return struct.pack("=HBBI", code, if_true, if_false, value)
+
+    load, equal, larger, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
+    refuse = [instruction(answer, _ERRNO | _EPERM)]
+    program = [instruction(load, 4), instruction(equal, audit, 1, 0), *refuse, instruction(load, 0)]
+    program += [instruction(larger, 0x40000000, 0, 1), *refuse]  # the x32 numbers
+    for number in forks:
+        program += [instruction(equal, number, 0, 1), *refuse]
+    program += [instruction(equal, clone3, 0, 1), instruction(answer, _ERRNO | _ENOSYS)]
+    program += [instruction(equal, clone, 0, 3), instruction(load, 16), instruction(any_bit, _CLONE_THREAD, 1, 0)]
+    return b"".join([*program, *refuse, instruction(answer, _ALLOW)])

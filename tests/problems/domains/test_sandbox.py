@@ -1,0 +1,230 @@
+"""Code in the sandbox: right programs pass, hostile ones are harmless and wrong, and nothing runs without it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sgpo.config import DomainConfig
+from sgpo.problems import Problem, Verifier
+from sgpo.problems.domains.code import sandbox
+from sgpo.problems.domains.code.cases import cases_of
+from sgpo.problems.domains.code.fences import last_block
+from sgpo.problems.domains.code.sandbox import Limits, SandboxError, check_sandbox, run_calls
+from sgpo.problems.domains.registry import DomainError
+
+pytestmark = pytest.mark.slow
+
+
+def why_no_sandbox() -> str:
+    try:
+        check_sandbox()
+    except SandboxError as error:
+        return str(error)
+    return ""
+
+
+OWN_MB = 19
+NO_SANDBOX = why_no_sandbox()
+needs_sandbox = pytest.mark.skipif(bool(NO_SANDBOX), reason=NO_SANDBOX or "there is one")
+
+ADD = Problem(
+    question="Write add(a, b), the sum of two numbers.", answer="def add(a, b):\n    return a + b", domain="code",
+    details='{"tests": ["assert add(1, 2) == 3", "assert add(-1, 1) == 0", "assert add([1], [2]) == [1, 2]"]}',
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(workers=1, domains={"code": DomainConfig(options={"files_mb": OWN_MB}, timeout_s=60.0)}) as verifier:
+        yield verifier
+
+
+def fenced(program: str) -> str:
+    return f"Here it is.\n```python\n{program}\n```\n"
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("program", "score"),
+    [("def add(a, b):\n    return a + b", 1.0), ("from operator import add", 1.0),
+     ("import threading\ndef add(a, b):\n    t = threading.Thread(target=print); t.start(); t.join()\n    return a + b",
+      1.0),
+     ("def add(a, b):\n    return 3", 1 / 3), ("def add(a, b):\n    return str(a + b)", 0.0),
+     ("def add(a, b):\n    raise ValueError", 0.0), ("def plus(a, b):\n    return a + b", 0.0), ("def add(a, b", 0.0)],
+)  # fmt: skip
+def test_a_program_scores_the_share_of_tests_that_pass(program: str, score: float, verifier: Verifier) -> None:
+    verdict = verifier.score(fenced(program), ADD)
+    assert (verdict.score, verdict.correct) == (pytest.approx(score), score == 1.0)
+
+
+HOSTILE = {
+    "fork bomb": "import os\nwhile True:\n    os.fork()",
+    "fork bomb of a shell": "import subprocess\nsubprocess.run('f(){ f|f& };f', shell=True)",
+    "fills the disk": "n = 0\nwhile True:\n    open(f'/tmp/{n}', 'wb').write(bytes(10**7)); n += 1",
+    "reads the environment": "import os\nSEEN = repr(dict(os.environ)) + open('/proc/1/environ').read()\n"
+    "def add(a, b):\n    return SEEN",
+    "never ends": "while True:\n    pass",
+    "ignores signals and sleeps": "import signal, time\nfor n in range(1, 32):\n    try:\n"
+    "        signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(10**6)",
+    "prints 1 GB": "import os\nfor _ in range(1000):\n    print('x' * 10**6)\nfor f in range(3, 32):\n    try:\n"
+    "        for _ in range(1000): os.write(f, bytes(10**6))\n    except OSError: pass",
+    "exits with 0 before the tests": "import os\nos._exit(0)",
+    "patches the tests": "import builtins, sys\nclass Same:\n    def __eq__(self, other): return True\n"
+    "    def __repr__(self): return '3'\nbuiltins.repr = lambda value: '3'\nsys.exit = lambda code=0: None\n"
+    "def add(a, b):\n    return Same()",
+    "writes results itself": 'import os\nfor f in range(3, 32):\n    try: os.write(f, b\'["3", "3", "3"]\')\n'
+    "    except OSError: pass\nos._exit(0)",
+    "deletes files": "import os, shutil\nfor place in ('/usr', '/etc', '/home', '/root', '/tmp', '/'):\n"
+    "    shutil.rmtree(place, ignore_errors=True)",
+    "opens sockets": "import socket\nsocket.create_connection(('127.0.0.1', PORT), 3).send(b'x')\n"
+    "def add(a, b):\n    return a + b",
+    "grows memory": "kept = []\nwhile True:\n    kept.append(bytearray(10**7))",
+}
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_program_is_harmless_and_wrong(
+    name: str, verifier: Verifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "mark"
+    mark.write_text("still here", encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        started = time.monotonic()
+        verdict = verifier.score(fenced(HOSTILE[name].replace("PORT", str(server.getsockname()[1]))), ADD)
+        assert time.monotonic() - started < 30
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert not verdict.correct
+    assert verdict.reason == "wrong", "a hostile program is wrong, not a fault of the verifier"
+    assert mark.read_text(encoding="utf-8") == "still here"
+    assert Path("/usr/bin/env").exists()
+    deadline = time.monotonic() + 10
+    while sandboxes(OWN_MB) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not sandboxes(OWN_MB)
+    assert verifier.score(fenced("def add(a, b):\n    return a + b"), ADD).correct
+
+
+def sandboxes(files_mb: int) -> set[str]:
+    """The process ids of sandboxes on this machine whose scratch folder has this size, which tells them apart."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and f"--size\0{files_mb << 20}\0".encode() in (entry / "cmdline").read_bytes():
+                found.add(entry.name)
+    return found
+
+
+@needs_sandbox
+def test_nothing_of_the_machine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGPO_TEACHER_API_KEY", "secret")
+    program = (
+        "import os\ndef look():\n    everything = []\n"
+        "    for number in os.listdir('/proc'):\n        if number.isdigit():\n"
+        "            everything.append(open(f'/proc/{number}/environ', errors='replace').read())\n"
+        "    return [os.getuid(), 'secret' in repr(everything) + repr(os.environ), os.path.exists('/etc/passwd'),\n"
+        f"            os.path.exists({str(Path(__file__))!r}), os.listdir('/tmp'), len(everything) < 4]"
+    )
+    outcome = run_calls(program, ["look()"], Limits())
+    assert outcome.values == ("[65534, False, False, False, [], True]",)
+
+
+@needs_sandbox
+def test_a_sandbox_ends_with_the_process_that_began_it() -> None:
+    """Killed without a word, as a worker is whose time is up."""
+    program = (
+        "from sgpo.problems.domains.code.sandbox import Limits, run_calls\n"
+        f"run_calls('import time\\ntime.sleep(600)', [], Limits(seconds=600.0, files_mb={OWN_MB + 1}))\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 60
+    while not sandboxes(OWN_MB + 1) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sandboxes(OWN_MB + 1)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    while sandboxes(OWN_MB + 1) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not sandboxes(OWN_MB + 1)
+
+
+@needs_sandbox
+def test_a_user_without_privileges_gets_the_same(tmp_path: Path) -> None:
+    """As root the test drops to another user; bubblewrap needs no privileges."""
+    if os.getuid() != 0:
+        pytest.skip("this test's own user is that user")
+    command = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--", "id", "-u"]
+    done = subprocess.run(command, capture_output=True, text=True, user=65534, group=65534, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "65534"), done.stderr
+
+
+def test_without_bubblewrap_nothing_is_run_and_the_message_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    mark = tmp_path / "mark"
+    with pytest.raises(SandboxError, match=r"no `bwrap` here .*apt install bubblewrap"):
+        run_calls(f"open({str(mark)!r}, 'w')", [], Limits())
+    with pytest.raises(DomainError, match=r"no `bwrap` here"), Verifier(workers=1, problems=[ADD]):
+        pass
+    assert not mark.exists()
+
+
+def test_a_bubblewrap_that_does_not_work_is_a_refusal_with_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(
+        SandboxError, match=r"No permissions to create new namespace \(expected unprivileged user names"
+    ):
+        check_sandbox()
+    with pytest.raises(RuntimeError, match="no sandbox this time"):
+        run_calls("", [], Limits())
+
+
+def test_a_machine_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_ARCHITECTURES", {})
+    with pytest.raises(SandboxError, match=os.uname().machine):
+        sandbox._no_new_processes()
+
+
+def test_the_limits_of_this_process_are_untouched() -> None:
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [(fenced("x = 1"), "x = 1"), (fenced("x = 1") + fenced("x = 2"), "x = 2"), ("```\nx = 1\n```", "x = 1"),
+     ("```python\nx = 1", None), (fenced("x = 1") + "```python\nx = 2", None), ("x = 1", None), ("```\n```", None),
+     ("~~~py\nx = '```'\n~~~", "x = '```'"), ("````md\n```\nx\n```\n````", "```\nx\n```")],
+)  # fmt: skip
+def test_the_last_closed_fence_is_the_program(text: str, program: str | None) -> None:
+    assert last_block(text) == program
+
+
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [(None, "has no tests"), ('{"tests": []}', "has no tests"),
+     ('{"tests": ["assert f(1)"]}', r"test 1 is 'assert f\(1\)'"),
+     ('{"tests": ["assert f(1) == 2", "f(1) == g(2)"]}', "test 2 is"),
+     ('{"tests": ["assert f(1) == g(2)"]}', "test 1 is"),
+     ('{"tests": [3]}', "test 1 is 3")],
+)  # fmt: skip
+def test_tests_that_cannot_be_used_are_named(details: str | None, message: str) -> None:
+    with pytest.raises(DomainError, match=rf"problem 'p': {message}|problem 'p' {message}"):
+        cases_of(Problem(id="p", question="Write f.", answer="def f(): ...", domain="code", details=details))
