@@ -77,6 +77,7 @@ def demo_real(
                 warm_up(recipe, overrides)
                 crown(settings)
         summary = _ended(folder) or retrain(recipe, run_id, None, overrides)
+        assert summary is not None  # as it is of a dry run
         if svamp is not None:
             with clock.phase("SVAMP: champion and challenger"):
                 measure_on_svamp(settings, recipe, overrides, run_id, summary.champion_before)
