@@ -142,6 +142,7 @@ def _params(project: Project, problems: int, longest: int) -> str:
         # As in the recipe, so that the probe measures what training samples.
         "probe": {"seed": 0, "problems": min(120, max(1, problems)), "sampling": {"max_new_tokens": longest}},
         "splits": {"warmup_fraction": WARMUP_SHARE if project.warmup else 0.0, "min_lift": None},
+        "domains": {},
     }
     if tree["teacher"]["kind"] != "scripted":  # the stages depend on these keys
         tree["teacher"] = {"model": "recorded", "max_tokens": 16384, **tree["teacher"]}

@@ -115,7 +115,7 @@ def test_every_command_of_the_page_exists_and_its_recipes_too() -> None:
     page = (REPOSITORY / "docs" / "your-model.md").read_text(encoding="utf-8")
     for recipe in re.findall(r"configs/[\w.-]+\.yaml", page) + re.findall(r"`([\w.-]+\.yaml)`", page):
         assert (REPOSITORY / recipe).is_file() or (REPOSITORY / "configs" / recipe).is_file(), recipe
-    commands = set(re.findall(r"^sgpo ([a-z]+(?: [a-z][a-z-]*)?)", page, flags=re.MULTILINE))
+    commands = set(re.findall(r"^sgpo ([a-z-]+(?: [a-z][a-z-]*)?)", page, flags=re.MULTILINE))
     assert {"problems import", "registry register", "registry champion", "up", "evaluate"} <= commands
     for command in commands:
         done = subprocess.run([sys.executable, "-m", "sgpo.cli", *command.split(), "--help"], capture_output=True)

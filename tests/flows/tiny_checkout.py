@@ -18,6 +18,7 @@ TINY_PARAMS = {
     "teacher": {"kind": "scripted", "model": "scripted-strong-model", "max_tokens": 16384},
     "probe": {"seed": 0, "problems": 8},
     "splits": {"warmup_fraction": 0.0},
+    "domains": {},
 }
 TINY_OVERRIDES = (
     "training.steps=3", "training.problems_per_step=4", "training.algorithm.autonomous_rollouts=2",

@@ -49,7 +49,7 @@ def of_kind(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def untimed(recorder: Recorder) -> dict[int, dict[str, float]]:
-    timed = ("time/", "throughput/tokens")
+    timed = ("time/", "throughput/tokens", "throughput/hours_left")
     return {at: {k: v for k, v in row.items() if not k.startswith(timed)} for at, row in recorder.rows.items()}
 
 
