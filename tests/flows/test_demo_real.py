@@ -22,6 +22,8 @@ OVERRIDES = (
     "training.problems_per_step=2", "training.algorithm.autonomous_rollouts=2", "training.validation.every=null",
     "training.sampling.max_new_tokens=8", "evaluation.sampling.max_new_tokens=8", "evaluation.k=1", "gate.margin=-1",
     "gate.tolerance=1",
+    # So small a student says nothing that can be read, and learns nothing: sgpo.checks would end it at once.
+    "checks.before_training=false", "checks.refuse_unchanged=false", "training.stop_after_equal_steps=null",
 )  # fmt: skip
 
 

@@ -50,8 +50,13 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
         left_out.add("validation")
     else:
         wanted["evaluation"] = {"sampling": True}  # what is exported depends on it
-    may_change: dict[str, Any] = {"training": left_out}
-    if not config.warmup.guided_fraction:  # as in runs from before there was such a setting
+    # Settings that are off are left out, as in runs from before there were such settings.
+    if not config.training.refill_rounds:
+        left_out.add("refill_rounds")
+    may_change: dict[str, Any] = {"training": dict.fromkeys(left_out, True)}
+    if not getattr(config.training.algorithm, "contrast", False):
+        may_change["training"]["algorithm"] = {"contrast": True}
+    if not config.warmup.guided_fraction:
         may_change["warmup"] = {"guided_fraction"}
     text = json.dumps(config.model_dump(mode="json", include=wanted, exclude=may_change), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
