@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgpo.algorithms import registry
+from sgpo.checks.amounts import shown_time, shown_tokens
 from sgpo.checks.calibration import Rates, calibrate
 from sgpo.checks.engine import open_engine
-from sgpo.checks.estimate import estimate_run, shown_time
+from sgpo.checks.estimate import estimate_run
 from sgpo.checks.model import check_model
 from sgpo.checks.samples import Samples, take_samples
 from sgpo.checks.teacher_cost import TeacherCost, responses_cost, strategies_cost
@@ -40,7 +41,7 @@ def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
         f"{run}: {training.algorithm.type} {begins}, {left} of {training.steps} steps left, of {rows} responses each, "
         f"from {len(inputs.problems)} problems ({len(inputs.strategies)} strategies)",
         f"about {shown_time(left * estimate.step_seconds)} here: {estimate.step_seconds:.1f} s a step, "
-        f"{left * estimate.step_tokens / 1e6:.2f}M sampled tokens",
+        f"{shown_tokens(left * estimate.step_tokens)} sampled tokens",
         NOTHING,
     ]
 
@@ -56,7 +57,7 @@ def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path
     seconds, tokens = _sampling(config, model, problems, {}, left, config.evaluation.sampling)
     return [
         f"{output}: {len(problems)} problems x {k} responses{begun}{there}",
-        f"about {shown_time(seconds)} here, {tokens / 1e6:.2f}M sampled tokens",
+        f"about {shown_time(seconds)} here, {shown_tokens(tokens)} sampled tokens",
         NOTHING,
     ]
 
@@ -74,7 +75,7 @@ def of_probe(params: PipelineParams, data: Path, model: str | Path) -> list[str]
     return [
         f"{data / 'probe.parquet'}: {len(chosen)} problems, {probe.autonomous_rollouts} responses without and "
         f"{probe.guided_rollouts} with strategy",
-        f"about {shown_time(seconds)} here, {tokens / 1e6:.2f}M sampled tokens",
+        f"about {shown_time(seconds)} here, {shown_tokens(tokens)} sampled tokens",
         NOTHING,
     ]
 

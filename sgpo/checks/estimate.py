@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sgpo.algorithms import registry
+from sgpo.checks.amounts import shown_time, shown_tokens
 from sgpo.checks.calibration import Rates, trained_rows
 from sgpo.checks.finding import Finding
 from sgpo.checks.samples import Samples
@@ -46,9 +47,9 @@ class Estimate:
         tokens = self.steps * self.step_tokens
         training = (
             f"{self.steps} steps of {self.step_seconds:.1f} s ({self.sampling_seconds:.1f} s of it sampling): "
-            f"{shown_time(self.training_seconds)}, {tokens / 1e6:.2f}M sampled tokens"
+            f"{shown_time(self.training_seconds)}, {shown_tokens(tokens)} sampled tokens"
         )
-        asked = f"{self.evaluation_tokens / 1e6:.2f}M tokens"
+        asked = f"{shown_tokens(self.evaluation_tokens)} tokens"
         evaluation = f"champion and challenger: {shown_time(self.evaluation_seconds)}, {asked}"
         found = [Finding(GROUP, "training", "ok", training), Finding(GROUP, "evaluation", "ok", evaluation)]
         if self.probe_seconds:
@@ -98,12 +99,3 @@ def problems_to_evaluate(config: RunConfig) -> int:
     places = [config.data / folder / "held_out.parquet" for folder in ("splits", "problems")]
     file = next((place for place in places if place.is_file()), None)
     return 0 if file is None else int(pq.ParquetFile(file).metadata.num_rows)
-
-
-def shown_time(seconds: float) -> str:
-    """Return seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -157,6 +157,8 @@ def _begin(chat: ChatFormat) -> Finding:
     name = repr(chat.tokenizer.convert_ids_to_tokens(begin))
     counts = {prompt.count(begin) for prompt in (chat.autonomous(QUESTION), chat.guided(QUESTION, STRATEGY))}
     plain: list[int] = chat.tokenizer("a")["input_ids"]  # pyright: ignore[reportAssignmentType]
+    if max(counts) > 1 and _begins_turns(chat):
+        return Finding(GROUP, "begin token", "ok", f"every turn of a prompt begins with {name}")
     if max(counts) > 1:
         return Finding(
             GROUP, "begin token", "wrong", f"a prompt has {name} {max(counts)} times",
@@ -170,6 +172,18 @@ def _begin(chat: ChatFormat) -> Finding:
             "a chat template that begins with {{ bos_token }}",
         )  # fmt: skip
     return Finding(GROUP, "begin token", "ok", f"a prompt has {name} {'once' if 1 in counts else 'not at all'}")
+
+
+def _begins_turns(chat: ChatFormat) -> bool:
+    """Return whether the begin token is the template's mark of a turn, as in SmolLM2's: two more turns, two more."""
+    begin, question = str(chat.tokenizer.bos_token), {"role": "user", "content": "a"}
+    if chat.tokenizer.chat_template is None:
+        return False
+    one, three = (
+        str(chat.tokenizer.apply_chat_template(turns, tokenize=False)).count(begin)
+        for turns in ([question], [question, {"role": "assistant", "content": "b"}, question])
+    )
+    return three - one == 2
 
 
 def _positions(folder: Path, chat: ChatFormat, config: RunConfig) -> Finding:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgpo.checks.amounts import shown_tokens
 from sgpo.checks.finding import Finding
 from sgpo.config.pipeline import PipelineParams
 from sgpo.config.strategies import TeacherConfig
@@ -42,7 +43,9 @@ class TeacherCost:
         """Return it in a line."""
         price = self.price(config)
         told = "" if price is None else f", price about {price:,.2f}"
-        tokens = f"{self.prompt_tokens / 1e6:.2f}M tokens to read and {self.completion_tokens / 1e6:.2f}M to write"
+        tokens = (
+            f"{shown_tokens(self.prompt_tokens)} tokens to read and {shown_tokens(self.completion_tokens)} to write"
+        )
         return f"about {self.requests:,} requests, {tokens}{told} (responses of {self.assumed:,} tokens assumed)"
 
 

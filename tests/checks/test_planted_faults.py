@@ -109,6 +109,14 @@ def test_a_prompt_without_exactly_one_begin_token(template: str, said: str, reci
     assert said in found["model: begin token"]
 
 
+def test_a_begin_token_that_begins_every_turn_is_no_fault(recipe: Recipe, tmp_path: Path) -> None:
+    """SmolLM2's begin token is <|im_start|>."""
+    tokenizer = byte_tokenizer(QWEN, CHATML, "<|im_end|>", "<|im_start|>")
+    findings, _ = check_model(model_folder(tmp_path / "model", tokenizer, **BYTES), recipe())
+    (begin,) = [finding for finding in findings if finding.what == "begin token"]
+    assert (begin.verdict, begin.found) == ("ok", "every turn of a prompt begins with '<|im_start|>'")
+
+
 def test_responses_that_do_not_fit_the_positions(recipe: Recipe, model_folder: Path) -> None:
     found = look(recipe("training.sampling.max_new_tokens=600"), model_folder)
     assert "training.sampling.max_new_tokens" in found["model: positions"]
