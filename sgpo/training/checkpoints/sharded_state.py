@@ -1,6 +1,6 @@
 """Weights and optimiser state as named tensors, written and read by torch.distributed.checkpoint as safetensors.
 
-Every process writes its own shards into a file of its own, `shard-00001-….safetensors`, and any number of processes
+Every process writes its own shards into files of its own, `shard-00001-….safetensors`, and any number of processes
 reads them: DCP cuts and joins. Nothing is pickled.
 """
 
@@ -24,6 +24,9 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 
 Optimizers = Sequence[torch.optim.Optimizer]
 Tensors = dict[str, torch.Tensor]
+
+FILE_BYTES = 2**28
+"""Bytes of a file of a checkpoint, all processes' shards together, unless one tensor has more."""
 
 _WEIGHTS, _GUIDE, _MOMENTS, _SEPARATOR = "weights/", "guide/", "optimizer/", "//"
 
@@ -70,11 +73,23 @@ def hyperparameters(optimizers: Optimizers) -> list[list[dict[str, Any]]]:
 
 
 def write(tensors: Tensors, folder: Path, group: dist.ProcessGroup | None = None) -> None:
-    """Write this process's shards into `folder`; collective over `group`. What fails on one process raises on all."""
-    save(
-        dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True), process_group=group,
-        no_dist=not dist.is_initialized(),
-    )  # fmt: skip
+    """Write this process's shards into `folder`; collective over `group`. What fails on one process raises on all.
+
+    The writer holds the bytes of a whole file beside the tensors, so a large state is split over several.
+    """
+    writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=_files(tensors), save_distributed=True)
+    save(dict(tensors), storage_writer=writer, process_group=group, no_dist=not dist.is_initialized())
+
+
+def _files(tensors: Tensors) -> dict[str, int]:
+    """Return the number of the file that each tensor is written to, the same on every process; they begin at 1."""
+    number, size, files = 1, 0, {}
+    for name, value in tensors.items():
+        bytes_ = value.numel() * value.element_size()
+        if size and size + bytes_ > FILE_BYTES:
+            number, size = number + 1, 0
+        files[name], size = number, size + bytes_
+    return files
 
 
 def read(

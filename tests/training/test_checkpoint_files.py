@@ -1,0 +1,41 @@
+"""A large state lies in several files of a checkpoint, and is read as what it was."""
+
+from __future__ import annotations
+
+import torch
+from samples import ALONE
+from test_step import tiny_policy
+
+from sgpo.training.checkpoints import sharded_state
+from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint, verify_checkpoint
+
+
+def trained_policy(tokenizer):
+    policy = tiny_policy(tokenizer)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.1)
+    for parameter in policy.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return policy, optimizer
+
+
+def test_a_large_state_is_split_over_files_and_comes_back_whole(tokenizer, tmp_path, monkeypatch):
+    policy, optimizer = trained_policy(tokenizer)
+    save_checkpoint(tmp_path / "one", policy, (optimizer,), {"step": 3}, keep=1, world=ALONE)
+    assert len(list((tmp_path / "one" / "step-000003").glob("*.safetensors"))) == 1
+    monkeypatch.setattr(sharded_state, "FILE_BYTES", 60_000)
+    save_checkpoint(tmp_path / "many", policy, (optimizer,), {"step": 3}, keep=1, world=ALONE)
+    verify_checkpoint(tmp_path / "many" / "step-000003")
+    files = list((tmp_path / "many" / "step-000003").glob("shard-00001-*.safetensors"))
+    assert len(files) > 3
+    largest = max(value.numel() * value.element_size() for value in policy.state_dict().values())
+    assert max(file.stat().st_size for file in files) < 60_000 + largest
+    other, its = trained_policy(tokenizer)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    state = load_checkpoint(tmp_path / "many", other, (its,))
+    assert state == {"step": 3}
+    for (name, mine), (_, theirs) in zip(policy.named_parameters(), other.named_parameters(), strict=True):
+        assert torch.equal(mine, theirs), name
+        assert torch.equal(optimizer.state[mine]["exp_avg"], its.state[theirs]["exp_avg"])
