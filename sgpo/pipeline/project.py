@@ -30,6 +30,7 @@ from sgpo.rollouts.model_folder import local_folder
 
 TESTBED = "configs/testbed.yaml"
 STAGES_OF_THE_TESTBED = ("world", "base_model")
+ASKING_STAGES, _RECORDING = ("responses", "strategies"), "  # teacher.recording"
 PASSES, PROBLEMS_PER_STEP, VALIDATIONS = 3, 16, 6
 """Passes over the training problems, problems of a step, and validations of a run where there are tuning problems."""
 LONGEST_ANSWER, WORTH_SHOWING, MOST_K = 1024, 0.05, 16
@@ -72,7 +73,8 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     if recipe.exists() and not force:
         raise ProjectError(f"{recipe}: is there already (expected another --name, or --force to replace it)")
     model = local_folder(project.model)
-    _write(folder / "dvc.yaml", _stages(folder / "dvc.yaml", project.recipe))
+    teacher = _teacher_from(folder, project)
+    _write(folder / "dvc.yaml", _stages(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
     for split in SPLITS:
         if sources := project.sources.get(split):
             lines += import_problems(sources, folder / "data", split, force=force, mapping=project.mapping)
@@ -82,7 +84,9 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     }
     _write(recipe, _recipe(project, problems, _longest(project, model)))
     settings = load_config(recipe)
-    _write(folder / "params.yaml", _params(project, problems["train"], settings.training.sampling.max_new_tokens))
+    _write(
+        folder / "params.yaml", _params(project, teacher, problems["train"], settings.training.sampling.max_new_tokens)
+    )
     load_params(folder / "params.yaml")
     _write(folder / "prefect.yaml", _deployments(folder / "prefect.yaml", project.recipe))
     shown = 100 * shown_gain(problems["held_out"], settings.evaluation.k) if problems["held_out"] else math.nan
@@ -135,10 +139,20 @@ def _recipe(project: Project, problems: Mapping[Split, int], longest: int) -> st
     )  # fmt: skip
 
 
-def _params(project: Project, problems: int, longest: int) -> str:
+def _teacher_from(folder: Path, project: Project) -> dict[str, Any]:
+    """Return the teacher's settings with its recording as it is found from the checkout, where commands run."""
+    teacher = dict(project.teacher)
+    if "recording" in teacher:
+        recording = Path(teacher["recording"]).resolve()
+        inside = recording.is_relative_to(folder.resolve())
+        teacher["recording"] = str(recording.relative_to(folder.resolve()) if inside else recording)
+    return teacher
+
+
+def _params(project: Project, teacher: Mapping[str, Any], problems: int, longest: int) -> str:
     tree: dict[str, Any] = {
         "strategies": {"seed": 0, "candidates": 5},
-        "teacher": dict(project.teacher) or {"kind": "scripted"},
+        "teacher": dict(teacher) or {"kind": "scripted"},
         # As in the recipe, so that the probe measures what training samples.
         "probe": {"seed": 0, "problems": min(120, max(1, problems)), "sampling": {"max_new_tokens": longest}},
         "splits": {"warmup_fraction": WARMUP_SHARE if project.warmup else 0.0, "min_lift": None},
@@ -154,11 +168,21 @@ def _params(project: Project, problems: int, longest: int) -> str:
     )  # fmt: skip
 
 
-def _stages(file: Path, recipe: str) -> str:
-    """Return dvc.yaml for this recipe, without the stages that make the testbed; comments stay."""
+def _stages(file: Path, recipe: str, recording: str | None) -> str:
+    """Return dvc.yaml for this recipe, without the stages that make the testbed; comments stay.
+
+    What asks a recorded strong model depends on the `recording`: another file is other answers.
+    """
     text = file.read_text(encoding="utf-8")
     for stage in STAGES_OF_THE_TESTBED:
         text = re.sub(rf"^  {stage}:\n(?:    .*\n|\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^.*{re.escape(_RECORDING)}\n", "", text, flags=re.MULTILINE)  # of an earlier `sgpo init`
+    if recording is not None:
+        line = f"      - {json.dumps(recording, ensure_ascii=False)}{_RECORDING}\n"
+        for stage in ASKING_STAGES:
+            text = re.sub(
+                rf"^(  {stage}:\n(?:    .*\n)*?    deps:\n)", lambda found: found[1] + line, text, flags=re.MULTILINE
+            )
     return _with_recipe(text, recipe, file)
 
 
@@ -180,12 +204,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _next(folder: Path, project: Project) -> list[str]:
+    model = str(Path(project.model).resolve()) if Path(project.model).is_dir() else project.model
     steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder} && make setup && . .venv/bin/activate"]
     steps += [
         "dvc add data/problems",
-        f"sgpo registry register {project.model} --config {project.recipe}",
+        f"sgpo registry register {model} --config {project.recipe}",
         f'sgpo registry champion 1 "Where we start." --config {project.recipe}',
-        f"sgpo check --model {project.model} --config {project.recipe}",
+        f"sgpo check --model {model} --config {project.recipe}",
         "sgpo up && prefect deployment run retrain/retrain --watch",
     ]
     return ["Next:", *(f"  {step}" for step in steps)]

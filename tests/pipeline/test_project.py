@@ -126,3 +126,23 @@ def test_a_new_folder_becomes_a_clone(arguments: list[str], tmp_path: Path) -> N
 def test_recorded_answers_are_the_teacher(checkout: Path, arguments: list[str], tmp_path: Path) -> None:
     init(checkout, arguments[:-4], "--recording", str(tmp_path / "recorded.jsonl"))
     assert load_params(checkout / "params.yaml").teacher.kind == "recorded"
+
+
+def test_the_stages_find_the_recording_from_the_checkout_and_depend_on_it(
+    checkout: Path, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    init(checkout, arguments[:-4], "--recording", "recorded.jsonl")
+    init(checkout, arguments[:-4], "--recording", "checkout/data/own.jsonl", "--force")
+    assert load_params(checkout / "params.yaml").teacher.recording == Path("data/own.jsonl")
+    stages = yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"]
+    depending = [name for name, stage in stages.items() if "data/own.jsonl" in stage["deps"]]
+    assert depending == ["responses", "strategies"]
+    init(checkout, arguments[:-4], "--recording", "recorded.jsonl", "--force")
+    assert load_params(checkout / "params.yaml").teacher.recording == tmp_path / "recorded.jsonl"
+    deps = yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"]["strategies"]["deps"]
+    assert deps[0] == str(tmp_path / "recorded.jsonl")
+    assert "data/own.jsonl" not in deps
+    said = init(checkout, ["--model", "my-model", *arguments[2:]], "--force")
+    assert f"sgpo registry register {tmp_path / 'my-model'} " in said
+    assert "# teacher.recording" not in (checkout / "dvc.yaml").read_text()
