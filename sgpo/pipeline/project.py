@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -82,12 +83,15 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
         split: len(read_problems(file)) if (file := folder / "data" / "problems" / f"{split}.parquet").is_file() else 0
         for split in SPLITS
     }
-    _write(recipe, _recipe(project, problems, _longest(project, model)))
-    settings = load_config(recipe)
-    _write(
-        folder / "params.yaml", _params(project, teacher, problems["train"], settings.training.sampling.max_new_tokens)
-    )
-    load_params(folder / "params.yaml")
+    params, longest = folder / "params.yaml", _longest(project, model)
+    with publish_file(recipe) as new_recipe, publish_file(params) as new_params:  # both, or what was there stays
+        new_recipe.write_text(_recipe(project, problems, longest), encoding="utf-8")
+        new_params.write_text(_params(project, teacher, problems["train"], longest), encoding="utf-8")
+        try:
+            settings, _ = load_config(new_recipe), load_params(new_params)
+        except ConfigError as error:
+            said = str(error).replace(str(new_recipe), str(recipe)).replace(str(new_params), str(params))
+            raise ConfigError(said) from None
     _write(folder / "prefect.yaml", _deployments(folder / "prefect.yaml", project.recipe))
     shown = 100 * shown_gain(problems["held_out"], settings.evaluation.k) if problems["held_out"] else math.nan
     lines.append(f"{recipe}: {settings.training.steps} steps; the evaluation can show a gain of {shown:.1f} points")
@@ -98,7 +102,7 @@ def _checkout(folder: Path) -> list[str]:
     """Make `folder` a clone of the checkout that this code is from, unless it is a checkout already."""
     if (folder / "dvc.yaml").is_file() and (folder / "prefect.yaml").is_file():
         return []
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProjectError(f"{folder}: is no checkout and not empty (expected a checkout of sgpo, or a new folder)")
     origin = Path(__file__).resolve().parents[2]
     command = ["git", "clone", "--quiet", str(origin), str(folder)]
@@ -110,7 +114,11 @@ def _checkout(folder: Path) -> list[str]:
 
 
 def _longest(project: Project, model: Path) -> int:
-    positions = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    try:
+        tree = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ProjectError(f"{model / 'config.json'}: not JSON: {error} (expected a model's configuration)") from None
+    positions = tree.get("max_position_embeddings") if isinstance(tree, dict) else None
     room = positions // 2 if isinstance(positions, int) else LONGEST_ANSWER
     return project.max_new_tokens or min(LONGEST_ANSWER, max(1, room))
 
@@ -204,8 +212,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _next(folder: Path, project: Project) -> list[str]:
-    model = str(Path(project.model).resolve()) if Path(project.model).is_dir() else project.model
-    steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder} && make setup && . .venv/bin/activate"]
+    model = quote(str(Path(project.model).resolve()) if Path(project.model).is_dir() else project.model)
+    steps = [] if folder.resolve() == Path.cwd() else [f"cd {quote(str(folder))} && make setup && . .venv/bin/activate"]
     steps += [
         "dvc add data/problems",
         f"sgpo registry register {model} --config {project.recipe}",

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.local.recipe import recipe_of
 from sgpo.checks.data import check_data
 from sgpo.cli.main import app
-from sgpo.config import load_config
+from sgpo.config import ConfigError, load_config
 from sgpo.config.pipeline import load_params
 from sgpo.config.strategies import TeacherConfig
 from sgpo.pipeline.project import ProjectError
@@ -146,3 +146,21 @@ def test_the_stages_find_the_recording_from_the_checkout_and_depend_on_it(
     said = init(checkout, ["--model", "my-model", *arguments[2:]], "--force")
     assert f"sgpo registry register {tmp_path / 'my-model'} " in said
     assert "# teacher.recording" not in (checkout / "dvc.yaml").read_text()
+
+
+def test_what_is_wrong_is_a_line_and_leaves_recipe_and_params_as_they_were(
+    checkout: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    before = (checkout / "params.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"checkout/params.yaml: .*base_url"):
+        init(checkout, [*arguments[:-3], "no-address", "--teacher-model", "strong"])
+    with pytest.raises(ConfigError, match=r"checkout/configs/my-model.yaml: .*max_new_tokens"):
+        init(checkout, arguments, "--force", "--max-new-tokens", "99999999")
+    assert (checkout / "params.yaml").read_text() == before
+    assert not (checkout / "configs" / "my-model.yaml").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProjectError, match="no checkout"):
+        init(tmp_path / "file", arguments)
+    (tmp_path / "my-model" / "config.json").write_text("{")
+    with pytest.raises(ProjectError, match=r"config.json: not JSON"):
+        init(checkout, arguments, "--force")
