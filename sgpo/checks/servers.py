@@ -15,6 +15,8 @@ from sgpo.errors import UserError, one_line
 
 GROUP = "servers"
 PATIENCE_S = 10.0
+_GUARDED = (401, 403, 404)
+"""Answers of a server that is there and has no health page for everybody."""
 
 
 def check_servers(config: RunConfig, model_folder: Path | None) -> list[Finding]:
@@ -111,5 +113,9 @@ def _answers(what: str, address: str, path: str) -> Finding:
     try:
         with urllib.request.urlopen(address.rstrip("/") + path, timeout=PATIENCE_S):
             return Finding(GROUP, what, "ok", f"{address} answers")
+    except urllib.error.HTTPError as error:
+        if what == "prefect" and error.code in _GUARDED:  # as Prefect Cloud does; its key is Prefect's own affair
+            return Finding(GROUP, what, "ok", f"{address} answers")
+        return Finding(GROUP, what, "wrong", f"{address}: answers {one_line(error, 150)}", "a server that runs")
     except (urllib.error.URLError, OSError, ValueError) as error:
         return Finding(GROUP, what, "wrong", f"{address}: no answer ({one_line(error, 150)})", "a server that runs")
