@@ -43,6 +43,9 @@ def check_first(config: RunConfig, recipe: str, overrides: list[str], run_id: st
         show("  checked already")
         return
     fetch_champion(config.tracking, champion)
+    (REPOSITORY / file).unlink(
+        missing_ok=True
+    )  # what an earlier try found may be cured, and this one may not get so far
     try:
         check_process(recipe, overrides, str(file), run_id)
     except CommandFailed:

@@ -74,9 +74,16 @@ def _enter_checkout(quick: bool, svamp: Path | None) -> None:
 
 def _absolute(arguments: list[str]) -> list[str]:
     """Return the arguments with the student's file as it is found from another folder."""
-    if not any(argument.startswith("--gguf") for argument in arguments):
+    if not any(argument == "--gguf" or argument.startswith("--gguf=") for argument in arguments):
         return ["--gguf", str(REPOSITORY / STUDENT), *arguments]
-    return arguments
+    absolute: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if before == "--gguf":
+            argument = str(Path(argument).resolve())
+        elif argument.startswith("--gguf="):
+            argument = f"--gguf={Path(argument.removeprefix('--gguf=')).resolve()}"
+        absolute.append(argument)
+    return absolute
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
 from sgpo.planning.workload import Assumptions
+from sgpo.training.warmup import record_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def check(
     if opened is not None:
         findings += check_lengths(config, opened, texts, data.problems)
     if params is not None:
-        findings += check_teacher(params.teacher)
+        findings += check_teacher(params, data.train)
     findings += check_servers(config, None if opened is None else opened.folder)
     samples = rates = estimate = None
     if opened is not None:
@@ -112,7 +113,9 @@ def _sample(
     except ModuleNotFoundError as error:
         cure = "SGPO_TRAINING_PYTHON, an environment that has it (docs/rollouts.md)"
         return [Finding(ENGINE, "opens", "wrong", f"{error.name} is not installed here", cure)], None, None
-    return [agreement, *judge_samples(samples, config)], samples, rates
+    # The model that was warmed up is the one that has to answer; before that, teaching it to is the warm-up's task.
+    warmup_ahead = bool(config.warmup.epochs) and record_of(opened.folder) is None
+    return [agreement, *judge_samples(samples, config, warmup_ahead)], samples, rates
 
 
 def assumptions_of(config: RunConfig, samples: Samples | None) -> Assumptions:

@@ -11,6 +11,8 @@ from pathlib import Path
 from sgpo.checks.finding import Finding, refusal, shown_ids
 from sgpo.config import ConfigError, RunConfig
 from sgpo.config.pipeline import PipelineParams
+from sgpo.errors import UserError
+from sgpo.evaluation.measure import check_benchmarks
 from sgpo.evaluation.power import found_gain, shown_gain
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.repeats import refuse_shared
@@ -50,6 +52,10 @@ def check_data(config: RunConfig, params: PipelineParams | None) -> tuple[list[F
     if params is not None:
         findings += _settings(config, params)
     if "held_out" in data.problems:
+        try:
+            check_benchmarks(data.problems["held_out"], config.evaluation)
+        except UserError as error:
+            findings.append(refusal(GROUP, "benchmarks", error))
         findings.append(_power(config, len(data.problems["held_out"])))
     return findings, data
 
@@ -82,11 +88,17 @@ _IMPORT = "`sgpo problems import FILE --split {}`, or for the testbed `dvc repro
 
 
 def _golds(split: str, problems: Sequence[Problem], config: RunConfig) -> Finding:
-    """Judge each gold, put into a box, against itself: what fails here can never be rewarded."""
+    """Judge each gold, as its domain presents it, against itself: what fails here can never be rewarded."""
     stride = max(1, len(problems) // GOLDS)
     asked = list(problems[::stride])
-    with Verifier(config.evaluation.verifier_timeout, config.evaluation.verifier_workers) as verifier:
-        verdicts = verifier.score_many([(f"\\boxed{{{problem.answer}}}", problem) for problem in asked])
+    evaluation = config.evaluation
+    try:
+        with Verifier(
+            evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, problems
+        ) as verifier:  # fmt: skip
+            verdicts = verifier.score_many(list(zip(verifier.present_many(asked), asked, strict=True)))
+    except UserError as error:  # a domain that nothing judges, or whose verifier lacks something
+        return refusal(GROUP, f"{split} golds", error)
     failed = [problem.id for problem, verdict in zip(asked, verdicts, strict=True) if not verdict.correct]
     what, share = f"{split} golds", 1.0 - len(failed) / max(1, len(asked))
     found = f"{len(asked) - len(failed)} of {len(asked)} verify against themselves"
@@ -141,6 +153,11 @@ def _settings(config: RunConfig, params: PipelineParams) -> list[Finding]:
             Finding(GROUP, "probe", "wrong", "probe.chat is not the recipe's chat: the probe asks with other prompts",
                     "probe.chat in params.yaml as chat in the recipe")
         )  # fmt: skip
+    if params.domains != config.domains:
+        findings.append(
+            Finding(GROUP, "domains", "wrong", "domains of params.yaml are not the recipe's: responses and probe are "
+                    "judged by other verifiers than training", "domains in params.yaml as in the recipe")
+        )  # fmt: skip
     return findings
 
 
@@ -157,11 +174,12 @@ def _power(config: RunConfig, problems: int) -> Finding:
 
 
 def check_probe_size(params: PipelineParams, strategies: int) -> list[Finding]:
-    """Say where `splits.min_lift` asks about strategies that are not probed."""
+    """Say where `splits.min_lift` asks about strategies that are not probed; warm-up's share never is."""
     from sgpo.pipeline.splits import check_probed
 
+    to_probe = strategies - round(params.splits.warmup_fraction * strategies)
     try:
-        check_probed(params, strategies, min(strategies, params.probe.problems))
+        check_probed(params, to_probe, min(to_probe, params.probe.problems))
     except ConfigError as error:
         return [refusal(GROUP, "probe", error)]
     return []

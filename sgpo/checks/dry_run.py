@@ -19,6 +19,7 @@ from sgpo.config.pipeline import PipelineParams
 from sgpo.config.sampling import SamplingConfig
 from sgpo.evaluation.outcomes import read_outcomes
 from sgpo.jsonl import JsonlFile
+from sgpo.pipeline.splits import problems_for_warmup
 from sgpo.problems import Problem, read_problems
 from sgpo.rollouts.model_folder import ModelFolderError
 from sgpo.strategies.bank import load_strategies
@@ -67,8 +68,9 @@ def of_probe(params: PipelineParams, data: Path, model: str | Path) -> list[str]
     probe = params.probe
     problems = read_problems(data / "problems" / "train.parquet")
     texts = {name: strategy.text() for name, strategy in load_strategies(data / "strategies.parquet").items()}
-    chosen = [problem for problem in problems if problem.id in texts][: probe.problems]
-    config = load_config().model_copy(update={"engine": probe.engine, "chat": probe.chat})
+    candidates = [problem for problem in problems if problem.id in texts]
+    chosen = candidates[len(problems_for_warmup(candidates, params.splits)) :][: probe.problems]
+    config = load_config().model_copy(update={"engine": probe.engine, "chat": probe.chat, "domains": params.domains})
     config = config.model_copy(update={"sharding": config.sharding.model_copy(update={"precision": probe.precision})})
     rows = len(chosen) * (probe.autonomous_rollouts + probe.guided_rollouts)
     seconds, tokens = _sampling(config, model, chosen, texts, rows, probe.sampling)

@@ -71,7 +71,7 @@ def estimate_run(config: RunConfig, params: PipelineParams | None, rates: Rates,
     share = _differing(samples, sizes.autonomous)
     gradient = rates.trained_row * training.problems_per_step * trained_rows(sizes, share, passing) / config.processes
     step = max(sampling, gradient) if training.overlap else sampling + gradient
-    asked = 2.0 * problems_to_evaluate(config) * evaluation.k
+    asked = 2.0 * responses_to_evaluate(config)
     probe = 0.0
     if params is not None:
         drawn = params.probe.problems * (params.probe.autonomous_rollouts + params.probe.guided_rollouts)
@@ -92,10 +92,14 @@ def _differing(samples: Samples, rollouts: int) -> float:
     return 1.0 - rate**rollouts - (1.0 - rate) ** rollouts
 
 
-def problems_to_evaluate(config: RunConfig) -> int:
-    """Return how many held-out problems there are; 0 where they are not there yet."""
+def responses_to_evaluate(config: RunConfig) -> int:
+    """Return how many responses one evaluation draws, each benchmark's k; 0 where its problems are not there yet."""
     import pyarrow.parquet as pq
 
     places = [config.data / folder / "held_out.parquet" for folder in ("splits", "problems")]
     file = next((place for place in places if place.is_file()), None)
-    return 0 if file is None else int(pq.ParquetFile(file).metadata.num_rows)
+    if file is None:
+        return 0
+    return sum(
+        config.evaluation.k_of(source) for source in pq.read_table(file, columns=["source"])["source"].to_pylist()
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from sgpo.checks.finding import Finding
@@ -69,7 +69,9 @@ def take_samples(
     """Sample PROBLEMS problems, those with a strategy first, ANSWERS times in each context, as training samples."""
     chosen = _chosen([problem for problem in problems if problem.id in texts] or list(problems))
     evaluation = config.evaluation
-    with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers) as verifier:
+    with Verifier(
+        evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, chosen
+    ) as verifier:  # fmt: skip
         sampler = Sampler(engine, chat, verifier, texts, config.seed)
         begun = time.perf_counter()
         drawn, _ = sampler.sample(chosen, GroupSizes(ANSWERS, ANSWERS), config.training.sampling, STEP)
@@ -112,14 +114,20 @@ def _answer(problem: Problem, rollout: Rollout, verdict: Verdict) -> Answer:
     )  # fmt: skip
 
 
-def judge_samples(samples: Samples, config: RunConfig) -> list[Finding]:
-    """Return what the samples say of whether training could learn."""
+def judge_samples(samples: Samples, config: RunConfig, warmup_ahead: bool = False) -> list[Finding]:
+    """Return what the samples say of whether training could learn; a warm-up that is still ahead may change it."""
     findings = [
         Finding(GROUP, context, "ok", _counted(samples.of(context)))
         for context in ("autonomous", "guided")
         if samples.of(context)
     ]
-    return [*findings, _learnable(samples.answers, config)]
+    learnable = _learnable(samples.answers, config)
+    if warmup_ahead and learnable.verdict == "wrong":
+        learnable = replace(
+            learnable, verdict="warning", found=f"{learnable.found}; the recipe's warm-up comes first",
+            cure="look at the answers again after `sgpo warm-up`, if its loss says little",
+        )  # fmt: skip
+    return [*findings, learnable]
 
 
 def _counted(answers: Sequence[Answer]) -> str:

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from sgpo.algorithms import registry
 from sgpo.checks.finding import Finding, refusal, shown_ids
 from sgpo.checks.model import OpenedModel
-from sgpo.config import RunConfig
+from sgpo.config import EngineConfig, RunConfig
+from sgpo.config.domains import Prompts
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
+from sgpo.evaluation.measure import batches_of
 from sgpo.problems import Problem
+from sgpo.problems.domains.registry import prompts_of
 from sgpo.rollouts.lengths import positions_of, too_long
 from sgpo.strategies.bank import load_strategies
-from sgpo.strategies.leaks.leak import find_leak
+from sgpo.strategies.leaks.by_domain import find_domain_leak
 from sgpo.strategies.schema import Strategy
 
 GROUP = "strategies"
@@ -36,7 +39,7 @@ def check_strategies(
     except UserError as error:
         return [refusal(GROUP, "bank", error)], {}
     texts = {name: strategy.text() for name, strategy in bank.items()}
-    findings = [_owners(config, bank, problems), _leaks(bank, problems)]
+    findings = [_owners(config, bank, problems), _leaks(config, bank, problems)]
     if params is not None:
         from sgpo.checks.data import check_probe_size
 
@@ -64,13 +67,21 @@ def _owners(config: RunConfig, bank: Mapping[str, Strategy], problems: Sequence[
     return Finding(GROUP, "bank", "ok", found)
 
 
-def _leaks(bank: Mapping[str, Strategy], problems: Sequence[Problem]) -> Finding:
+def _leaks(config: RunConfig, bank: Mapping[str, Strategy], problems: Sequence[Problem]) -> Finding:
     known = {problem.id: problem for problem in problems}
-    leaking = {
-        name: leak.detail
-        for name, strategy in bank.items()
-        if name in known and (leak := find_leak(strategy, known[name])) is not None
-    }
+    try:
+        prompts: dict[str, Prompts] = {
+            domain: prompts_of(domain, config.domains) for domain in {problem.domain for problem in known.values()}
+        }
+    except UserError as error:
+        return refusal(GROUP, "leaks", error)
+    leaking: dict[str, str] = {}
+    for name, strategy in bank.items():
+        if (problem := known.get(name)) is None:
+            continue
+        leak = find_domain_leak(strategy, problem, prompts[problem.domain], problem.response or "")
+        if leak is not None:
+            leaking[name] = leak.detail
     if not leaking:
         return Finding(GROUP, "leaks", "ok", "none gives its answer or a result away")
     name, detail = next(iter(leaking.items()))
@@ -86,13 +97,14 @@ def check_lengths(
 ) -> list[Finding]:
     """Return whether every prompt, with its strategy, and a longest response fit the model's positions."""
     training, evaluation = config.training, config.evaluation
-    cases = (
-        ("train", "training", config.engine, training.sampling.max_new_tokens, texts),
-        ("held_out", "evaluation", evaluation.engine or config.engine, evaluation.sampling.max_new_tokens, {}),
-    )
+    cases: list[tuple[str, str, EngineConfig, int, Mapping[str, str], Sequence[Problem]]] = [
+        ("train", "training.sampling", config.engine, training.sampling.max_new_tokens, texts, splits.get("train", ()))
+    ]
+    for batch in batches_of(splits.get("held_out", ()), evaluation):  # benchmarks may have limits of their own
+        setting, most = batch.setting.removesuffix(".max_new_tokens"), batch.sampling.max_new_tokens
+        cases.append(("held_out", setting, evaluation.engine or config.engine, most, {}, batch.problems))
     findings = []
-    for split, room, engine, most, strategies in cases:
-        problems = splits.get(split, ())
+    for split, room, engine, most, strategies, problems in cases:
         if not problems:
             continue
         positions = positions_of(opened.folder, engine)
@@ -100,9 +112,7 @@ def check_lengths(
         what = f"{split} prompts"
         if not found:
             longest = _longest(opened, problems, strategies)
-            text = (
-                f"the longest is {longest:,} tokens, with {room}.sampling.max_new_tokens {most:,} within {positions:,}"
-            )
+            text = f"the longest is {longest:,} tokens, with {room}.max_new_tokens {most:,} within {positions:,}"
             findings.append(Finding("strategies" if strategies else "data", what, "ok", text))
             continue
         allowed = split == "train" and training.leave_out_too_long and len(found) < len(problems)
@@ -111,7 +121,7 @@ def check_lengths(
                 "strategies" if strategies else "data", what, "warning" if allowed else "wrong",
                 f"{len(found)} of {len(problems)} with a response of {most:,} tokens exceed {positions:,} positions: "
                 f"{shown_ids(list(found))}",
-                "" if allowed else f"a smaller {room}.sampling.max_new_tokens, a model with more positions"
+                "" if allowed else f"a smaller {room}.max_new_tokens, a model with more positions"
                 + (", or training.leave_out_too_long=true" if split == "train" else ""),
             )
         )  # fmt: skip

@@ -1,19 +1,28 @@
-"""The strong model's endpoint: whether it answers, takes the key and knows the model. Nothing is paid for."""
+"""The strong model: whether its endpoint answers, takes the key and knows the model, or its recording can be read.
+
+Nothing is paid for.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from sgpo.checks.finding import Finding, refusal
+from sgpo.config.pipeline import PipelineParams
 from sgpo.config.strategies import TeacherConfig
 from sgpo.errors import UserError, one_line
+from sgpo.problems import Problem
 
 GROUP = "teacher"
 PATIENCE_S = 15.0
 
 
-def check_teacher(config: TeacherConfig) -> list[Finding]:
-    """Return what is found about the configured teacher: its models are listed, which costs nothing."""
+def check_teacher(params: PipelineParams, problems: Sequence[Problem]) -> list[Finding]:
+    """Return what is found about the configured teacher: its models are listed, or its recording is read."""
+    config = params.teacher
+    if config.kind == "recorded":
+        return [_recorded(params, problems)]
     if config.kind != "openai":
         return [Finding(GROUP, "endpoint", "ok", f"kind {config.kind}: nothing is asked over a network")]
     try:
@@ -22,6 +31,22 @@ def check_teacher(config: TeacherConfig) -> list[Finding]:
         return [Finding(GROUP, "endpoint", "skipped", f"{error.name} is not installed here")]
     except UserError as error:
         return [refusal(GROUP, "endpoint", error)]
+
+
+def _recorded(params: PipelineParams, problems: Sequence[Problem]) -> Finding:
+    from sgpo.pipeline.teacher import recording_of
+
+    try:
+        recording = recording_of(params)
+    except UserError as error:
+        return refusal(GROUP, "recording", error)
+    assert recording is not None  # as TeacherConfig demands of this kind
+    having = sum(problem.id in recording.records for problem in problems)
+    found = f"{recording.path}: {len(recording.records)} records, of {having} of {len(problems)} training problems"
+    if problems and not having:
+        cure = "a recording with the ids of these problems (`sgpo problems import --id FIELD` keeps a file's own)"
+        return Finding(GROUP, "recording", "wrong", found, cure)
+    return Finding(GROUP, "recording", "ok", found)
 
 
 async def _listed(config: TeacherConfig) -> Finding:

@@ -72,7 +72,7 @@ def strategies_cost(params: PipelineParams, problems: Sequence[Problem]) -> Teac
 
 def estimate_teacher(params: PipelineParams, data: Path, problems: Sequence[Problem]) -> list[Finding]:
     """Return lines for what is still to be asked: responses and strategies that are there already are not."""
-    if params.teacher.kind == "scripted":
+    if params.teacher.kind in ("scripted", "recorded"):
         return []
     stages = {
         "responses": (data / "responses.parquet", responses_cost(problems)),

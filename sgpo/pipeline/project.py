@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -30,6 +31,7 @@ from sgpo.rollouts.model_folder import local_folder
 
 TESTBED = "configs/testbed.yaml"
 STAGES_OF_THE_TESTBED = ("world", "base_model")
+ASKING_STAGES, _RECORDING = ("responses", "strategies"), "  # teacher.recording"
 PASSES, PROBLEMS_PER_STEP, VALIDATIONS = 3, 16, 6
 """Passes over the training problems, problems of a step, and validations of a run where there are tuning problems."""
 LONGEST_ANSWER, WORTH_SHOWING, MOST_K = 1024, 0.05, 16
@@ -72,7 +74,8 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     if recipe.exists() and not force:
         raise ProjectError(f"{recipe}: is there already (expected another --name, or --force to replace it)")
     model = local_folder(project.model)
-    _write(folder / "dvc.yaml", _stages(folder / "dvc.yaml", project.recipe))
+    teacher = _teacher_from(folder, project)
+    _write(folder / "dvc.yaml", _stages(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
     for split in SPLITS:
         if sources := project.sources.get(split):
             lines += import_problems(sources, folder / "data", split, force=force, mapping=project.mapping)
@@ -80,10 +83,15 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
         split: len(read_problems(file)) if (file := folder / "data" / "problems" / f"{split}.parquet").is_file() else 0
         for split in SPLITS
     }
-    _write(recipe, _recipe(project, problems, _longest(project, model)))
-    settings = load_config(recipe)
-    _write(folder / "params.yaml", _params(project, problems["train"], settings.training.sampling.max_new_tokens))
-    load_params(folder / "params.yaml")
+    params, longest = folder / "params.yaml", _longest(project, model)
+    with publish_file(recipe) as new_recipe, publish_file(params) as new_params:  # both, or what was there stays
+        new_recipe.write_text(_recipe(project, problems, longest), encoding="utf-8")
+        new_params.write_text(_params(project, teacher, problems["train"], longest), encoding="utf-8")
+        try:
+            settings, _ = load_config(new_recipe), load_params(new_params)
+        except ConfigError as error:
+            said = str(error).replace(str(new_recipe), str(recipe)).replace(str(new_params), str(params))
+            raise ConfigError(said) from None
     _write(folder / "prefect.yaml", _deployments(folder / "prefect.yaml", project.recipe))
     shown = 100 * shown_gain(problems["held_out"], settings.evaluation.k) if problems["held_out"] else math.nan
     lines.append(f"{recipe}: {settings.training.steps} steps; the evaluation can show a gain of {shown:.1f} points")
@@ -94,7 +102,7 @@ def _checkout(folder: Path) -> list[str]:
     """Make `folder` a clone of the checkout that this code is from, unless it is a checkout already."""
     if (folder / "dvc.yaml").is_file() and (folder / "prefect.yaml").is_file():
         return []
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProjectError(f"{folder}: is no checkout and not empty (expected a checkout of sgpo, or a new folder)")
     origin = Path(__file__).resolve().parents[2]
     command = ["git", "clone", "--quiet", str(origin), str(folder)]
@@ -106,7 +114,11 @@ def _checkout(folder: Path) -> list[str]:
 
 
 def _longest(project: Project, model: Path) -> int:
-    positions = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    try:
+        tree = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ProjectError(f"{model / 'config.json'}: not JSON: {error} (expected a model's configuration)") from None
+    positions = tree.get("max_position_embeddings") if isinstance(tree, dict) else None
     room = positions // 2 if isinstance(positions, int) else LONGEST_ANSWER
     return project.max_new_tokens or min(LONGEST_ANSWER, max(1, room))
 
@@ -135,10 +147,20 @@ def _recipe(project: Project, problems: Mapping[Split, int], longest: int) -> st
     )  # fmt: skip
 
 
-def _params(project: Project, problems: int, longest: int) -> str:
+def _teacher_from(folder: Path, project: Project) -> dict[str, Any]:
+    """Return the teacher's settings with its recording as it is found from the checkout, where commands run."""
+    teacher = dict(project.teacher)
+    if "recording" in teacher:
+        recording = Path(teacher["recording"]).resolve()
+        inside = recording.is_relative_to(folder.resolve())
+        teacher["recording"] = str(recording.relative_to(folder.resolve()) if inside else recording)
+    return teacher
+
+
+def _params(project: Project, teacher: Mapping[str, Any], problems: int, longest: int) -> str:
     tree: dict[str, Any] = {
         "strategies": {"seed": 0, "candidates": 5},
-        "teacher": dict(project.teacher) or {"kind": "scripted"},
+        "teacher": dict(teacher) or {"kind": "scripted"},
         # As in the recipe, so that the probe measures what training samples.
         "probe": {"seed": 0, "problems": min(120, max(1, problems)), "sampling": {"max_new_tokens": longest}},
         "splits": {"warmup_fraction": WARMUP_SHARE if project.warmup else 0.0, "min_lift": None},
@@ -154,11 +176,21 @@ def _params(project: Project, problems: int, longest: int) -> str:
     )  # fmt: skip
 
 
-def _stages(file: Path, recipe: str) -> str:
-    """Return dvc.yaml for this recipe, without the stages that make the testbed; comments stay."""
+def _stages(file: Path, recipe: str, recording: str | None) -> str:
+    """Return dvc.yaml for this recipe, without the stages that make the testbed; comments stay.
+
+    What asks a recorded strong model depends on the `recording`: another file is other answers.
+    """
     text = file.read_text(encoding="utf-8")
     for stage in STAGES_OF_THE_TESTBED:
         text = re.sub(rf"^  {stage}:\n(?:    .*\n|\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^.*{re.escape(_RECORDING)}\n", "", text, flags=re.MULTILINE)  # of an earlier `sgpo init`
+    if recording is not None:
+        line = f"      - {json.dumps(recording, ensure_ascii=False)}{_RECORDING}\n"
+        for stage in ASKING_STAGES:
+            text = re.sub(
+                rf"^(  {stage}:\n(?:    .*\n)*?    deps:\n)", lambda found: found[1] + line, text, flags=re.MULTILINE
+            )
     return _with_recipe(text, recipe, file)
 
 
@@ -180,12 +212,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _next(folder: Path, project: Project) -> list[str]:
-    steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder} && make setup && . .venv/bin/activate"]
+    model = quote(str(Path(project.model).resolve()) if Path(project.model).is_dir() else project.model)
+    steps = [] if folder.resolve() == Path.cwd() else [f"cd {quote(str(folder))} && make setup && . .venv/bin/activate"]
     steps += [
         "dvc add data/problems",
-        f"sgpo registry register {project.model} --config {project.recipe}",
+        f"sgpo registry register {model} --config {project.recipe}",
         f'sgpo registry champion 1 "Where we start." --config {project.recipe}',
-        f"sgpo check --model {project.model} --config {project.recipe}",
+        f"sgpo check --model {model} --config {project.recipe}",
         "sgpo up && prefect deployment run retrain/retrain --watch",
     ]
     return ["Next:", *(f"  {step}" for step in steps)]

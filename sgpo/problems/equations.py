@@ -6,7 +6,7 @@ from fractions import Fraction
 from sgpo.problems.values import FieldError, shown
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-_MOST_CHARACTERS = 200
+_MOST_CHARACTERS, _MOST_DECIMALS = 200, 12
 _EXPECTED = "expected numbers with + - * / and brackets, such as 6 * 14 - 38"
 
 
@@ -48,11 +48,13 @@ def _text(value: Fraction) -> str:
     """Return a whole number or decimal where it is one, else numerator/denominator."""
     if value.denominator == 1:
         return str(value.numerator)
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return f"{float(value):.12g}" if rest == 1 and value.denominator <= 10**6 else str(value)
+    digits, power = 0, 1  # exact: a float is wrong from 16 digits on, and has no more than 308
+    while power % value.denominator and digits < _MOST_DECIMALS:
+        digits, power = digits + 1, 10 * power
+    if power % value.denominator:
+        return str(value)
+    scaled = f"{abs(value.numerator) * (power // value.denominator):0{digits + 1}d}"
+    return f"{'-' if value < 0 else ''}{scaled[:-digits]}.{scaled[-digits:]}"
 
 
 def _same(value: Fraction, answer: str) -> bool:

@@ -108,6 +108,14 @@ def download_version(tracking: TrackingConfig, version_or_alias: str, target_fol
         return str(found.version)
 
 
+def download_model_file(tracking: TrackingConfig, version_or_alias: str, name: str, folder: Path) -> Path:
+    """Fetch one file of a version's model into `folder`. Raises RegistryError as `download_version` does."""
+    with open_registry(tracking, write=False) as client:
+        found = find_version(client, tracking, version_or_alias)
+        _download(client, tracking, found, {name: json.loads(found.tags[FILES_TAG])[name]}, folder)
+    return folder / name
+
+
 def read_attachments(tracking: TrackingConfig, version_or_alias: str) -> dict[str, str]:
     """Return the texts that a version was registered with, by file name; empty when there are none.
 

@@ -34,6 +34,10 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
     source = _check_source(file, sha256)
     if is_converted(output, source):
         return examine(output)
+    if output.exists() and not (output / CONVERSION).is_file() and not _is_empty(output):
+        raise ModelFolderError(
+            f"{output}: holds something else (expected a new folder, or one of an earlier conversion)"
+        )
     with publish_folder(output) as aside:
         _write(file, aside)
         found = examine(aside)
@@ -41,6 +45,10 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
         record = {"source": file.name, "sha256": source, "files": files}
         (aside / CONVERSION).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Examination(output, found.chat, found.architecture, found.parameters, found.positions)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def is_converted(folder: Path, sha256: str) -> bool:

@@ -49,6 +49,13 @@ def test_what_is_wrong_ends_it_with_the_cure_and_is_kept(
     assert [finding["what"] for finding in kept["findings"] if finding["verdict"] == "wrong"] == ["can learn"]
     assert float(check.estimate_tags(config, "first")["sgpo.estimate.seconds"]) > 0
 
+    def fails(*_: object) -> None:
+        raise process.CommandFailed(["sgpo"], 1, ["no such setting"])
+
+    monkeypatch.setattr(check, "check_process", fails)
+    with pytest.raises(process.CommandFailed, match="no such setting"):  # and not what the check before it has found
+        check.check_first(config, recipe, overrides, "first", version)
+
     without = [*overrides, "checks.before_training=false"]
     check.check_first(load_config(recipe, without), recipe, without, "second", version)
     assert not (tmp_path / "runs" / "second").exists()

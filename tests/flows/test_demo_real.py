@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_checkout import REPOSITORY, environment_of, make_tiny_checkout
 
+from flows.demo_real import _absolute
+
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("gguf", reason="the package gguf (extra gguf) writes the student of this test")
@@ -78,3 +80,11 @@ def test_a_file_that_is_not_the_student_is_one_line(checkout: Path) -> None:
     assert demo.returncode == 1
     assert "tiny.gguf: sha256 is " in output
     assert "Traceback" not in output
+
+
+def test_a_student_named_from_here_is_found_from_the_checkout(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = str(tmp_path / "own.gguf")
+    assert _absolute(["--gguf", "own.gguf", "--quick"]) == ["--gguf", whole, "--quick"]
+    assert _absolute(["--gguf=own.gguf"]) == [f"--gguf={whole}"]
+    assert _absolute(["--quick"])[0] == "--gguf"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.local.recipe import recipe_of
 from sgpo.checks.data import check_data
 from sgpo.cli.main import app
-from sgpo.config import load_config
+from sgpo.config import ConfigError, load_config
 from sgpo.config.pipeline import load_params
 from sgpo.config.strategies import TeacherConfig
 from sgpo.pipeline.project import ProjectError
@@ -126,3 +126,41 @@ def test_a_new_folder_becomes_a_clone(arguments: list[str], tmp_path: Path) -> N
 def test_recorded_answers_are_the_teacher(checkout: Path, arguments: list[str], tmp_path: Path) -> None:
     init(checkout, arguments[:-4], "--recording", str(tmp_path / "recorded.jsonl"))
     assert load_params(checkout / "params.yaml").teacher.kind == "recorded"
+
+
+def test_the_stages_find_the_recording_from_the_checkout_and_depend_on_it(
+    checkout: Path, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    init(checkout, arguments[:-4], "--recording", "recorded.jsonl")
+    init(checkout, arguments[:-4], "--recording", "checkout/data/own.jsonl", "--force")
+    assert load_params(checkout / "params.yaml").teacher.recording == Path("data/own.jsonl")
+    stages = yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"]
+    depending = [name for name, stage in stages.items() if "data/own.jsonl" in stage["deps"]]
+    assert depending == ["responses", "strategies"]
+    init(checkout, arguments[:-4], "--recording", "recorded.jsonl", "--force")
+    assert load_params(checkout / "params.yaml").teacher.recording == tmp_path / "recorded.jsonl"
+    deps = yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"]["strategies"]["deps"]
+    assert deps[0] == str(tmp_path / "recorded.jsonl")
+    assert "data/own.jsonl" not in deps
+    said = init(checkout, ["--model", "my-model", *arguments[2:]], "--force")
+    assert f"sgpo registry register {tmp_path / 'my-model'} " in said
+    assert "# teacher.recording" not in (checkout / "dvc.yaml").read_text()
+
+
+def test_what_is_wrong_is_a_line_and_leaves_recipe_and_params_as_they_were(
+    checkout: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    before = (checkout / "params.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"checkout/params.yaml: .*base_url"):
+        init(checkout, [*arguments[:-3], "no-address", "--teacher-model", "strong"])
+    with pytest.raises(ConfigError, match=r"checkout/configs/my-model.yaml: .*max_new_tokens"):
+        init(checkout, arguments, "--force", "--max-new-tokens", "99999999")
+    assert (checkout / "params.yaml").read_text() == before
+    assert not (checkout / "configs" / "my-model.yaml").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProjectError, match="no checkout"):
+        init(tmp_path / "file", arguments)
+    (tmp_path / "my-model" / "config.json").write_text("{")
+    with pytest.raises(ProjectError, match=r"config.json: not JSON"):
+        init(checkout, arguments, "--force")

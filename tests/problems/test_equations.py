@@ -28,6 +28,12 @@ OWN = Path(__file__).resolve().parents[2] / "data" / "word_problems"
         ("0.1 + 0.2", "0.3", "0.1 + 0.2 = 0.3. The answer is \\boxed{0.3}."),
         ("5 / 3", "5/3", "5 / 3 = 5/3. The answer is \\boxed{5/3}."),
         ("-4 + 10", "6", "-4 + 10 = 6. The answer is \\boxed{6}."),
+        (
+            "12345678901234.5 + 1",
+            "12345678901235.5",
+            "12345678901234.5 + 1 = 12345678901235.5. The answer is \\boxed{12345678901235.5}.",
+        ),
+        ("0.25 - 1", "-0.75", "0.25 - 1 = -0.75. The answer is \\boxed{-0.75}."),
         ("7", "7", "The answer is \\boxed{7}."),
     ],
 )
@@ -95,3 +101,8 @@ def test_the_projects_own_problems_are_disjoint_and_their_responses_right() -> N
     assert len({problem.id for problem in everything}) == len({problem.question for problem in everything}) == 580
     with Verifier() as verifier:
         assert all(verdict.correct for verdict in verifier.score_many([(p.response or "", p) for p in everything]))
+
+
+def test_a_decimal_beyond_the_largest_float_is_refused_in_a_line() -> None:
+    with pytest.raises(FieldError, match="'answer' is '1'"):
+        worked_out("1e308 * 1e308 + 0.5", "1")

@@ -93,3 +93,14 @@ def test_a_template_that_fails_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ChatFormatError, match="only in French"):
         convert_gguf(tmp_path / "tiny.gguf", tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_of_something_else_is_kept(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    convert_gguf(file, tmp_path / "data")
+    other = tmp_path / "other" / "problems.parquet"
+    other.parent.mkdir()
+    other.write_text("dear", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="holds something else"):
+        convert_gguf(file, other.parent)
+    assert other.read_text(encoding="utf-8") == "dear"
