@@ -13,6 +13,7 @@ from sgpo.config import ConfigError, RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.evaluation.power import found_gain, shown_gain
 from sgpo.problems import Problem, Verifier
+from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.repeats import refuse_shared
 from sgpo.problems.rows import ProblemFileError
 from sgpo.problems.sources import read_sources
@@ -82,11 +83,14 @@ _IMPORT = "`sgpo problems import FILE --split {}`, or for the testbed `dvc repro
 
 
 def _golds(split: str, problems: Sequence[Problem], config: RunConfig) -> Finding:
-    """Judge each gold, put into a box, against itself: what fails here can never be rewarded."""
-    stride = max(1, len(problems) // GOLDS)
+    """Judge each gold, stated as its domain wants it, against itself: what fails here can never be rewarded."""
+    stride, evaluation = max(1, len(problems) // GOLDS), config.evaluation
     asked = list(problems[::stride])
-    with Verifier(config.evaluation.verifier_timeout, config.evaluation.verifier_workers) as verifier:
-        verdicts = verifier.score_many([(f"\\boxed{{{problem.answer}}}", problem) for problem in asked])
+    try:
+        with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, asked) as verifier:
+            verdicts = verifier.score_many(list(zip(verifier.present_many(asked), asked, strict=True)))
+    except DomainError as error:
+        return refusal(GROUP, f"{split} golds", error)
     failed = [problem.id for problem, verdict in zip(asked, verdicts, strict=True) if not verdict.correct]
     what, share = f"{split} golds", 1.0 - len(failed) / max(1, len(asked))
     found = f"{len(asked) - len(failed)} of {len(asked)} verify against themselves"

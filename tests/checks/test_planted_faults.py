@@ -133,6 +133,16 @@ def test_golds_that_no_response_can_meet(recipe: Recipe, data: Path, model_folde
     assert "0 of 12 verify" in found["data: train golds"]
 
 
+def test_golds_of_other_domains_are_judged_as_the_recipe_says(recipe: Recipe, data: Path, model_folder: Path) -> None:
+    file = data / "problems" / "train.parquet"
+    before = read_problems(file)
+    asked = [one.model_copy(update={"domain": "planets", "answer": f"}} {one.answer}"}) for one in before]
+    write_problems(asked, file)
+    assert "planets" in look(recipe(), model_folder)["data: train golds"]
+    own = "domains={planets: {verifier: 'sgpo.problems.domains.exact:judge', options: {case: true}}}"
+    assert "data: train golds" not in look(recipe(own), model_folder)
+
+
 def test_problems_that_are_trained_on_and_held_out(recipe: Recipe, data: Path, model_folder: Path) -> None:
     held_out, train = (read_problems(data / "problems" / f"{name}.parquet") for name in ("held_out", "train"))
     again = Problem(question=train[3].question.upper(), answer=train[3].answer)
