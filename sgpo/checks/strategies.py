@@ -11,9 +11,10 @@ from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
 from sgpo.problems import Problem
+from sgpo.problems.domains.registry import DomainError, prompts_of
 from sgpo.rollouts.lengths import positions_of, too_long
 from sgpo.strategies.bank import load_strategies
-from sgpo.strategies.leaks.leak import find_leak
+from sgpo.strategies.leaks.by_domain import find_domain_leak
 from sgpo.strategies.schema import Strategy
 
 GROUP = "strategies"
@@ -36,7 +37,7 @@ def check_strategies(
     except UserError as error:
         return [refusal(GROUP, "bank", error)], {}
     texts = {name: strategy.text() for name, strategy in bank.items()}
-    findings = [_owners(config, bank, problems), _leaks(bank, problems)]
+    findings = [_owners(config, bank, problems), _leaks(config, bank, problems)]
     if params is not None:
         from sgpo.checks.data import check_probe_size
 
@@ -64,12 +65,16 @@ def _owners(config: RunConfig, bank: Mapping[str, Strategy], problems: Sequence[
     return Finding(GROUP, "bank", "ok", found)
 
 
-def _leaks(bank: Mapping[str, Strategy], problems: Sequence[Problem]) -> Finding:
+def _leaks(config: RunConfig, bank: Mapping[str, Strategy], problems: Sequence[Problem]) -> Finding:
     known = {problem.id: problem for problem in problems}
+    try:
+        prompts = {name: prompts_of(name, config.domains) for name in {problem.domain for problem in problems}}
+    except DomainError as error:
+        return refusal(GROUP, "leaks", error)
     leaking = {
         name: leak.detail
         for name, strategy in bank.items()
-        if name in known and (leak := find_leak(strategy, known[name])) is not None
+        if name in known and (leak := find_domain_leak(strategy, known[name], prompts[known[name].domain])) is not None
     }
     if not leaking:
         return Finding(GROUP, "leaks", "ok", "none gives its answer or a result away")
