@@ -164,6 +164,17 @@ def test_strategies_that_give_the_answer_away(recipe: Recipe, data: Path, model_
     assert bank[0].problem_id in found["strategies: leaks"]
 
 
+def test_a_puzzle_s_strategy_is_judged_by_the_leaks_of_puzzles(recipe: Recipe, data: Path, model_folder: Path) -> None:
+    """A word that only the answer has is a leak of a puzzle, whatever the mathematics of it."""
+    bank = list(load_strategies(data / "strategies.parquet").values())
+    bank[0] = bank[0].model_copy(update={"approach": "Think of the knave zebulon first."})
+    write_table(bank, data / "strategies.parquet")
+    file = data / "problems" / "train.parquet"
+    asked = [one.model_copy(update={"domain": "exact", "answer": "Zebulon"}) for one in read_problems(file)]
+    write_problems(asked, file)
+    assert f"'{bank[0].problem_id}' states 'zebulon'" in look(recipe(), model_folder)["strategies: leaks"]
+
+
 def test_a_teacher_that_does_not_answer(recipe: Recipe, model_folder: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
