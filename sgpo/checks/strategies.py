@@ -8,6 +8,7 @@ from sgpo.algorithms import registry
 from sgpo.checks.finding import Finding, refusal, shown_ids
 from sgpo.checks.model import OpenedModel
 from sgpo.config import RunConfig
+from sgpo.config.domains import Prompts
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
 from sgpo.problems import Problem
@@ -68,7 +69,8 @@ def _owners(config: RunConfig, bank: Mapping[str, Strategy], problems: Sequence[
 def _leaks(config: RunConfig, bank: Mapping[str, Strategy], problems: Sequence[Problem]) -> Finding:
     known = {problem.id: problem for problem in problems}
     try:
-        prompts = {name: prompts_of(name, config.domains) for name in {problem.domain for problem in problems}}
+        names = {problem.domain for problem in problems}
+        prompts: dict[str, Prompts] = {name: prompts_of(name, config.domains) for name in names}
     except DomainError as error:
         return refusal(GROUP, "leaks", error)
     leaking = {
