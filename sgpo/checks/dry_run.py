@@ -50,11 +50,14 @@ def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
 def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path | None) -> list[str]:
     """Say how many responses an evaluation would draw, and how long that would take here."""
     path = path or config.data / "splits" / "held_out.parquet"
-    problems, k, partial = read_problems(path), config.evaluation.k, output.with_name(f"{output.name}.partial")
+    problems, partial = read_problems(path), output.with_name(f"{output.name}.partial")
     done = max(0, len(JsonlFile(partial).rows) - 1) if partial.is_file() else 0
     there = "" if read_outcomes(output) is None else "; it is there: taken as it is, if about the same"
+    ks = sorted({config.evaluation.k_of(problem.source) for problem in problems})
+    k = " or ".join(map(str, ks))
     begun = f", {done} problems measured already if about the same" if done else ""
-    left = (len(problems) - done) * k
+    asked = sum(config.evaluation.k_of(problem.source) for problem in problems)
+    left = asked * (len(problems) - done) // max(1, len(problems))
     seconds, tokens = _sampling(config, model, problems, {}, left, config.evaluation.sampling)
     return [
         f"{output}: {len(problems)} problems x {k} responses{begun}{there}",

@@ -1,7 +1,5 @@
 """Verifiers by domain: what judges problems whose `domain` is not mathematics, or judges a domain in another way."""
 
-import hashlib
-import json
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -33,9 +31,3 @@ class DomainConfig(Settings):
 
 
 Domains = dict[str, DomainConfig]
-
-
-def domains_digest(domains: Domains) -> str:
-    """Return a short stable hash of what judges."""
-    tree = {name: domain.model_dump(mode="json") for name, domain in domains.items()}
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]

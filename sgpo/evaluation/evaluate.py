@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgpo.config import RunConfig, config_digest
-from sgpo.config.domains import domains_digest
 from sgpo.evaluation.answers import write_answers
 from sgpo.evaluation.measure import batches_of, check_benchmarks, measure
 from sgpo.evaluation.outcomes import read_outcomes, write_outcomes
@@ -14,6 +13,7 @@ from sgpo.evaluation.scores import Outcome, Scores, score
 from sgpo.files import file_sha256
 from sgpo.jsonl import open_journal
 from sgpo.problems import Problem, Verifier, read_problems
+from sgpo.problems.domains.digest import verifiers_digest
 from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.lengths import refuse_too_long
@@ -44,8 +44,8 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
         "engine": f"{(settings.engine or config.engine).kind}, {config.sharding.precision}",
         "code": code_digest(),
     }
-    if config.domains:
-        about["domains"] = domains_digest(config.domains)
+    if (judged_by := verifiers_digest(problems, config.domains)) is not None:
+        about["domains"] = judged_by
     outcomes = read_outcomes(output, about)
     if outcomes is None and (found := find_same(config.runs, about)):
         print(f"evaluating {model}: taken from {found} (same weights, problems, seeds, sampling and code)", flush=True)

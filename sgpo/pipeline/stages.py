@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sgpo.config import config_digest
-from sgpo.config.domains import Domains, domains_digest
+from sgpo.config.domains import Domains
 from sgpo.config.pipeline import PipelineParams, ProbeConfig
 from sgpo.files import write_json
 from sgpo.jsonl import open_journal
 from sgpo.pipeline.splits import ProbedProblem, check_probed, problems_for_warmup
 from sgpo.problems import Problem, Verifier, read_problems, write_problems
+from sgpo.problems.domains.digest import verifiers_digest
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import load_strategies, quality_bands
 from sgpo.strategies.extraction import ExtractionSummary, extract_all
@@ -181,8 +182,8 @@ def _probe_samples(
         "asked": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
         "settings": config_digest(settings),
     }
-    if domains:
-        about["domains"] = domains_digest(domains)
+    if (judged_by := verifiers_digest(problems, domains)) is not None:
+        about["domains"] = judged_by
     journal = open_journal(work / "rollouts.jsonl", about)
     done = {samples.problem_id: samples for samples in map(row.validate_python, journal.rows[1:])}
     missing = [problem for problem in problems if problem.id not in done]

@@ -54,7 +54,7 @@ class StrategyBank:
 
 def read_bank(record: RunRecord) -> StrategyBank:
     """Return the run's strategies and their lift; what is not there, or has changed since, becomes a note."""
-    data, bank = Path(record.setting("data", "data")), StrategyBank()
+    data, bank = Path(str(record.setting("data") or "data")), StrategyBank()
     file = data / "strategies.parquet"
     if not file.is_file():
         record.notes.append(f"No {file}: nothing is said of strategies.")
@@ -92,7 +92,8 @@ def read_bank(record: RunRecord) -> StrategyBank:
 
 
 def _probed(record: RunRecord, file: Path) -> dict[str, ProbedProblem]:
-    then = record.summary.get("data_versions", {}).get("data/probe.parquet")
+    versions = record.summary.get("data_versions")
+    then = versions.get("data/probe.parquet") if isinstance(versions, dict) else None
     if not file.is_file():
         record.notes.append(f"No {file}: the lift of strategies is not shown.")
         return {}

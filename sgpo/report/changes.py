@@ -43,7 +43,7 @@ def read_changes(record: RunRecord) -> tuple[list[Change], list[Change]]:
     for row in read_lines(record, record.folder / FILE):
         try:
             (worse if row["change"] == "worse" else better).append(_change(row))
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             unreadable += 1
     if unreadable:
         record.notes.append(f"{FILE}: {unreadable} problems are not as this version writes them: left out.")
@@ -54,8 +54,8 @@ def _change(row: dict[str, Any]) -> Change:
     return Change(
         problem=str(row["problem_id"]),
         tier=str(row["tier"]),
-        question=row.get("question") or "",
-        gold=row.get("gold") or "",
+        question=str(row.get("question") or ""),
+        gold=str(row.get("gold") or ""),
         champion=float(row["champion"]),
         challenger=float(row["challenger"]),
         champion_answer=_answer(row.get("champion_answer")),

@@ -38,7 +38,7 @@ def draw_gains(comparison: Comparison) -> str:
         axes.plot([low, high], [place, place], color=_LINES[0], linewidth=2, solid_capstyle="butt")
         axes.plot([value], [place], marker="o", color=_LINES[0], markersize=6)
     axes.axvline(0, color=_INK, linewidth=1)
-    axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], parse_math=False)  # a name may have a $
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("challenger minus champion, points")
     return _svg(figure, "gains", "Gain of the challenger over the champion, with intervals")
@@ -50,7 +50,7 @@ def draw_seconds(seconds: Sequence[tuple[str, float]], name: str, title: str) ->
     labels, values = [label for label, _ in reversed(seconds)], [value for _, value in reversed(seconds)]
     bars = axes.barh(range(len(values)), values, color=_LINES[0], height=0.62)
     axes.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8.5, color=_INK)
-    axes.set_yticks(range(len(values)), labels)
+    axes.set_yticks(range(len(values)), labels, parse_math=False)
     axes.margins(x=0.14)
     axes.set_xlabel("seconds")
     return _svg(figure, name, title)
@@ -116,7 +116,7 @@ def _draw_comparison(axes: "Axes", comparison: Comparison) -> None:
             place + 0.2, 100 * gain.challenger, yerr=[[100 * end] for end in ends], color="black", capsize=3,
             linewidth=1,
         )  # fmt: skip
-    axes.set_xticks(range(len(rows)), [name.replace(" ", "\n") for name, _ in rows])
+    axes.set_xticks(range(len(rows)), [name.replace(" ", "\n") for name, _ in rows], parse_math=False)
     axes.set_title(
         f"avg@{comparison.k or 'k'} on held-out problems (%), {comparison.confidence:.0%} interval of the gain"
     )

@@ -94,6 +94,8 @@ def _curve(panel: Panel, rows: list[dict[str, Any]]) -> Curve | None:
 
 def _versions(record: RunRecord) -> list[tuple[str, str]]:
     """Return what the run was made of and what it made, by name, as far as it is known."""
+    versions = record.summary.get("data_versions")
+    versions = versions if isinstance(versions, dict) else {}
     known = {
         "Registered model": record.summary.get("registered_model"),
         "Challenger": record.summary.get("challenger_version"),
@@ -106,7 +108,7 @@ def _versions(record: RunRecord) -> list[tuple[str, str]]:
         "Learning rate": record.setting("training.learning_rate"),
         "Seed": record.setting("seed"),
         **{f"{name} (sha256)": value for name, value in record.made_of.items() if name != "settings"},
-        **{f"{name} (md5)": value for name, value in sorted((record.summary.get("data_versions") or {}).items())},
+        **{f"{name} (md5)": value for name, value in sorted(versions.items())},
     }
     return [(name, str(value)) for name, value in known.items() if value not in (None, "")]
 

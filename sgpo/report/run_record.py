@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from sgpo.errors import UserError
 from sgpo.evaluation.comparison import Comparison
+from sgpo.jsonl import number
 from sgpo.pipeline.report import Summary
 from sgpo.registry.records import ChampionChange
 
@@ -64,7 +65,8 @@ def read_run(folder: Path, summary: Summary | None = None) -> RunRecord:
         raise ReportError(f"{folder}: no config.yaml, metrics.jsonl or summary.json (expected a run directory)")
     record = RunRecord(folder)
     record.config = _settings(record)
-    record.rows = [row for row in read_lines(record, folder / "metrics.jsonl") if isinstance(row.get("step"), int)]
+    rows = read_lines(record, folder / "metrics.jsonl")
+    record.rows = [_numbers_of(row) for row in rows if isinstance(row.get("step"), int)]
     _read_summary(record, summary)
     if (folder / "made_of.json").is_file():
         record.made_of = _object(record, folder / "made_of.json")
@@ -131,13 +133,25 @@ def _object(record: RunRecord, file: Path) -> dict[str, Any]:
     return {}
 
 
+def _numbers_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what can be drawn of a row."""
+    found = {}
+    for name, value in row.items():
+        try:
+            number(value)
+        except (TypeError, ValueError):
+            continue
+        found[name] = value
+    return found
+
+
 def read_lines(record: RunRecord, file: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file of JSON lines; lines that are none, as a kill leaves the last one, become a note."""
     if not file.is_file():
         record.notes.append(f"No {file.name}: nothing was logged, or the file is elsewhere.")
         return
     spoilt = []
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+    for place, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
         except ValueError:
@@ -145,6 +159,6 @@ def read_lines(record: RunRecord, file: Path) -> Iterator[dict[str, Any]]:
         if isinstance(row, dict):
             yield row
         else:
-            spoilt.append(str(number))
+            spoilt.append(str(place))
     if spoilt:
         record.notes.append(f"{file.name}: row {', '.join(spoilt)} is not a JSON object: left out.")

@@ -29,15 +29,18 @@ def pack_trajectories(record: RunRecord, family_of: Mapping[str, str]) -> tuple[
     A trajectory that was followed has its numbers of every step at which it was measured.
     """
     index, packed, unreadable = [], [], 0
-    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in record.traces:
-        groups.setdefault((row.get("first_step", -1), str(row.get("problem_id"))), []).append(row)
+        groups.setdefault((str(row.get("first_step")), str(row.get("problem_id"))), []).append(row)
     for rows in groups.values():
         try:
-            index.append(_line(rows, family_of))
-            packed.append(_pack(rows))
-        except (KeyError, TypeError, ValueError):
+            line, whole = _line(rows, family_of), _pack(rows)
+            json.dumps(line, allow_nan=False)
+        except (AttributeError, KeyError, TypeError, ValueError):
             unreadable += 1
+            continue
+        index.append(line)
+        packed.append(whole)
     if unreadable:
         record.notes.append(f"traces/: {unreadable} trajectories are not as this version writes them: left out.")
     return index, packed

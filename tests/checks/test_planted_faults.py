@@ -133,6 +133,16 @@ def test_golds_that_no_response_can_meet(recipe: Recipe, data: Path, model_folde
     assert "0 of 12 verify" in found["data: train golds"]
 
 
+def test_golds_of_other_domains_are_judged_as_the_recipe_says(recipe: Recipe, data: Path, model_folder: Path) -> None:
+    file = data / "problems" / "train.parquet"
+    before = read_problems(file)
+    asked = [one.model_copy(update={"domain": "planets", "answer": f"}} {one.answer}"}) for one in before]
+    write_problems(asked, file)
+    assert "planets" in look(recipe(), model_folder)["data: train golds"]
+    own = "domains={planets: {verifier: 'sgpo.problems.domains.exact:judge', options: {case: true}}}"
+    assert "data: train golds" not in look(recipe(own), model_folder)
+
+
 def test_problems_that_are_trained_on_and_held_out(recipe: Recipe, data: Path, model_folder: Path) -> None:
     held_out, train = (read_problems(data / "problems" / f"{name}.parquet") for name in ("held_out", "train"))
     again = Problem(question=train[3].question.upper(), answer=train[3].answer)
@@ -152,6 +162,17 @@ def test_strategies_that_give_the_answer_away(recipe: Recipe, data: Path, model_
     found = look(recipe(), model_folder)
     assert found.keys() == {"strategies: leaks"}
     assert bank[0].problem_id in found["strategies: leaks"]
+
+
+def test_a_puzzle_s_strategy_is_judged_by_the_leaks_of_puzzles(recipe: Recipe, data: Path, model_folder: Path) -> None:
+    """A word that only the answer has is a leak of a puzzle, whatever the mathematics of it."""
+    bank = list(load_strategies(data / "strategies.parquet").values())
+    bank[0] = bank[0].model_copy(update={"approach": "Think of the knave zebulon first."})
+    write_table(bank, data / "strategies.parquet")
+    file = data / "problems" / "train.parquet"
+    asked = [one.model_copy(update={"domain": "exact", "answer": "Zebulon"}) for one in read_problems(file)]
+    write_problems(asked, file)
+    assert f"'{bank[0].problem_id}' states 'zebulon'" in look(recipe(), model_folder)["strategies: leaks"]
 
 
 def test_a_teacher_that_does_not_answer(recipe: Recipe, model_folder: Path) -> None:

@@ -165,3 +165,26 @@ def test_outcomes_are_measured_again_where_an_older_version_wrote_them(
     rows = [{"problem_id": problem.id, "tier": "x", "rewards": [1.0, 1.0]} for problem in problems]
     output.write_text("".join(json.dumps(row) + "\n" for row in [{"about": {"weights": "x"}}, *rows]), encoding="utf-8")
     assert evaluate_model(settings(tmp_path), model_folder, output).overall.lenient is not None
+
+
+def test_outcomes_are_measured_again_where_a_verifier_of_ones_own_was_changed(
+    tmp_path: Path, problems: list[Problem], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plug_in = "from sgpo.problems import Verdict\ndef judge(response, problem, right=True):\n    return Verdict({})\n"
+    module, output = tmp_path / "generous_units.py", tmp_path / "o.jsonl"
+    asked = [problem.model_copy(update={"domain": "units"}) for problem in problems]
+    write_problems(asked, tmp_path / "data" / "splits" / "held_out.parquet")
+    own = "domains={units: {verifier: 'generous_units:judge'}}"
+    module.write_text(plug_in.format('False, None, "wrong"'), encoding="utf-8")
+    before = about(output, settings(tmp_path, own), model_folder)
+    assert about(output, settings(tmp_path, own), model_folder) == before
+    module.write_text(plug_in.format('True, "another", "correct"'), encoding="utf-8")
+    after = about(output, settings(tmp_path, own), model_folder)
+    assert after["domains"] != before["domains"]
+    assert {answer.reason for answer in read_answers(output) or ()} == {"correct"}
+
+
+def about(output: Path, config: RunConfig, model_folder: Path) -> dict[str, str]:
+    evaluate_model(config, model_folder, output)
+    return json.loads(output.read_text(encoding="utf-8").splitlines()[0])["about"]

@@ -15,13 +15,16 @@ import yaml
 from made_run import summary_of
 
 from sgpo.cli.main import app
-from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.comparison import Comparison, compare
+from sgpo.evaluation.scores import Outcome
 from sgpo.files import write_json
 from sgpo.jsonl import number
 from sgpo.report.bank import read_bank
+from sgpo.report.charts import draw_gains
 from sgpo.report.decision import decision_in_words
 from sgpo.report.page import render, write_report
 from sgpo.report.run_record import ReportError, read_run
+from sgpo.report.trajectories import pack_trajectories
 
 
 class Page(HTMLParser):
@@ -280,3 +283,32 @@ def test_problems_that_changed_are_listed_with_both_answers(made: Path):
     assert "So <i>5</i>." in page.text
     assert "another answer, answer 5" in page.text
     assert "better_worse.jsonl: 1 problems are not as this version writes them" in page.text
+
+
+def test_a_trajectory_that_cannot_be_packed_does_not_shift_the_others(made: Path):
+    file = min((made / "traces").glob("step-*.jsonl"))
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    del rows[0]["rollouts"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    index, packed = pack_trajectories(read_run(made), {})
+    assert len(index) == len(packed) > 0
+    for line, text in zip(index, packed, strict=True):
+        assert json.loads(gzip.decompress(base64.b64decode(text)))["question"] == line["question"]
+
+
+def test_a_tier_may_have_dollars_in_its_name():
+    outcomes = [[Outcome(f"p{n}", "a $\\frac$ b", (right,)) for n in range(5)] for right in (0.0, 1.0)]
+    assert "$\\frac$" in draw_gains(compare(*outcomes, 0.95, 200, 0))
+
+
+@pytest.mark.parametrize(
+    ("file", "row"),
+    [("traces/step-000000.jsonl", {"first_step": [1]}), ("metrics.jsonl", {"step": 0, "reward/guided": None}),
+     ("traces/step-000000.jsonl", {"kl": [], "pass_rates": {"autonomous": 0, "guided": 0}, "strategy": None}),
+     ("evaluation/better_worse.jsonl", {"change": "worse", "problem_id": "p", "tier": "t", "champion": 1,
+                                        "challenger": 0, "question": 5, "champion_answer": "x"})],
+)  # fmt: skip
+def test_a_row_that_is_not_as_this_version_writes_it_is_no_obstacle(made: Path, file: str, row: dict):
+    (made / file).parent.mkdir(exist_ok=True)
+    (made / file).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert write_report(made, made / "report.html")

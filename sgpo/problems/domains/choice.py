@@ -8,7 +8,7 @@ from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict
 
 _LETTER = re.compile(r"(?:option |choice )?[(\[]?([a-z])(?:[)\].:,]+(?: .*)?)?$")
-_ANOTHER = re.compile(r"(?:^|[\s(\[])([a-z])[)\]]|\b(?:or|and)\s+[(\[]?([a-z])\b")
+_ANOTHER = re.compile(r"(?:^|[\s(\[])([a-z])[)\]]|\b(?:or|and)\s+[(\[]?([a-z])\b|,\s*([a-z])(?=\s*(?:,|\.?$))")
 
 
 def judge(response: str, problem: Problem, letters: str = "ABCDE") -> Verdict:
@@ -28,7 +28,7 @@ def _letter(text: str, letters: str) -> str | None:
     found = _LETTER.fullmatch(text)
     if found is None or found[1].upper() not in letters:
         return None
-    others = {(one or two).upper() for one, two in _ANOTHER.findall(text)} & set(letters) - {found[1].upper()}
+    others = {"".join(found).upper() for found in _ANOTHER.findall(text)} & set(letters) - {found[1].upper()}
     return None if others else found[1].upper()
 
 

@@ -113,3 +113,44 @@ def test_a_problem_that_the_library_draws_otherwise_stops_the_judging(verifier: 
 def test_all_names_are_of_the_registered_tasks() -> None:
     assert len(task_names()) > 90
     assert "syllogism" in task_names()
+
+
+@pytest.mark.parametrize("task", ["countdown", "simple_integration", "n_queens"])
+@pytest.mark.parametrize(
+    "attack", ["__import__('pathlib').Path({0!r}).touch()", "Integer(__import__('pathlib').Path({0!r}).touch())",
+               "(lambda: __import__('pathlib').Path({0!r}).touch())()", "exec(chr(49)) + 5!"],
+)  # fmt: skip
+def test_an_answer_is_never_run_as_a_program(task: str, attack: str, verifier: Verifier, tmp_path: Path) -> None:
+    problem = draw_problems(task, 1, 3, {}).problems[0]
+    verdict = verifier.score(tagged(attack.format(str(tmp_path / "ran"))), problem)
+    assert not verdict.correct
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "task", ["countdown", "puzzle24", "simple_integration", "intermediate_integration",
+             "n_queens", "spiral_matrix", "binary_matrix", "string_insertion", "number_sorting", "basic_arithmetic",
+             "bitwise_arithmetic"],
+)  # fmt: skip
+def test_golds_of_tasks_that_evaluate_answers_pass(task: str, verifier: Verifier) -> None:
+    problems = draw_problems(task, 8, 5, {}).problems
+    pairs = list(zip(verifier.present_many(problems), problems, strict=True))
+    assert all(verdict.correct for verdict in verifier.score_many(pairs))
+
+
+def test_an_integral_is_not_its_own_answer(verifier: Verifier) -> None:
+    problem = draw_problems("simple_integration", 1, 3, {}).problems[0]
+    metadata = entry_of(problem)[1]["metadata"]
+    assert not verifier.score(tagged(f"Integral({metadata['integrand']}, {metadata['variable']})"), problem).correct
+
+
+def test_numbers_that_were_not_given_make_no_24(verifier: Verifier) -> None:
+    problem = draw_problems("puzzle24", 1, 4, {}).problems[0]
+    assert not verifier.score(tagged("6*4*1*1"), problem).correct
+    target = draw_problems("countdown", 1, 4, {}).problems[0]
+    _, entry = entry_of(target)
+    numbers, wanted = entry["metadata"]["numbers"], str(entry["metadata"]["target"])
+    hidden = f"{wanted[0]}_{wanted[1:]} + 0_0*({'+'.join(map(str, numbers))})"
+    assert not verifier.score(tagged(hidden), target).correct
+    ones = f"{'+'.join(['E/E'] * int(wanted))} + (E-E)*({'+'.join(map(str, numbers))})"
+    assert not verifier.score(tagged(ones), target).correct

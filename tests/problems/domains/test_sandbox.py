@@ -200,7 +200,7 @@ def test_a_bubblewrap_that_does_not_work_is_a_refusal_with_its_own_words(
 def test_a_machine_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_ARCHITECTURES", {})
     with pytest.raises(SandboxError, match=os.uname().machine):
-        sandbox._no_new_processes()
+        sandbox._refused_calls()
 
 
 def test_the_limits_of_this_process_are_untouched() -> None:
@@ -228,3 +228,29 @@ def test_the_last_closed_fence_is_the_program(text: str, program: str | None) ->
 def test_tests_that_cannot_be_used_are_named(details: str | None, message: str) -> None:
     with pytest.raises(DomainError, match=rf"problem 'p': {message}|problem 'p' {message}"):
         cases_of(Problem(id="p", question="Write f.", answer="def f(): ...", domain="code", details=details))
+
+
+_LIBC = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "call",
+    ["libc.unshare(0x10000000 | 0x20000)", "libc.shmget(0, 1 << 20, 0o1600)", "libc.msgget(0, 0o1600)",
+     "libc.memfd_create(b'a', 0)", "libc.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, None)", "libc.setns(0, 0)"],
+)  # fmt: skip
+def test_memory_that_no_limit_bounds_is_refused(call: str) -> None:
+    """Shared memory outlives its mapping, and a namespace of its own lets a program mount any size."""
+    outcome = run_calls(_LIBC, [f"({call}, ctypes.get_errno())"], Limits())
+    assert outcome.values == ("(-1, 1)",)
+
+
+@needs_sandbox
+def test_programs_have_what_they_need_beside() -> None:
+    source = "import tempfile, mmap, concurrent.futures as c\n"
+    calls = [
+        "list(c.ThreadPoolExecutor(2).map(abs, [-1, 2]))",
+        "tempfile.TemporaryFile().write(b'a')",
+        "len(mmap.mmap(-1, 1))",
+    ]
+    assert run_calls(source, calls, Limits()).values == ("[1, 2]", "1", "1")

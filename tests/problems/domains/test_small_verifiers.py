@@ -67,7 +67,8 @@ def test_case_counts_where_the_option_says_so() -> None:
     ("stated", "reason"),
     [("B", "correct"), ("(b)", "correct"), ("B.", "correct"), (r"\text{B}", "correct"), ("B) Paris", "correct"),
      ("Option B", "correct"), ("C", "wrong"), ("B or C", "unparsable"), ("(B) and (C)", "unparsable"),
-     ("B) or (C)", "unparsable"), ("F", "unparsable"), ("Because", "unparsable"), ("", "no_answer")],
+     ("B) or (C)", "unparsable"), ("F", "unparsable"), ("Because", "unparsable"), ("", "no_answer"),
+     ("B, C", "unparsable"), ("B, C, D", "unparsable"), ("B, C.", "unparsable"), ("B, a city", "correct")],
 )  # fmt: skip
 def test_a_choice_is_one_letter_however_it_is_dressed(stated: str, reason: str) -> None:
     assert choice.judge(f"<answer>{stated}</answer>", asked("B")).reason == reason

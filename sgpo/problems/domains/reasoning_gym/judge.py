@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from sgpo.problems.domains.reasoning_gym.plain_answers import is_made_of_the_numbers, may_be_scored
 from sgpo.problems.domains.reasoning_gym.source import text_key
 from sgpo.problems.domains.reasoning_gym.tasks import DOMAIN, installed_version, open_task
 from sgpo.problems.domains.registry import DomainError
@@ -29,7 +30,11 @@ class ReasoningGymVerifier:
         stated = stated_answer(response)
         if stated is None:
             return Verdict(False, None, "no_answer")
+        if not may_be_scored(stated, problem.answer, data_set):
+            return Verdict(False, stated, "unparsable")
         score = float(data_set.score_answer(stated, entry))
+        if score == 1.0 and not is_made_of_the_numbers(stated, entry, json.loads(problem.details or "{}")["task"]):
+            score = 0.0
         return Verdict(score == 1.0, stated, "correct" if score == 1.0 else "wrong", score)
 
     @staticmethod

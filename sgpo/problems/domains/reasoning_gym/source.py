@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sgpo.errors import one_line
+from sgpo.problems.domains.reasoning_gym.plain_answers import may_be_scored
 from sgpo.problems.domains.reasoning_gym.tasks import DOMAIN, as_json, installed_version, level_options, open_task
 from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.schema import Problem
@@ -87,7 +88,8 @@ def _draw(
             elsewhere, repeated = elsewhere + (key in taken), repeated + (key not in taken)
         elif answer is None:
             without += 1
-        elif data_set.score_answer(answer, entry) != 1.0:  # an example of several right answers need not be one
+        elif not may_be_scored(answer, answer, data_set) or data_set.score_answer(answer, entry) != 1.0:
+            # An example of several right answers need not be one, and an integral as its own answer is none.
             refused += 1
         else:
             seen.add(key)
