@@ -22,9 +22,15 @@ def judge(response: str, problem: Problem, case: bool = False) -> Verdict:
 
 def normalised(text: str, case: bool = False) -> str:
     """Return a text as it is compared."""
-    text = unicodedata.normalize("NFKC", _TEXT.sub(r"\1", text))
+    text = "".join(map(_plain, unicodedata.normalize("NFC", _TEXT.sub(r"\1", text))))
     text = " ".join(text.split()).strip(_QUOTES + " ").removesuffix(".").strip(_QUOTES + " ")
     return text if case else text.casefold()
+
+
+def _plain(character: str) -> str:
+    """Return a character without what is only its looks; 2² is not 22, and ½ is not 1⁄2."""
+    looks = unicodedata.decomposition(character).partition(" ")[0]
+    return character if looks in ("<super>", "<sub>", "<fraction>") else unicodedata.normalize("NFKC", character)
 
 
 judge.present = lambda problem: tagged(problem.answer)  # type: ignore[attr-defined]

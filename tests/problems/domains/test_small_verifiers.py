@@ -63,6 +63,13 @@ def test_case_counts_where_the_option_says_so() -> None:
     assert not exact.judge("Answer: us", asked("US"), case=True).correct
 
 
+@pytest.mark.parametrize(("gold", "stated"), [("22", "2²"), ("H2O", "H₂O"), ("112", "1½")])
+def test_a_raised_or_lowered_figure_is_another_answer(gold, stated):
+    assert not exact.judge(f"Answer: {stated}", asked(gold)).correct
+    assert exact.judge(f"Answer: {stated}", asked(stated)).correct
+    assert exact.judge("Answer: ＡＢ１", asked("AB1")).correct
+
+
 @pytest.mark.parametrize(
     ("stated", "reason"),
     [("B", "correct"), ("(b)", "correct"), ("B.", "correct"), (r"\text{B}", "correct"), ("B) Paris", "correct"),
