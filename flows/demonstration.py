@@ -12,7 +12,7 @@ from flows.data_versions import reproduce
 from flows.limits import this_checkout
 from flows.process import REPOSITORY, CommandFailed, show
 from flows.retrain import PhaseClock, retrain
-from flows.runs import difference, read_start, run_folder
+from flows.runs import demo_run_id, read_start, run_folder
 from sgpo.config import ConfigError, RunConfig
 from sgpo.config.pipeline import load_params
 from sgpo.evaluation.scores import EvaluationError
@@ -43,7 +43,7 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
     begun = time.perf_counter()
     try:
         base = REPOSITORY / "data" / "base" / load_params(REPOSITORY / "params.yaml").base_model.family
-        run_id = _run_id(settings)
+        run_id = demo_run_id(settings, "summary.json")
         show(f"SGPO demo, run {run_id}: the world, its base model, and one retraining.")
         summary = demo.with_options(flow_run_name=f"demo {run_id}")(settings, base, recipe, overrides, run_id)
     except KNOWN_ERRORS as error:
@@ -74,16 +74,6 @@ def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...
     write_json(folder / "summary.json", summary.model_dump(mode="json"))
     write_report(folder, folder / "report" / "report.html")  # again, with the seconds of these phases
     return summary
-
-
-def _run_id(settings: RunConfig) -> str:
-    """Return the newest demo run that has not ended and began with these settings; else the next number."""
-    names = sorted(path.name for path in settings.runs.glob("demo-[0-9][0-9][0-9]"))
-    if names and not (run_folder(settings, names[-1]) / "summary.json").is_file():
-        start = read_start(settings, names[-1])
-        if start is None or difference(settings, start) is None:
-            return names[-1]
-    return f"demo-{int(names[-1][-3:]) + 1 if names else 1:03d}"
 
 
 def _register_base(settings: RunConfig, folder: Path) -> None:

@@ -14,7 +14,7 @@ from flows.limits import this_checkout
 from flows.parameters import setting_arguments
 from flows.process import REPOSITORY, run_command, show, training_command
 from flows.retrain import PhaseClock, retrain
-from flows.runs import difference, read_start, run_folder
+from flows.runs import demo_run_id, read_start, run_folder
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import compare_files, describe_comparison
 from sgpo.files import write_json
@@ -35,7 +35,7 @@ def run(
     """Run the demo and print what came of it; a known error is one line and exit code 1."""
     begun = time.perf_counter()
     try:
-        run_id = _run_id(settings)
+        run_id = demo_run_id(settings, ENDED)
         show(f"SGPO on a real model, run {run_id}: the student, its warm-up, and one retraining.")
         named = demo_real.with_options(flow_run_name=f"demo-real {run_id}")
         summary, seconds = named(settings, recipe, overrides, run_id, gguf, sha256, svamp)
@@ -146,13 +146,3 @@ def _outcomes(folder: Path, who: str) -> Path:
 def _ended(folder: Path) -> Summary | None:
     file = REPOSITORY / folder / "summary.json"
     return Summary.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def _run_id(settings: RunConfig) -> str:
-    """Return the newest run that is not done and began with these settings; else the next number."""
-    names = sorted(path.name for path in settings.runs.glob("demo-[0-9][0-9][0-9]"))
-    if names and not (run_folder(settings, names[-1]) / ENDED).is_file():
-        start = read_start(settings, names[-1])
-        if start is None or difference(settings, start) is None:
-            return names[-1]
-    return f"demo-{int(names[-1][-3:]) + 1 if names else 1:03d}"

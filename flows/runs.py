@@ -121,3 +121,13 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _params() -> str:
     path = REPOSITORY / "params.yaml"
     return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def demo_run_id(settings: RunConfig, ended: str) -> str:
+    """Return the newest demo run without its file `ended` that began with these settings; else the next number."""
+    names = sorted(path.name for path in settings.runs.glob("demo-[0-9][0-9][0-9]"))
+    if names and not (run_folder(settings, names[-1]) / ended).is_file():
+        start = read_start(settings, names[-1])
+        if start is None or difference(settings, start) is None:
+            return names[-1]
+    return f"demo-{int(names[-1][-3:]) + 1 if names else 1:03d}"

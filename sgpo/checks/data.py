@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from sgpo.errors import UserError
 from sgpo.evaluation.measure import check_benchmarks
 from sgpo.evaluation.power import found_gain, shown_gain
 from sgpo.problems import Problem, Verifier
-from sgpo.problems.repeats import refuse_shared
+from sgpo.problems.repeats import plain_question, refuse_shared
 from sgpo.problems.rows import ProblemFileError
 from sgpo.problems.sources import read_sources
 
@@ -72,7 +71,7 @@ def _read(config: RunConfig, split: str, data: OpenedData) -> list[Finding]:
     except ProblemFileError as error:
         return [refusal(GROUP, split, error)]
     data.problems[split], data.files[split] = problems, file
-    alike = Counter(_plain(problem.question) for problem in problems)
+    alike = Counter(plain_question(problem.question) for problem in problems)
     repeated = sum(report.merged for report in reports) + sum(count - 1 for count in alike.values())
     if repeated:
         return [
@@ -93,9 +92,7 @@ def _golds(split: str, problems: Sequence[Problem], config: RunConfig) -> Findin
     asked = list(problems[::stride])
     evaluation = config.evaluation
     try:
-        with Verifier(
-            evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, problems
-        ) as verifier:  # fmt: skip
+        with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, problems) as verifier:
             verdicts = verifier.score_many(list(zip(verifier.present_many(asked), asked, strict=True)))
     except UserError as error:  # a domain that nothing judges, or whose verifier lacks something
         return refusal(GROUP, f"{split} golds", error)
@@ -183,7 +180,3 @@ def check_probe_size(params: PipelineParams, strategies: int) -> list[Finding]:
     except ConfigError as error:
         return [refusal(GROUP, "probe", error)]
     return []
-
-
-def _plain(question: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())

@@ -69,9 +69,7 @@ def take_samples(
     """Sample PROBLEMS problems, those with a strategy first, ANSWERS times in each context, as training samples."""
     chosen = _chosen([problem for problem in problems if problem.id in texts] or list(problems))
     evaluation = config.evaluation
-    with Verifier(
-        evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, chosen
-    ) as verifier:  # fmt: skip
+    with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, chosen) as verifier:
         sampler = Sampler(engine, chat, verifier, texts, config.seed)
         begun = time.perf_counter()
         drawn, _ = sampler.sample(chosen, GroupSizes(ANSWERS, ANSWERS), config.training.sampling, STEP)

@@ -50,11 +50,11 @@ def refuse_shared(where: str, problems: Sequence[Problem], other_file: Path, oth
     Rewordings are not found.
     """
     ids = {problem.id: problem.id for problem in others}
-    questions = {_plain(problem.question): problem.id for problem in others}
+    questions = {plain_question(problem.question): problem.id for problem in others}
     shared = [
         (problem.id, match)
         for problem in problems
-        if (match := ids.get(problem.id) or questions.get(_plain(problem.question))) is not None
+        if (match := ids.get(problem.id) or questions.get(plain_question(problem.question))) is not None
     ]
     if shared:
         (name, match), more = shared[0], f", and {len(shared) - 1} more are" if len(shared) > 1 else ""
@@ -64,7 +64,8 @@ def refuse_shared(where: str, problems: Sequence[Problem], other_file: Path, oth
         )
 
 
-def _plain(question: str) -> str:
+def plain_question(question: str) -> str:
+    """Return a question as it is compared: width, case and spacing apart."""
     return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
 
 

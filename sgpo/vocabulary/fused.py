@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sgpo.vocabulary.projection import Gradient, accumulation_dtype, checked, chunks, log_softmax
+from sgpo.vocabulary.projection import (
+    Gradient,
+    accumulation_dtype,
+    checked,
+    checked_sides,
+    chunks,
+    divergence,
+    log_softmax,
+)
 
 DivergenceLoss = Callable[[torch.Tensor, slice], torch.Tensor]
 """(kl_C, span) -> loss_C, elementwise and differentiable; `span` says which of the N tokens these are."""
@@ -35,25 +43,16 @@ def linear_divergence_loss(
     The gradient of the loss is that of the two-pass functions: to the student's hidden states and, through the student
     side only, to the weight. d_N is for clipping, logging and viewing, and carries none. Raises ValueError likewise.
     """
-    checked(weight_VD, temperature, chunk_size, student_hidden=student_hidden_ND, teacher_hidden=teacher_hidden_ND)
-    if student_hidden_ND.shape != teacher_hidden_ND.shape:
-        raise ValueError(
-            f"student_hidden has {student_hidden_ND.shape[0]} tokens and teacher_hidden {teacher_hidden_ND.shape[0]} "
-            "(expected the same response tokens in both contexts)"
-        )
-    teacher_VD = weight_VD if teacher_weight_VD is None else teacher_weight_VD
-    checked(teacher_VD, temperature, chunk_size, teacher_hidden=teacher_hidden_ND)
+    teacher_VD = checked_sides(
+        student_hidden_ND, teacher_hidden_ND, weight_VD, teacher_weight_VD, temperature, chunk_size
+    )
     kl_N = student_hidden_ND.new_empty(student_hidden_ND.shape[0], dtype=accumulation_dtype(student_hidden_ND.dtype))
     collected = _Collected(student_hidden_ND, weight_VD, temperature)
 
     def one_chunk(span: slice) -> None:
         logq_CV = log_softmax(student_hidden_ND[span], weight_VD, temperature)
         logp_CV = log_softmax(teacher_hidden_ND[span], teacher_VD, temperature)
-        first_CV = (logq_CV if reverse else logp_CV).exp()
-        difference_CV = logp_CV.sub_(logq_CV)
-        if reverse:
-            difference_CV.neg_()
-        kl_N[span] = torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0)
+        kl_N[span], first_CV, difference_CV = divergence(logq_CV, logp_CV, reverse)
         (grad_C,) = collected.token_gradients(token_loss, span, kl_N[span])
         if grad_C is None:
             return

@@ -29,6 +29,22 @@ def checked(weight_VD: torch.Tensor, temperature: float, chunk_size: int | None,
         raise ValueError(f"chunk_size is {chunk_size} (expected at least 1 token, or None for automatic)")
 
 
+def checked_sides(
+    student_hidden_ND: torch.Tensor, teacher_hidden_ND: torch.Tensor, weight_VD: torch.Tensor,
+    teacher_weight_VD: torch.Tensor | None, temperature: float, chunk_size: int | None,
+) -> torch.Tensor:  # fmt: skip
+    """Return the teacher side's weight, the student's where it has none of its own; ValueError as `checked`."""
+    checked(weight_VD, temperature, chunk_size, student_hidden=student_hidden_ND, teacher_hidden=teacher_hidden_ND)
+    if student_hidden_ND.shape != teacher_hidden_ND.shape:
+        raise ValueError(
+            f"student_hidden has {student_hidden_ND.shape[0]} tokens and teacher_hidden {teacher_hidden_ND.shape[0]} "
+            "(expected the same response tokens in both contexts)"
+        )
+    teacher_VD = weight_VD if teacher_weight_VD is None else teacher_weight_VD
+    checked(teacher_VD, temperature, chunk_size, teacher_hidden=teacher_hidden_ND)
+    return teacher_VD
+
+
 def chunks(hidden_ND: torch.Tensor, vocabulary: int, chunk_size: int | None) -> list[slice]:
     """Spans that cover the tokens; none when there are no tokens."""
     tokens, budget = hidden_ND.shape[0], CHUNK_ELEMENTS["cuda" if hidden_ND.is_cuda else "cpu"]
@@ -66,6 +82,20 @@ def log_softmax(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, temperature: f
     if temperature != 1.0:
         logits_CV.div_(temperature)
     return logits_CV.log_softmax(dim=-1)
+
+
+def divergence(
+    logq_CV: torch.Tensor, logp_CV: torch.Tensor, reverse: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return (d_C, first_CV, difference_CV) with d = sum_v first (difference): KL(p || q), in reverse KL(q || p).
+
+    `logp_CV` is overwritten: a chunk's memory holds no fourth matrix.
+    """
+    first_CV = (logq_CV if reverse else logp_CV).exp()
+    difference_CV = logp_CV.sub_(logq_CV)
+    if reverse:
+        difference_CV.neg_()
+    return torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0), first_CV, difference_CV
 
 
 class Gradient:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sgpo.vocabulary.projection import accumulation_dtype, checked, chunks, log_softmax
+from sgpo.vocabulary.projection import accumulation_dtype, checked_sides, chunks, divergence, log_softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ def linear_shifts(
     `targets_N` are the response's tokens. At most the vocabulary is returned of each side. No [N, V] matrix is held.
     Raises ValueError when shapes, dtypes or settings do not fit together.
     """
-    checked(weight_VD, temperature, chunk_size, student_hidden=student_hidden_ND, teacher_hidden=teacher_hidden_ND)
-    teacher_VD = weight_VD if teacher_weight_VD is None else teacher_weight_VD
-    checked(teacher_VD, temperature, chunk_size, teacher_hidden=teacher_hidden_ND)
     if student_hidden_ND.shape != teacher_hidden_ND.shape or targets_N.shape != student_hidden_ND.shape[:1]:
         raise ValueError(
             f"student_hidden has {student_hidden_ND.shape[0]} tokens, teacher_hidden {teacher_hidden_ND.shape[0]} and "
             f"targets {tuple(targets_N.shape)} (expected the same response tokens)"
         )
+    teacher_VD = checked_sides(
+        student_hidden_ND, teacher_hidden_ND, weight_VD, teacher_weight_VD, temperature, chunk_size
+    )
     tokens, vocabulary = len(targets_N), weight_VD.shape[0]
     top = min(top, vocabulary)
     kl_N = student_hidden_ND.new_empty(tokens, dtype=accumulation_dtype(student_hidden_ND.dtype))
@@ -70,6 +70,5 @@ def linear_shifts(
         shifts.guided_probs_NK[span] = logp_CV.gather(1, ids_CK).exp()
         shifts.logprobs_N[span] = logq_CV.gather(1, targets_N[span, None])[:, 0]
         shifts.guided_logprobs_N[span] = logp_CV.gather(1, targets_N[span, None])[:, 0]
-        first_CV, difference_CV = (logq_CV.exp(), logq_CV - logp_CV) if reverse else (logp_CV.exp(), logp_CV - logq_CV)
-        kl_N[span] = torch.linalg.vecdot(first_CV, difference_CV).clamp_min_(0.0)
+        kl_N[span] = divergence(logq_CV, logp_CV, reverse)[0]
     return shifts

@@ -15,7 +15,6 @@ from sgpo.checks.data import check_data
 from sgpo.cli.main import app
 from sgpo.config import ConfigError, load_config
 from sgpo.config.pipeline import load_params
-from sgpo.config.strategies import TeacherConfig
 from sgpo.pipeline.project import ProjectError
 from sgpo.problems import read_problems
 from tests.rollouts.quirky_models import qwen_folder
@@ -122,7 +121,6 @@ def test_a_new_folder_becomes_a_clone(arguments: list[str], tmp_path: Path) -> N
     assert recipe_of(tmp_path / "new") == "configs/my-model.yaml"
 
 
-@pytest.mark.skipif("recording" not in TeacherConfig.model_fields, reason="no recorded strong model in this version")
 def test_recorded_answers_are_the_teacher(checkout: Path, arguments: list[str], tmp_path: Path) -> None:
     init(checkout, arguments[:-4], "--recording", str(tmp_path / "recorded.jsonl"))
     assert load_params(checkout / "params.yaml").teacher.kind == "recorded"

@@ -1,5 +1,6 @@
 """What a run is made of: resuming with another model, data or settings would mix two runs without a word."""
 
+import functools
 import hashlib
 import json
 import shutil
@@ -38,6 +39,12 @@ def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restar
     write_json(file, now)
 
 
+LEFT_OUT_WHEN_OFF = (
+    ("training", "refill_rounds"), ("training", "algorithm", "contrast"), ("warmup", "guided_fraction"),
+)  # fmt: skip
+"""Settings newer than runs that are still to be resumed: while one is off, a run is what it was before there was it."""
+
+
 def digest_of_what_is_computed(config: RunConfig) -> str:
     """Return a hash of the settings that weights depend on; where results go and how they are measured may change."""
     wanted: dict[str, Any] = {
@@ -50,16 +57,12 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
         left_out.add("validation")
     else:
         wanted["evaluation"] = {"sampling": True}  # what is exported depends on it
-    # Settings that are off are left out, as in runs from before there were such settings.
-    if not config.training.refill_rounds:
-        left_out.add("refill_rounds")
-    may_change: dict[str, Any] = {"training": dict.fromkeys(left_out, True)}
-    if not getattr(config.training.algorithm, "contrast", False):
-        may_change["training"]["algorithm"] = {"contrast": True}
-    if not config.warmup.guided_fraction:
-        may_change["warmup"] = {"guided_fraction"}
-    text = json.dumps(config.model_dump(mode="json", include=wanted, exclude=may_change), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    tree = config.model_dump(mode="json", include=wanted, exclude={"training": left_out})
+    for *groups, name in LEFT_OUT_WHEN_OFF:
+        group = functools.reduce(dict.__getitem__, groups, tree)
+        if not group.get(name):
+            group.pop(name, None)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
