@@ -10,7 +10,7 @@ import typer
 
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
-from sgpo.cli.options import DATA, PARAMS, WORK, Data, DryRun, Params, Work, key_values
+from sgpo.cli.options import DATA, PARAMS, WORK, Config, Data, DryRun, Model, Overrides, Params, Run, Work, key_values
 from sgpo.cli.planning import add_planning
 from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
@@ -20,11 +20,11 @@ from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
 from sgpo.cli.study import add_study
 from sgpo.cli.verifiers import verifiers_app
+from sgpo.cli.world import world_app
 from sgpo.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
 problems_app = typer.Typer(no_args_is_help=True, help="Problems of your own.")
-world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems, base models and a strong model.")
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
@@ -38,11 +38,6 @@ add_checking(app)
 add_project(app)
 add_study(app)
 add_report(app)
-
-Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
-Model = Annotated[str, typer.Option(help="Model folder or hub id")]
-Run = Annotated[Path, typer.Option(help="Run directory")]
 
 
 @problems_app.command("import")
@@ -78,87 +73,6 @@ def problems_import(
     elif (question, answer, response, id_field) != (None, None, None, None):
         raise ProblemImportError("fields are named together (expected --question FIELD and --answer FIELD at least)")
     print("\n".join(import_problems(sources, data, split, force=force, mapping=mapping)))
-
-
-@world_app.command("problems")
-def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
-    """Draw the testbed's problems."""
-    from sgpo.config.pipeline import load_params
-    from sgpo.pipeline import stages
-
-    stages.build_world(load_params(params), data)
-
-
-@world_app.command("functions")
-def world_functions(
-    train: Annotated[int, typer.Option(min=1, help="Problems to train on")] = 300,
-    tuning: Annotated[int, typer.Option(min=1, help="Problems on which settings are chosen")] = 60,
-    held_out: Annotated[int, typer.Option(min=1, help="Problems for the final figures")] = 120,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other ones")] = 0,
-    data: Data = DATA,
-) -> None:
-    """Draw tiny functions with unit tests, problems of the domain code, in the place of the testbed's."""
-    from sgpo.pipeline import stages
-
-    stages.build_functions({"train": train, "tuning": tuning, "held_out": held_out}, seed, data)
-
-
-@world_app.command("base-model")
-def world_base_model(
-    params: Params = PARAMS,
-    data: Data = DATA,
-    work: Work = WORK,
-    build: Annotated[bool, typer.Option("--build", help="Pre-train where the package has it too")] = False,
-    pack: Annotated[Path | None, typer.Option(help="Folder that gets it as the package ships base models")] = None,
-) -> None:
-    """Make the testbed's base model: the package's own when the settings are its, else pre-trained here."""
-    from sgpo.config.pipeline import load_params
-    from sgpo.pipeline import stages
-
-    stages.build_base(load_params(params), data, work / "base_model", build=build, packed=pack)
-
-
-@world_app.command("domain-base")
-def world_domain_base(
-    output: Annotated[Path, typer.Option(help="Folder for the model")],
-    config: Config = None,
-    steps: Annotated[int, typer.Option(min=1, help="Pre-training steps")] = 800,
-    right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of unguided examples that are right")] = 0.3,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    data: Data = DATA,
-    overrides: Overrides = None,
-) -> None:
-    """Make a tiny base model for a worked domain, from its problems, responses and strategies."""
-    from sgpo.config import load_config
-    from sgpo.testbed.domain_base import build_domain_base
-
-    build_domain_base(data, output, load_config(config, overrides or ()).chat, steps, right, seed)
-
-
-@world_app.command("teacher")
-def world_teacher(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free")] = 0,
-) -> None:
-    """Serve the scripted strong model until Ctrl-C, for a teacher of kind openai to talk to."""
-    import asyncio
-
-    from sgpo.strategies.teacher.concurrency import run
-    from sgpo.strategies.teacher.teacher import TeacherError
-    from sgpo.testbed.strong_model import ScriptedStrongModel
-    from sgpo.testbed.teacher_server import scripted_endpoint
-
-    async def serve() -> None:
-        async with scripted_endpoint(port) as address:
-            settings = f"kind: openai, base_url: '{address}', model: {ScriptedStrongModel.name}, api_key_env: ''"
-            print(f"{address} until Ctrl-C. In params.yaml:\nteacher: {{{settings}}}", flush=True)
-            await asyncio.Event().wait()
-
-    try:
-        run(serve())
-    except KeyboardInterrupt:
-        pass
-    except OSError as error:
-        raise TeacherError(f"port {port}: {error.strerror} (expected a free one; 0 takes any)") from None
 
 
 @app.command()

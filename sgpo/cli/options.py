@@ -13,6 +13,10 @@ Params = Annotated[Path, typer.Option(help="Settings of the data stages")]
 Data = Annotated[Path, typer.Option(help="Folder of the versioned data")]
 Work = Annotated[Path, typer.Option(help="Folder for journals and checkpoints of unfinished stages")]
 
+Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")]
+Model = Annotated[str, typer.Option(help="Model folder or hub id")]
+Run = Annotated[Path, typer.Option(help="Run directory")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how much; write nothing")]
 
 PARAMS, DATA, WORK = Path("params.yaml"), Path("data"), Path(".sgpo/work")

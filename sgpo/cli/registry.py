@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sgpo.cli.options import Config
+
 if TYPE_CHECKING:
     from sgpo.config import TrackingConfig
 
 registry_app = typer.Typer(no_args_is_help=True, help="Champion, challenger, previous: the model registry.")
 
-Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings such as tracking.mlflow_uri=http://127.0.0.1:5000")
 ]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sgpo.cli.options import Config
+
 if TYPE_CHECKING:
     from sgpo.storage import Manifest, ObjectStore
 
@@ -15,7 +17,6 @@ storage_app = typer.Typer(no_args_is_help=True, help="Checkpoints, models and ot
 Name = Annotated[str, typer.Argument(help="Name in the storage, such as runs/weekly-48/model")]
 Folder = Annotated[Path, typer.Argument(help="Folder on this machine")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace what is there")]
-Config = Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as storage.bucket=models")]
 
 

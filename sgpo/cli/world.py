@@ -1,0 +1,91 @@
+"""`sgpo world …`: the testbed's problems, base models and strong model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sgpo.cli.options import DATA, PARAMS, WORK, Config, Data, Overrides, Params, Work
+
+world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems, base models and a strong model.")
+
+
+@world_app.command("problems")
+def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
+    """Draw the testbed's problems."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline import stages
+
+    stages.build_world(load_params(params), data)
+
+
+@world_app.command("functions")
+def world_functions(
+    train: Annotated[int, typer.Option(min=1, help="Problems to train on")] = 300,
+    tuning: Annotated[int, typer.Option(min=1, help="Problems on which settings are chosen")] = 60,
+    held_out: Annotated[int, typer.Option(min=1, help="Problems for the final figures")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other ones")] = 0,
+    data: Data = DATA,
+) -> None:
+    """Draw tiny functions with unit tests, problems of the domain code, in the place of the testbed's."""
+    from sgpo.pipeline import stages
+
+    stages.build_functions({"train": train, "tuning": tuning, "held_out": held_out}, seed, data)
+
+
+@world_app.command("base-model")
+def world_base_model(
+    params: Params = PARAMS,
+    data: Data = DATA,
+    work: Work = WORK,
+    build: Annotated[bool, typer.Option("--build", help="Pre-train where the package has it too")] = False,
+    pack: Annotated[Path | None, typer.Option(help="Folder that gets it as the package ships base models")] = None,
+) -> None:
+    """Make the testbed's base model: the package's own when the settings are its, else pre-trained here."""
+    from sgpo.config.pipeline import load_params
+    from sgpo.pipeline import stages
+
+    stages.build_base(load_params(params), data, work / "base_model", build=build, packed=pack)
+
+
+@world_app.command("domain-base")
+def world_domain_base(
+    output: Annotated[Path, typer.Option(help="Folder for the model")],
+    config: Config = None,
+    steps: Annotated[int, typer.Option(min=1, help="Pre-training steps")] = 800,
+    right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of unguided examples that are right")] = 0.3,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    data: Data = DATA,
+    overrides: Overrides = None,
+) -> None:
+    """Make a tiny base model for a worked domain, from its problems, responses and strategies."""
+    from sgpo.config import load_config
+    from sgpo.testbed.domain_base import build_domain_base
+
+    build_domain_base(data, output, load_config(config, overrides or ()).chat, steps, right, seed)
+
+
+@world_app.command("teacher")
+def world_teacher(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free")] = 0,
+) -> None:
+    """Serve the scripted strong model until Ctrl-C, for a teacher of kind openai to talk to."""
+    import asyncio
+
+    from sgpo.strategies.teacher.concurrency import run
+    from sgpo.strategies.teacher.teacher import TeacherError
+    from sgpo.testbed.strong_model import ScriptedStrongModel
+    from sgpo.testbed.teacher_server import scripted_endpoint
+
+    async def serve() -> None:
+        async with scripted_endpoint(port) as address:
+            settings = f"kind: openai, base_url: '{address}', model: {ScriptedStrongModel.name}, api_key_env: ''"
+            print(f"{address} until Ctrl-C. In params.yaml:\nteacher: {{{settings}}}", flush=True)
+            await asyncio.Event().wait()
+
+    try:
+        run(serve())
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        raise TeacherError(f"port {port}: {error.strerror} (expected a free one; 0 takes any)") from None
