@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from sgpo.pipeline.recipe_files import stages_for
+
 FOLDERS = ("flows", "sgpo", "configs")
 FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "prefect.yaml")
-_TESTBED_STAGES = ("world", "base_model")
-_STRONG_MODEL_STAGES = ("responses", "strategies")
 
 
 def make_checkout(source: Path, folder: Path, recipe: str, params: Mapping[str, Any]) -> None:
@@ -28,7 +28,8 @@ def make_checkout(source: Path, folder: Path, recipe: str, params: Mapping[str, 
         if not (folder / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, folder / name)
-    _write(folder / "dvc.yaml", _stages(source, recipe, params))
+    stages = stages_for(source / "dvc.yaml", recipe, params["teacher"]["recording"])
+    (folder / "dvc.yaml").write_text(stages, encoding="utf-8")
     _write(folder / "params.yaml", params)
     with suppress(FileNotFoundError, subprocess.CalledProcessError):  # no git: no lineage of the code either
         _commit(folder)
@@ -44,15 +45,6 @@ def copy_rows(source: Path, target: Path, most: int | None = None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
-
-
-def _stages(source: Path, recipe: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    text = (source / "dvc.yaml").read_text(encoding="utf-8").replace("configs/testbed.yaml", recipe)
-    stages: dict[str, Any] = yaml.safe_load(text)["stages"]
-    kept = {name: stage for name, stage in stages.items() if name not in _TESTBED_STAGES}
-    for name in _STRONG_MODEL_STAGES:
-        kept[name]["deps"] = [*kept[name]["deps"], params["teacher"]["recording"]]
-    return {"stages": kept}
 
 
 def _write(file: Path, tree: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +24,12 @@ from sgpo.evaluation.power import shown_gain
 from sgpo.files import publish_file
 from sgpo.names import is_run_name
 from sgpo.pipeline.imports import SPLITS, Split, import_problems
+from sgpo.pipeline.recipe_files import stages_for, with_recipe
 from sgpo.problems import read_problems
 from sgpo.problems.layouts.mapping import FieldMapping
 from sgpo.rollouts.model_folder import local_folder
 
 TESTBED = "configs/testbed.yaml"
-STAGES_OF_THE_TESTBED = ("world", "base_model")
-ASKING_STAGES, _RECORDING = ("responses", "strategies"), "  # teacher.recording"
 PASSES, PROBLEMS_PER_STEP, VALIDATIONS = 3, 16, 6
 """Passes over the training problems, problems of a step, and validations of a run where there are tuning problems."""
 LONGEST_ANSWER, WORTH_SHOWING, MOST_K = 1024, 0.05, 16
@@ -75,7 +73,7 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
         raise ProjectError(f"{recipe}: is there already (expected another --name, or --force to replace it)")
     model = local_folder(project.model)
     teacher = _teacher_from(folder, project)
-    _write(folder / "dvc.yaml", _stages(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
+    _write(folder / "dvc.yaml", stages_for(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
     for split in SPLITS:
         if sources := project.sources.get(split):
             lines += import_problems(sources, folder / "data", split, force=force, mapping=project.mapping)
@@ -176,34 +174,9 @@ def _params(project: Project, teacher: Mapping[str, Any], problems: int, longest
     )  # fmt: skip
 
 
-def _stages(file: Path, recipe: str, recording: str | None) -> str:
-    """Return dvc.yaml for this recipe, without the stages that make the testbed; comments stay.
-
-    What asks a recorded strong model depends on the `recording`: another file is other answers.
-    """
-    text = file.read_text(encoding="utf-8")
-    for stage in STAGES_OF_THE_TESTBED:
-        text = re.sub(rf"^  {stage}:\n(?:    .*\n|\n)*", "", text, flags=re.MULTILINE)
-    text = re.sub(rf"^.*{re.escape(_RECORDING)}\n", "", text, flags=re.MULTILINE)  # of an earlier `sgpo init`
-    if recording is not None:
-        line = f"      - {json.dumps(recording, ensure_ascii=False)}{_RECORDING}\n"
-        for stage in ASKING_STAGES:
-            text = re.sub(
-                rf"^(  {stage}:\n(?:    .*\n)*?    deps:\n)", lambda found: found[1] + line, text, flags=re.MULTILINE
-            )
-    return _with_recipe(text, recipe, file)
-
-
 def _deployments(file: Path, recipe: str) -> str:
     """Return prefect.yaml with this recipe in every deployment and trigger that takes one."""
-    return _with_recipe(file.read_text(encoding="utf-8"), recipe, file)
-
-
-def _with_recipe(text: str, recipe: str, file: Path) -> str:
-    changed, number = re.subn(r"\bconfigs/[\w.-]+\.ya?ml\b", recipe, text)
-    if not number:
-        raise ConfigError(f"{file}: names no recipe in configs/ (expected the file of a checkout)")
-    return changed
+    return with_recipe(file.read_text(encoding="utf-8"), recipe, file)
 
 
 def _write(path: Path, text: str) -> None:
