@@ -8,14 +8,14 @@ H query heads, K key-value heads, G = H/K, S size of a head, D hidden size, V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
+from sgpo.rollouts.attention import attention, uncompiled
 from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import check_request, end_token_ids
 from sgpo.rollouts.kv_cache import Compaction, PreallocatedCache
@@ -72,7 +72,7 @@ class TransformersEngine:
         was_training = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), uncompiled(self.model):
                 for start in range(0, len(order), sampling.batch_size):
                     part = order[start : start + sampling.batch_size]
                     decoded = self._decode([prompts[i] for i in part], [seeds[i] for i in part], sampling)
@@ -146,7 +146,7 @@ class TransformersEngine:
         mask_U1TT = ((causal_TT & real_UT[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
         padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in unique]
         cache = PreallocatedCache(layers, longest)
-        with self._attention("sdpa"):
+        with attention(self.model, "sdpa"):
             hidden_UTD = self.model.get_decoder()(
                 input_ids=torch.tensor(padded, device=device),
                 attention_mask=mask_U1TT,
@@ -166,7 +166,7 @@ class TransformersEngine:
 
     def _advance(self, state: _Decoding, token_B: torch.Tensor, position: int) -> None:
         """Feed the tokens just drawn, which stand at `position` of their responses."""
-        with self._attention(SHARED_PROMPT_ATTENTION):
+        with attention(self.model, SHARED_PROMPT_ATTENTION):
             state.hidden_BD = self.model.get_decoder()(
                 input_ids=token_B[:, None],
                 position_ids=(state.start_B + position)[:, None],
@@ -174,16 +174,6 @@ class TransformersEngine:
                 use_cache=True,
                 shared_prompts=state.prompts,
             ).last_hidden_state[:, -1]
-
-    @contextmanager
-    def _attention(self, name: str) -> Iterator[None]:
-        """Yield the attention function for one call; the trainer may use the same module with another."""
-        config = self.model.get_decoder().config
-        before, config._attn_implementation = config._attn_implementation, name
-        try:
-            yield
-        finally:
-            config._attn_implementation = before
 
     def _responses(self, tokens_BN: torch.Tensor, logprobs_BN: torch.Tensor) -> list[Response]:
         lengths = (tokens_BN != UNSET).sum(dim=1).tolist()
