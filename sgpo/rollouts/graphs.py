@@ -6,7 +6,6 @@ the responses as it was captured for, those not written yet under a mask; the ne
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -34,7 +33,6 @@ class GraphedSteps:
         self._inputs: tuple[torch.Tensor, ...] = ()
         self._columns = 0
         self._hidden_BD = torch.empty(0)
-        self._pool: Any = None
 
     def forget(self) -> None:
         """Say that the rows have changed: the next step is captured anew."""
@@ -77,7 +75,6 @@ class GraphedSteps:
         self._forward(token_B, position_B)  # libraries load their kernels; what it writes is written again
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph):
             self._hidden_BD = self._forward(token_B, position_B)
-        self._pool = graph.pool()
         return graph.replay

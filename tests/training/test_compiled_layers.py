@@ -1,5 +1,7 @@
 """Layers compiled for a GPU: one line with a mask of blocks, the gradient of plain rows, sampling as before."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from samples import make_samples
 from test_shared_prompts import SIZES, check_places, rows_of
 from test_step import ALTERNATIVES, tiny_policy
+from torch.distributed.tensor import DTensor
 from torch.nn.attention.flex_attention import BlockMask, create_mask
 
 from sgpo.algorithms.registry import build
@@ -20,6 +23,7 @@ from sgpo.training.batches import TokenBatch
 from sgpo.training.compilation import compile_layers
 from sgpo.training.layouts import OneLine, PlainRows, layout_for
 from sgpo.training.masks import BLOCK, SKIPPING_ATTENTION
+from sgpo.training.policy import Policy
 from sgpo.training.sharding import shard_policy
 from sgpo.training.step import Gradient
 from sgpo.training.world import World
@@ -31,8 +35,6 @@ class Dense(OneLine):
     """The same line with its mask written out, as the checks of shared lines read it."""
 
     def batch(self, rows: list[Row], pad_id: int, device: torch.device) -> TokenBatch[Row]:
-        from dataclasses import replace
-
         batch = super().batch(rows, pad_id, device)
         blocks = batch.attention_mask_BT
         assert isinstance(blocks, BlockMask)
@@ -70,17 +72,22 @@ def test_a_prompt_is_computed_once_and_lines_are_even():
     assert [OneLine().size(group) for group in groups] == [(1024, 24)] * 3
 
 
-def test_layers_are_compiled_where_asked_for_and_sampling_leaves_that_out(tokenizer, monkeypatch):
-    calls = []
+def counting_compile(calls: list) -> Callable:
+    """Return a stand-in for torch.compile that notes every call of what was compiled."""
 
-    def counting(forward):
+    def compile(forward):
         def call(*arguments, **more):
             calls.append(forward)
             return forward(*arguments, **more)
 
         return call
 
-    monkeypatch.setattr(torch, "compile", counting)
+    return compile
+
+
+def test_layers_are_compiled_where_asked_for_and_sampling_leaves_that_out(tokenizer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch, "compile", counting_compile(calls))
     policy, plain = tiny_policy(tokenizer), tiny_policy(tokenizer)
     shard_policy(policy, World(0, 1, torch.device("cpu")), ShardingConfig(compile=True))
     assert not isinstance(layout_for(policy.model, shared=True), OneLine), "blocks are skipped on a GPU"
@@ -95,6 +102,27 @@ def test_layers_are_compiled_where_asked_for_and_sampling_leaves_that_out(tokeni
     assert len(calls) == layers
     policy.hidden(batch)
     assert len(calls) == 2 * layers
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_layers_are_computed_again_in_backward(tokenizer, monkeypatch, precision):
+    """FSDP2 makes other classes of the layers, by which transformers' own checkpointing would go wrong."""
+    calls, gradients = [], []
+    monkeypatch.setattr(torch, "compile", counting_compile(calls))
+    for recompute in (False, True):
+        calls.clear()
+        policy = Policy(tiny_policy(tokenizer).model.float())
+        sharding = ShardingConfig(compile=True, activation_checkpointing=recompute, precision=precision)
+        shard_policy(policy, World(0, 1, torch.device("cpu")), sharding)
+        batch = PlainRows().batch([Row((5, 6), (7, 8), 0)], 0, torch.device("cpu"))
+        policy.logprob_loss(batch, lambda logp_C, *_: -logp_C).backward()
+        assert len(calls) == (1 + recompute) * policy.model.config.num_hidden_layers
+        gradients.append([whole(p.grad) for p in policy.parameters() if p.grad is not None])
+    assert all(torch.equal(*both) for both in zip(*gradients, strict=True))
+
+
+def whole(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
 
 
 @GPU
@@ -132,7 +160,7 @@ def test_on_a_gpu_activations_are_computed_again_under_the_same_mask(tokenizer):
         part = Gradient(policy, build(config, 0), config, world, tokenizer.pad_token_id)
         (minibatch,) = part.minibatches(make_samples(8), 4, 8)
         part.accumulate(minibatch)
-        found.append(torch.cat([p.grad.full_tensor().flatten() for p in policy.parameters() if p.grad is not None]))
+        found.append(torch.cat([whole(p.grad).flatten() for p in policy.parameters() if p.grad is not None]))
     assert (found[0] - found[1]).norm() < 1e-2 * found[0].norm()
 
 
