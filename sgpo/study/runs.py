@@ -54,16 +54,28 @@ class StudyRunner:
                 tracker.log_artifact(self.study.results)
 
     def _run_all(self, table: str, cells: Sequence[Cell]) -> None:
+        failure: StudyError | None = None
         with ThreadPoolExecutor(self.study.at_once) as pool, progress_bar(len(cells), table, 0, "cell") as bar:
             futures = [pool.submit(self._cell, cell) for cell in cells]
             try:
                 for future in as_completed(futures):
-                    for result in future.result():
+                    if future.cancelled():
+                        continue
+                    try:
+                        found = future.result()
+                    except StudyError as error:
+                        failure = failure or error
+                        for waiting in futures:
+                            waiting.cancel()
+                        continue
+                    for result in found:
                         self.results.add(result)
                     bar.update(1)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+        if failure is not None:
+            raise failure
 
     def _job(self, cell: Cell) -> Job:
         return job_of(self.study, self.results, cell)
