@@ -8,7 +8,8 @@ set -u
 cd "$(dirname "$0")/.." || exit
 export PYTHON=${PYTHON:-.venv/bin/python} DATA=${DATA:-runs/worlds/real} GGUF SVAMP=${SVAMP:-}
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
-export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True PYTHONPATH=.:${PYTHONPATH:-}
+export PYTHONPATH=.:${PYTHONPATH:-}
+export TORCH_COMPILE_DISABLE=1 # many short processes: each would compile for longer than it gains
 study=${STUDY:-configs/studies/real.yaml}
 results=${RESULTS:-docs/measured/real.jsonl}
 runs=${RUNS:-runs/real}
