@@ -11,7 +11,10 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Rates of one device: dense operations a second, bytes a second, bytes. `measured`: rates are reached ones."""
+    """Rates of one device: dense operations a second, bytes a second, bytes. `measured`: rates are reached ones.
+
+    `compiled`: the layers are compiled for it, so that element-wise work moves less memory.
+    """
 
     name: str
     bfloat16: float
@@ -22,6 +25,7 @@ class Device:
     network: float
     source: str
     measured: bool = False
+    compiled: bool = False
 
     def flops(self, precision: str) -> float:
         """Return dense operations a second at a precision."""

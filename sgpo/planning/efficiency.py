@@ -7,7 +7,7 @@ from elsewhere: `decode_bandwidth`, a published 31.0 ms a token of a 72B model i
 `vllm_step_s`, `links`, `scoring_passes`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sgpo.planning.devices import Device
 
@@ -23,12 +23,12 @@ class Efficiency:
     activation_passes: float = 23.0
     """Times that forward and backward move what a layer keeps of a token; a forward alone is a third of that.
     Norms, rotary embedding, casts and the activation function, kernel by kernel, with the host's gaps between them."""
-    vocabulary_passes: float = 20.0
+    vocabulary_passes: float = 7.7
     """Times that a float32 row of the vocabulary is moved for a token's log-probability and its gradient."""
-    divergence_passes: float = 27.0
+    divergence_passes: float = 12.5
     """Likewise for the KL of two rows."""
-    scoring_passes: float = 8.0
-    """Likewise for a log-probability without gradient."""
+    scoring_passes: float = 3.0
+    """Likewise for a log-probability without gradient: written by the product, and read twice."""
     decode_passes: float = 6.0
     """Like `activation_passes`, for a token that is sampled: nothing is kept."""
     decode_bandwidth: float = 0.70
@@ -36,16 +36,24 @@ class Efficiency:
     vllm_step_s: float = 0.004
     """Seconds between two tokens that are not the device's: scheduling, sampling, detokenising."""
     transformers_layer_s: float = 0.0013
-    """Seconds that the host needs for a layer and token with our engine, whose kernels are launched one by one."""
+    """Seconds that the host needs for a layer and token with our engine, whose kernels are launched one by one; with
+    CUDA graphs less, which was not measured yet."""
     links: float = 0.7
     """Of the links' rate, in gathering weights and scattering gradients."""
 
 
 GPU = Efficiency()
-CPU = Efficiency(products=1.0, copies=1.0, decode_bandwidth=1.0, transformers_layer_s=0.0006)
+COMPILED = replace(GPU, activation_passes=17.0)
+"""A GPU with compiled layers (`sharding.compile`)."""
+CPU = Efficiency(
+    products=1.0, copies=1.0, decode_bandwidth=1.0, transformers_layer_s=0.0006, vocabulary_passes=20.0,
+    divergence_passes=27.0, scoring_passes=8.0,
+)  # fmt: skip
 """On a CPU the product rate is measured, and the bandwidth fitted with these passes (devices.CPU_BYTES_PER_FLOP)."""
 
 
 def efficiency_of(device: Device) -> Efficiency:
     """Return the constants of a device's kind."""
-    return CPU if device.measured else GPU
+    if device.measured:
+        return CPU
+    return COMPILED if device.compiled else GPU

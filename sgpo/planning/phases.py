@@ -55,6 +55,8 @@ def phases_of(machine: Machine, work: Workload, memory: Memory) -> dict[str, Cos
 
     Without verifier and checkpoints, which run beside or seldom. Raises PlanError where no response fits the cache.
     """
+    compiled = machine.config.sharding.compile is not False and not machine.device.measured
+    machine = replace(machine, device=replace(machine.device, compiled=compiled))
     passes = efficiency_of(machine.device)
     phases = {
         "sampling": sampling_cost(machine, work, memory),

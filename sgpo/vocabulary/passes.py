@@ -19,14 +19,19 @@ Result = TypeVar("Result")
 
 def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
     """Return the function compiled; where that fails it computes as it is from then on, with one warning."""
-    call: Callable[..., Result] = torch.compile(function)
+    call: Callable[..., Result] | None = None
 
     @wraps(function)
     def run(*arguments: object) -> Result:
         nonlocal call
+        # Importing the compiler takes a second, which no CPU needs.
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor.exc import InductorError
+
         try:
+            call = call or torch.compile(function)
             return call(*arguments)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+        except (TorchDynamoException, InductorError) as error:
             reason = str(error).strip().split("\n")[0][:200]
             logger.warning("%s cannot be compiled (%s): it computes slower", function.__name__, reason)
             call = function

@@ -19,10 +19,11 @@ from sgpo.algorithms.rows import Row
 from sgpo.config import SamplingConfig, ShardingConfig, TrainingConfig
 from sgpo.rollouts.attention import uncompiled
 from sgpo.rollouts.transformers_engine import TransformersEngine
+from sgpo.training import masks
 from sgpo.training.batches import TokenBatch
 from sgpo.training.compilation import compile_layers
 from sgpo.training.layouts import OneLine, PlainRows, layout_for
-from sgpo.training.masks import BLOCK, SKIPPING_ATTENTION
+from sgpo.training.masks import BLOCK, SKIPPING_ATTENTION, skipping_works, token_mask
 from sgpo.training.policy import Policy
 from sgpo.training.sharding import shard_policy
 from sgpo.training.step import Gradient
@@ -162,6 +163,34 @@ def test_on_a_gpu_activations_are_computed_again_under_the_same_mask(tokenizer):
         part.accumulate(minibatch)
         found.append(torch.cat([whole(p.grad).flatten() for p in policy.parameters() if p.grad is not None]))
     assert (found[0] - found[1]).norm() < 1e-2 * found[0].norm()
+
+
+@pytest.mark.parametrize(("error", "reason"), [(None, "off by"), (RuntimeError("no Triton\nhere"), "no Triton")])
+def test_attention_that_computes_something_else_is_not_used(tokenizer, monkeypatch, caplog, error, reason):
+    model = tiny_policy(tokenizer).model
+
+    def wrong(module, query, key, value, mask):
+        if error is not None:
+            raise error
+        groups = query.shape[1] // key.shape[1]
+        whole = [each.repeat_interleave(groups, dim=1) for each in (key, value)]
+        seen = token_mask(torch.zeros(1, 3 * BLOCK), torch.zeros(1, 3 * BLOCK))  # all of one family, and no responses
+        return torch.nn.functional.scaled_dot_product_attention(query, *whole, attn_mask=seen).transpose(1, 2), None
+
+    monkeypatch.setattr(masks, "skipping_attention", wrong)
+    assert not skipping_works(model)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"attention that skips blocks does not work on cpu ({reason}")
+
+
+def test_attention_under_the_same_mask_is_used(tokenizer, monkeypatch):
+    def dense(module, query, key, value, mask):
+        seen = create_mask(mask.mask_mod, 1, 1, 3 * BLOCK, 3 * BLOCK, "cpu")
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
+        return out.transpose(1, 2), None
+
+    monkeypatch.setattr(masks, "skipping_attention", dense)
+    assert skipping_works(tiny_policy(tokenizer).model)
 
 
 def test_what_is_not_compiled_is_left_alone(tokenizer):

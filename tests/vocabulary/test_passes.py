@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import Unsupported
 
 from sgpo.objectives import linear_divergence_loss, linear_logprob_loss
 from sgpo.vocabulary import passes
@@ -51,7 +52,7 @@ def test_slopes_of_the_divergence_are_autograds(reverse):
 def test_a_function_that_cannot_be_compiled_computes_as_it_is_and_warns_once(caplog, monkeypatch):
     def refuses(function):
         def call(*_):
-            raise torch._dynamo.exc.Unsupported("no compiler here")
+            raise Unsupported("no compiler here")
 
         return call
 
