@@ -91,7 +91,7 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
             said = str(error).replace(str(new_recipe), str(recipe)).replace(str(new_params), str(params))
             raise ConfigError(said) from None
     _write(folder / "prefect.yaml", _deployments(folder / "prefect.yaml", project.recipe))
-    shown = 100 * shown_gain(problems["held_out"], settings.evaluation.k) if problems["held_out"] else math.nan
+    shown = 100 * shown_gain([settings.evaluation.k] * problems["held_out"]) if problems["held_out"] else math.nan
     lines.append(f"{recipe}: {settings.training.steps} steps; the evaluation can show a gain of {shown:.1f} points")
     return [*lines, *_next(folder, project)]
 
@@ -125,7 +125,7 @@ def _recipe(project: Project, problems: Mapping[Split, int], longest: int) -> st
     share = 1.0 - WARMUP_SHARE if project.warmup else 1.0
     per_step = max(1, min(PROBLEMS_PER_STEP, round(share * problems["train"]) or PROBLEMS_PER_STEP))
     steps = max(1, math.ceil(PASSES * share * problems["train"] / per_step))
-    enough = (k for k in range(2, MOST_K) if shown_gain(max(1, problems["held_out"]), k) <= WORTH_SHOWING)
+    enough = (k for k in range(2, MOST_K) if shown_gain([k] * max(1, problems["held_out"])) <= WORTH_SHOWING)
     tree: dict[str, Any] = {
         "seed": 0,
         **({"warmup": {"epochs": WARMUP_EPOCHS}} if project.warmup else {}),
