@@ -15,6 +15,7 @@ from sgpo.cli.planning import add_planning
 from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
 from sgpo.cli.report import add_report
+from sgpo.cli.runs import runs_app
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
@@ -31,6 +32,7 @@ app.add_typer(strategies_app, name="strategies")
 app.add_typer(model_app, name="model")
 app.add_typer(verifiers_app, name="verifiers")
 app.add_typer(registry_app, name="registry")
+app.add_typer(runs_app, name="runs")
 app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)

@@ -55,8 +55,8 @@ class RunRecord:
         return value
 
 
-def read_run(folder: Path, summary: Summary | None = None) -> RunRecord:
-    """Return what the run directory holds; `summary` where it is not written yet.
+def read_run(folder: Path, summary: Summary | None = None, *, traces: bool = True) -> RunRecord:
+    """Return what the run directory holds; `summary` where it is not written yet, `traces` where they are wanted.
 
     Raises ReportError where there is neither a config.yaml, a metrics.jsonl nor a summary.json.
     """
@@ -70,6 +70,8 @@ def read_run(folder: Path, summary: Summary | None = None) -> RunRecord:
     _read_summary(record, summary)
     if (folder / "made_of.json").is_file():
         record.made_of = _object(record, folder / "made_of.json")
+    if not traces:
+        return record
     files = sorted((folder / "traces").glob("step-*.jsonl"))
     record.traces = [row for file in files for row in read_lines(record, file)]
     if not record.traces:
