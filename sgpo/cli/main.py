@@ -15,6 +15,7 @@ from sgpo.cli.planning import add_planning
 from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
 from sgpo.cli.report import add_report
+from sgpo.cli.rollouts import add_rollouts
 from sgpo.cli.runs import runs_app
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
@@ -40,6 +41,7 @@ add_checking(app)
 add_project(app)
 add_study(app)
 add_report(app)
+add_rollouts(app)
 
 
 @problems_app.command("import")
