@@ -10,13 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sgpo.browse.run_list import RunRow
-from sgpo.report.decision import points
+from sgpo.report.decision import WORDS, points
 
 STYLES = {"finished": "", "stopped": "yellow", "unfinished": "cyan"}
-_DECISIONS = {
-    "promote": "promoted", "refuse": "refused", "set_champion": "set as champion", "roll_back": "rolled back",
-    "unchanged": "unchanged",
-}  # fmt: skip
 _HASH = 7
 """Characters of a data file's hash that are shown."""
 
@@ -69,4 +65,4 @@ def shown_decision(row: RunRow) -> str:
     """Return what was decided, in a word, and about which version."""
     if row.decision is None:
         return "-"
-    return f"{_DECISIONS.get(row.decision, row.decision)}, version {row.version}"
+    return f"{WORDS.get(row.decision, row.decision)}, version {row.version}"
