@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -78,10 +79,10 @@ class Follower:
             flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=list(self._ids)))
         )
         self._ids += [run.id for run in parts if run.id not in self._ids]
+        since: Any = self._newest - LATE if self._newest else None
         wanted = LogFilter(
-            flow_run_id=LogFilterFlowRunId(any_=self._ids),
-            timestamp=LogFilterTimestamp(after_=self._newest - LATE) if self._newest else None,
-        )
+            flow_run_id=LogFilterFlowRunId(any_=self._ids), timestamp=LogFilterTimestamp(after_=since)
+        )  # fmt: skip
         found: list[Log] = []
         while True:
             page = self._client.read_logs(wanted, limit=PAGE, offset=len(found), sort=LogSort.TIMESTAMP_ASC)

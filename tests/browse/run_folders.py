@@ -44,5 +44,5 @@ def add_run(
     if ended and model is not None:
         shutil.copytree(model, folder / "model")
     for file in folder.iterdir():
-        os.utime(file, (1.8e9 - 3600 * age,) * 2)
+        os.utime(file, (1.8e9 - 3600 * age, 1.8e9 - 3600 * age))
     return folder
