@@ -27,6 +27,7 @@ DRAIN_S = 4.0
 PAGE = 200
 _PREFECTS_OWN = re.compile(
     r"(Created|Beginning|Finished in state|Encountered an? exception|Task run failed|Retries are exhausted|"
+    r"Worker '.+' submitting|Flow run '.+' submitted|"
     r"Opening process|Completed submission|Downloading|Runner|View at|Process \d|Process for|Crash detected)"
 )
 _WRAPPED = re.compile(r"^(Flow run encountered an exception|Task run encountered an exception|Crash detected!)[:.]?\s*")

@@ -67,11 +67,13 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     """
     if not is_run_name(project.name):
         raise ProjectError(f"name '{project.name}' (expected letters, digits, '_', '-' and '.', such as my-model)")
-    lines = _checkout(folder)
     recipe = folder / project.recipe
     if recipe.exists() and not force:
         raise ProjectError(f"{recipe}: is there already (expected another --name, or --force to replace it)")
-    model = local_folder(project.model)
+    model = local_folder(project.model)  # before a clone is made for nothing
+    lines = _checkout(folder)
+    if not force and lines and recipe.exists():
+        raise ProjectError(f"{recipe}: sgpo has a recipe of this name (expected another --name, or --force)")
     teacher = _teacher_from(folder, project)
     _write(folder / "dvc.yaml", stages_for(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
     for split in SPLITS:
@@ -192,6 +194,6 @@ def _next(folder: Path, project: Project) -> list[str]:
         f"sgpo registry register {model} --config {project.recipe}",
         f'sgpo registry champion 1 "Where we start." --config {project.recipe}',
         f"sgpo check --model {model} --config {project.recipe}",
-        "sgpo up && prefect deployment run retrain/retrain --watch",
+        "sgpo up && sgpo retrain --follow",
     ]
     return ["Next:", *(f"  {step}" for step in steps)]

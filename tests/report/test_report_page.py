@@ -16,6 +16,7 @@ from made_run import summary_of
 
 from sgpo.cli.main import app
 from sgpo.evaluation.comparison import Comparison, compare
+from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.evaluation.scores import Outcome
 from sgpo.files import write_json
 from sgpo.jsonl import number
@@ -341,3 +342,19 @@ def test_reasons_are_told_in_the_words_of_the_problems_domain(made: Path, domain
     _, packed = pack_trajectories(read_run(made), {})
     whole = json.loads(gzip.decompress(base64.b64decode(packed[0])))
     assert whole["rollouts"]["autonomous"][0]["why"] == f"{words}, 9 tokens"
+
+
+def test_a_run_that_was_trained_and_evaluated_by_commands_is_measured_and_not_decided(made: Path) -> None:
+    (made / "summary.json").unlink()
+    for who, reward in (("champion", 0.0), ("challenger", 1.0)):
+        rows = [Outcome(problem_id=f"p{n}", tier="one", rewards=(float(n % 4 == 0) or reward,)) for n in range(40)]
+        write_outcomes(rows, made / "evaluation" / f"{who}.jsonl", {"model": who})
+    record = read_run(made)
+    assert record.comparison is not None
+    assert record.comparison.overall.difference.value == 0.75
+    assert decision_in_words(record).heading == "Measured, not decided"
+    assert "There is no decision." in page_of(made).text
+    write_outcomes(rows[:5], made / "evaluation" / "challenger.jsonl", {"model": "another"})
+    again = read_run(made)
+    assert again.comparison is None
+    assert any(note.startswith("evaluation/: cannot be compared") for note in again.notes)
