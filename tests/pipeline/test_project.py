@@ -115,8 +115,8 @@ def test_a_recipe_that_is_there_is_kept_and_a_folder_of_something_else_refused(
 
 
 def test_a_model_that_is_not_there_leaves_no_clone_behind(arguments: list[str], tmp_path: Path) -> None:
-    arguments[arguments.index("--model") + 1] = str(tmp_path / "no such model")
-    with pytest.raises(ModelFolderError, match="no such model"):
+    arguments[arguments.index("--model") + 1] = str(tmp_path / "no-such-model")
+    with pytest.raises(ModelFolderError, match="no-such-model"):
         init(tmp_path / "new", arguments)
     assert not (tmp_path / "new").exists()
 
