@@ -112,12 +112,19 @@ def _find(client: Any, named: str | None) -> UUID:
 def _follow(client: Any, flow_run_id: UUID) -> None:
     from flows.following import Follower, ending_of
 
+    said = [""]
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        said[:] = [line]
+
     try:
-        ended = Follower(client, flow_run_id, lambda line: print(line, flush=True)).follow()
+        ended = Follower(client, flow_run_id, say).follow()
     except KeyboardInterrupt:
         print(f"\nNo longer followed; the run goes on. To follow it again: sgpo follow {flow_run_id}", flush=True)
         raise typer.Exit(INTERRUPTED) from None
-    print(ending_of(ended), flush=True)
+    if (ending := ending_of(ended)) != said[0]:  # a retraining logs its decision too
+        say(ending)
     if not (ended.state and ended.state.is_completed()):
         raise typer.Exit(1)
 

@@ -46,7 +46,7 @@ class StepReport:
         seconds_left = (time.perf_counter() - self._started) / (step + 1 - self._start) * (self._steps - step - 1)
         if not is_quiet():
             print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
-            if "throughput/hours_left" in metrics:
+            if metrics.get("throughput/hours_left"):
                 print(estimate_line(metrics), flush=True)
             if "validation/avg_at_k" in metrics:
                 print(validation_line(step + 1, metrics), flush=True)
