@@ -26,10 +26,12 @@ DRAIN_S = 4.0
 """After its end a run's last lines are still on their way: they are sent every two seconds."""
 PAGE = 200
 _PREFECTS_OWN = re.compile(
-    r"(Created|Beginning|Finished in state|Encountered an? exception|Task run failed|Retries are exhausted|"
-    r"Worker '.+' submitting|Flow run '.+' submitted|"
-    r"Opening process|Completed submission|Downloading|Runner|View at|Process \d|Process for|Crash detected)"
+    r"(Created|Beginning|Finished in state|Encountered .*exception|Task run failed|Retries are exhausted|"
+    r"Worker '.+' submitting|Flow run '.+' submitted|Deployment step|All deployment steps|Running hook|"
+    r"Hook '.+' finished|Engine execution|Opening process|Completed submission|Downloading|Runner|View at|"
+    r"Process \d|Process for|Crash detected)"
 )
+"""What Prefect says of itself in a run's log."""
 _WRAPPED = re.compile(r"^(Flow run encountered an exception|Task run encountered an exception|Crash detected!)[:.]?\s*")
 _WAITING = {"Scheduled": "waits for a worker", "Late": "waits for a worker, longer than it should (`sgpo status`)",
             "AwaitingConcurrencySlot": "waits for the run before it", "Pending": "starts", "Running": "runs",
