@@ -11,7 +11,7 @@ from sgpo.config import SamplingConfig
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.table import read_table, write_table
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.schema import GroupSizes, KeptRollout, ProblemSamples, Response, Rollout
+from sgpo.rollouts.schema import FinishReason, GroupSizes, KeptRollout, ProblemSamples, Response, Rollout
 from sgpo.testbed import base_model
 from sgpo.training.recorder import record_rollouts
 
@@ -76,7 +76,7 @@ def test_recorded_rollouts_have_question_gold_and_reason(lines, tmp_path: Path) 
 
 
 def test_of_problems_beyond_the_first_the_best_and_the_worst_of_each_group_are_recorded(tmp_path: Path) -> None:
-    def drawn_rollout(group, seed: int, reward: float, finish="stop", tokens: int = 5) -> Rollout:
+    def drawn_rollout(group, seed: int, reward: float, finish: FinishReason = "stop", tokens: int = 5) -> Rollout:
         return Rollout("p", group, (1,) * tokens, (-1.0,) * tokens, "t", finish, reward, seed, 0)
 
     first = (
