@@ -2,6 +2,8 @@
 
 import getpass
 
+from prefect.logging import get_run_logger
+
 from flows.champion import publish_change
 from flows.data_versions import data_versions
 from flows.definitions import recorded_flow, retried_task
@@ -14,12 +16,15 @@ from flows.process import REPOSITORY
 from flows.runs import run_folder, started
 from sgpo.config import RunConfig, TrackingConfig
 from sgpo.evaluation.comparison import Comparison
+from sgpo.registry.description import write_description
 from sgpo.registry.gate import decide
 from sgpo.registry.models import register_model_folder, registered_version
 from sgpo.registry.promotion import UNREGISTERED, ChampionChange, history, set_challenger
 from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
+from sgpo.registry.store import RegistryError
 from sgpo.registry.unchanged import UNCHANGED_TAG, find_unchanged
+from sgpo.report.version_description import describe_version
 
 
 @retried_task("register {run_id}", 4 * 3600)
@@ -70,6 +75,15 @@ def decide_and_promote(
     return next((record for record in reversed(promotions) if record.version == version), change)
 
 
+@retried_task("describe version {change.version}", 1200)
+def describe_challenger(tracking: TrackingConfig, change: ChampionChange, comparison: Comparison, run_id: str) -> None:
+    """Write decision and table as the version's description; a registry that is away costs the text alone."""
+    try:
+        write_description(tracking, change.version, describe_version(change, comparison, run_id))
+    except RegistryError as error:
+        get_run_logger().warning("version %s has no description: %s", change.version, error)
+
+
 @recorded_flow(name="promote", flow_run_name=promote_name, timeout_seconds=6 * 3600)
 def promote(
     run_id: RunName,
@@ -92,4 +106,6 @@ def promote(
     else:
         version = register_challenger(config, run_id, parent, comparison)
     change = decide_and_promote(config, version, parent, comparison, who or getpass.getuser(), why, dry_run)
+    if not dry_run:
+        describe_challenger(config.tracking, change, comparison, run_id)
     return publish_change(change, "The gate's decision")

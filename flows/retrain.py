@@ -4,9 +4,11 @@ import base64
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from flows.check import check_first, estimate_tags, tell_what_it_takes
 from flows.data_versions import Md5s, data_versions, push_data
@@ -34,6 +36,7 @@ from sgpo.pipeline.splits import check_warmup
 from sgpo.registry.lineage import git_state
 from sgpo.registry.promotion import ChampionChange
 from sgpo.report.charts import draw_picture
+from sgpo.report.decision import decision_in_a_sentence
 from sgpo.report.page import write_report
 from sgpo.tracking.tracker import RunTracker, open_tracker, parent_of
 
@@ -77,8 +80,7 @@ def retrain(
                 generate_rollouts(recipe, start.champion, tuple(chosen))
                 log_probe(config, run_id)
             if not named and (before := same_retraining(config, start, data_versions())):
-                _tell_of_nothing_new(tracker, run_id, before)
-                return before
+                return _completed(_tell_of_nothing_new(tracker, run_id, before), before)
             with clock.phase("training"):
                 train(recipe, run_id, None, tuple(chosen))
             with clock.phase("evaluation"):
@@ -90,7 +92,7 @@ def retrain(
                 summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
                 _log_summary(tracker, config, run_id, summary)
     write_json(REPOSITORY / ended, summary.model_dump(mode="json"))
-    return summary
+    return _completed(decision_in_a_sentence(change, comparison), summary)
 
 
 @retried_task("report {run_id}", 3600, [2, 10])
@@ -130,15 +132,22 @@ def report(
     return summary
 
 
-def _tell_of_nothing_new(tracker: RunTracker, run_id: str, before: Summary) -> None:
+def _completed(sentence: str, summary: Summary) -> Summary:
+    """Return the summary as Prefect's state with a sentence for its page; who calls the flow gets the summary."""
+    get_run_logger().info("%s", sentence)
+    state: Any = Completed(message=sentence, data=summary)
+    return state
+
+
+def _tell_of_nothing_new(tracker: RunTracker, run_id: str, before: Summary) -> str:
     tracker.set_tags({"sgpo.decision": "nothing new", "sgpo.repeats": before.run_id})
     what = (
         f"{run_id}: nothing new since {before.run_id}, which began with the same champion, data and settings "
         f"({before.decision.describe()}). To train all the same, give a run id."
     )
     show(f"  {what}")
-    get_run_logger().info("%s", what)
     create_markdown_artifact(what, key="nothing-new", description=f"Retraining {run_id}")
+    return what
 
 
 def _log_summary(tracker: RunTracker, settings: RunConfig, run_id: str, summary: Summary) -> None:
@@ -168,8 +177,10 @@ class PhaseClock:
     def phase(self, name: str) -> Iterator[None]:
         """Time a phase."""
         show(f"\n== {name}")
-        if self._progress is not None and not self.seconds:
-            self._progress.reach(0)
+        if self._progress is not None:
+            get_run_logger().info("== %s", name)
+            if not self.seconds:
+                self._progress.reach(0)
         begun = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begun, 1)

@@ -1,5 +1,6 @@
 """`python -m flows.local up|down|status`, which `sgpo up` and its kind start."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from flows.local.processes import FOLDER, log_file, read_started, start_all, sto
 from flows.local.recipe import recipe_of
 from flows.local.stack import SECRET_VARIABLE, Ports, local_services, s3_environment
 from sgpo.cli.main import run
+from sgpo.cli.options import AsJson
 from sgpo.config import load_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The local services.")
@@ -56,9 +58,13 @@ def down() -> None:
 
 
 @app.command()
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """Show what `sgpo up` has started here, and whether it still runs."""
     started = read_started(Path.cwd() / FOLDER)
+    if as_json:
+        rows = [{"name": one.name, "pid": one.pid, "url": one.url, "runs": one.alive()} for one in started]
+        print(json.dumps(rows, indent=2))
+        return
     for service in started:
         state = f"runs (process {service.pid})" if service.alive() else "has ended"
         print(f"{service.name:8} {state:24} {service.url:32} {log_file(FOLDER, service.name)}")

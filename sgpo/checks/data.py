@@ -55,7 +55,7 @@ def check_data(config: RunConfig, params: PipelineParams | None) -> tuple[list[F
             check_benchmarks(data.problems["held_out"], config.evaluation)
         except UserError as error:
             findings.append(refusal(GROUP, "benchmarks", error))
-        findings.append(_power(config, len(data.problems["held_out"])))
+        findings.append(_power(config, data.problems["held_out"]))
     return findings, data
 
 
@@ -158,12 +158,13 @@ def _settings(config: RunConfig, params: PipelineParams) -> list[Finding]:
     return findings
 
 
-def _power(config: RunConfig, problems: int) -> Finding:
-    k = config.evaluation.k
-    shown, found = (gain(problems, k, config.evaluation.confidence) for gain in (shown_gain, found_gain))
+def _power(config: RunConfig, problems: Sequence[Problem]) -> Finding:
+    ks = [config.evaluation.k_of(problem.source) for problem in problems]
+    shown, found = (gain(ks, config.evaluation.confidence) for gain in (shown_gain, found_gain))
+    asked = " + ".join(f"{number} problems x {k} responses" for k, number in sorted(Counter(ks).items()))
     text = (
-        f"{problems} problems x {k} responses: a gain below {100 * shown:.1f} points cannot be shown, one of "
-        f"{100 * found:.1f} is found in 8 of 10 evaluations"
+        f"{asked}: a gain below {100 * shown:.1f} points cannot be shown, one of {100 * found:.1f} is found in 8 of "
+        "10 evaluations"
     )
     if shown <= FEW_PROVABLE:
         return Finding(GROUP, "evaluation", "ok", text)

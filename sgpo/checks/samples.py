@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sgpo.checks.finding import Finding
 from sgpo.config import RunConfig
 from sgpo.problems import Problem, Verdict, Verifier
+from sgpo.problems.domains.registry import MATH
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.groups import Sampler
@@ -20,7 +21,8 @@ GROUP = "samples"
 PROBLEMS, ANSWERS = 8, 2
 STEP = -2
 """The step that seeds are derived from: not those of any training step or evaluation."""
-Outcome = Literal["right", "wrong", "no box", "cut", "not judged"]
+Outcome = Literal["right", "wrong", "no box", "no answer", "cut", "not judged"]
+"""`no box` is mathematics', `no answer` the other domains' word for an answer that is not stated as asked."""
 _CONFIDENCE = 0.95
 
 
@@ -102,7 +104,10 @@ def _answer(problem: Problem, rollout: Rollout, verdict: Verdict) -> Answer:
     if rollout.finish_reason == "length":
         outcome = "cut"
     elif verdict.reason in ("correct", "wrong", "no_answer", "unparsable"):
-        named: dict[str, Outcome] = {"correct": "right", "no_answer": "no box"}
+        named: dict[str, Outcome] = {
+            "correct": "right",
+            "no_answer": "no box" if problem.domain == MATH else "no answer",
+        }
         outcome = named.get(verdict.reason, "wrong")
     stated = verdict.stated if verdict.lenient and not verdict.correct else None
     return Answer(
@@ -130,7 +135,7 @@ def judge_samples(samples: Samples, config: RunConfig, warmup_ahead: bool = Fals
 
 def _counted(answers: Sequence[Answer]) -> str:
     counts = Counter(answer.outcome for answer in answers)
-    parts = [f"{counts[name]} {name}" for name in ("right", "wrong", "no box", "cut", "not judged") if counts[name]]
+    parts = [f"{counts[name]} {name}" for name in get_args(Outcome) if counts[name]]
     stated = sum(answer.stated is not None for answer in answers)
     named = f"; {stated} right in another form than asked" if stated else ""
     return f"of {len(answers)} answers {', '.join(parts)}{named}"
@@ -139,15 +144,16 @@ def _counted(answers: Sequence[Answer]) -> str:
 def _learnable(answers: Sequence[Answer], config: RunConfig) -> Finding:
     """Rewards that are all equal teach nothing: of no answer that can be read, or of answers that are all right."""
     counts, number = Counter(answer.outcome for answer in answers), len(answers)
-    unread, limit = counts["no box"] + counts["cut"], config.training.sampling.max_new_tokens
+    limit, unstated = config.training.sampling.max_new_tokens, counts["no box"] + counts["no answer"]
+    unread, form = unstated + counts["cut"], "a box" if counts["no box"] else "a stated answer"
+    told = f"{counts['cut']} cut, {unstated} without {form}"
+    ending = "end in \\boxed{}" if counts["no box"] else "state their answer as the prompt asks"
     cure = (
-        f"training.sampling.max_new_tokens above {limit}" if counts["cut"] > counts["no box"] else
-        "a warm-up (warmup.epochs, splits.warmup_fraction) on responses that end in \\boxed{}, or an instruct model"
+        f"training.sampling.max_new_tokens above {limit}" if counts["cut"] > unstated else
+        f"a warm-up (warmup.epochs, splits.warmup_fraction) on responses that {ending}, or an instruct model"
     )  # fmt: skip
     if unread == number:
-        found = (
-            f"no answer of {number} can be read ({counts['cut']} cut, {counts['no box']} without a box): all score 0"
-        )
+        found = f"no answer of {number} can be read ({told}): all score 0"
         return Finding(GROUP, "can learn", "wrong", found, cure)
     if counts["right"] == number:
         return Finding(
@@ -162,6 +168,6 @@ def _learnable(answers: Sequence[Answer], config: RunConfig) -> Finding:
             cure if 2 * unread > number else "easier problems, a warm-up, or a stronger model",
         )  # fmt: skip
     if 2 * unread > number:
-        found = f"{unread} of {number} answers cannot be read ({counts['cut']} cut, {counts['no box']} without a box)"
+        found = f"{unread} of {number} answers cannot be read ({told})"
         return Finding(GROUP, "can learn", "warning", found, cure)
     return Finding(GROUP, "can learn", "ok", f"{counts['right']} of {number} answers are right")

@@ -1,15 +1,11 @@
 """`sgpo check`: everything that a run will need, before anything is spent on it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sgpo.cli.options import PARAMS
-
-COLUMNS = 150
-"""Width of the table where the output goes elsewhere than to a terminal."""
+from sgpo.cli.options import PARAMS, console
 
 
 def add_checking(app: typer.Typer) -> None:
@@ -32,8 +28,6 @@ def check(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
 ) -> None:
     """Check model, data, teacher, engine, servers, disk and memory, and look at a few answers. 1: it would fail."""
-    from rich.console import Console
-
     from sgpo.checks import check as check_all
     from sgpo.checks.table import show_findings, show_samples
     from sgpo.config import load_config
@@ -48,9 +42,9 @@ def check(
     if as_json:
         print(checked.as_json())
     else:
-        console = Console() if sys.stdout.isatty() else Console(width=COLUMNS)
+        terminal = console()
         if answers and checked.samples is not None:
-            show_samples(checked.samples, console)
-            console.print()
-        show_findings(checked, console)
+            show_samples(checked.samples, terminal)
+            terminal.print()
+        show_findings(checked, terminal)
     raise typer.Exit(checked.exit_code)

@@ -1,8 +1,10 @@
 """`sgpo …`: every stage and every decision as one command. Errors are one line, and the exit code is not 0."""
 
 import errno
+import json
+import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +12,27 @@ import typer
 
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
-from sgpo.cli.options import DATA, PARAMS, WORK, Config, Data, DryRun, Model, Overrides, Params, Run, Work, key_values
+from sgpo.cli.options import (
+    DATA,
+    PARAMS,
+    WORK,
+    AsJson,
+    Config,
+    Data,
+    DryRun,
+    Model,
+    Overrides,
+    Params,
+    Run,
+    Work,
+    key_values,
+)
 from sgpo.cli.planning import add_planning
 from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
 from sgpo.cli.report import add_report
+from sgpo.cli.rollouts import add_rollouts
+from sgpo.cli.runs import runs_app
 from sgpo.cli.services import add_services
 from sgpo.cli.storage import storage_app
 from sgpo.cli.strategies import strategies_app
@@ -22,8 +40,9 @@ from sgpo.cli.study import add_study
 from sgpo.cli.verifiers import verifiers_app
 from sgpo.cli.world import world_app
 from sgpo.errors import UserError
+from sgpo.progress import QUIET
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Strategy-Guided Policy Optimization.")
+app = typer.Typer(no_args_is_help=True)
 problems_app = typer.Typer(no_args_is_help=True, help="Problems of your own.")
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
@@ -31,6 +50,7 @@ app.add_typer(strategies_app, name="strategies")
 app.add_typer(model_app, name="model")
 app.add_typer(verifiers_app, name="verifiers")
 app.add_typer(registry_app, name="registry")
+app.add_typer(runs_app, name="runs")
 app.add_typer(storage_app, name="storage")
 add_services(app)
 add_planning(app)
@@ -38,6 +58,18 @@ add_checking(app)
 add_project(app)
 add_study(app)
 add_report(app)
+add_rollouts(app)
+
+
+@app.callback()
+def sgpo(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Leave out progress bars and the line of each step")
+    ] = False,
+) -> None:
+    """Strategy-Guided Policy Optimization."""
+    if quiet:
+        os.environ[QUIET] = "1"
 
 
 @problems_app.command("import")
@@ -156,6 +188,7 @@ def evaluate(
     model: Model,
     output: Annotated[Path, typer.Option(help="File for the outcomes (JSONL)")],
     problems: Annotated[Path | None, typer.Option(help="Problems to ask; default: the held-out split")] = None,
+    as_json: AsJson = False,
     config: Config = None,
     dry_run: DryRun = False,
     overrides: Overrides = None,
@@ -171,7 +204,12 @@ def evaluate(
 
         print("\n".join(of_evaluation(settings, model, output, problems)))
         return
-    print(describe_scores(evaluate_model(settings, model, output, problems)))
+    if not as_json:
+        print(describe_scores(evaluate_model(settings, model, output, problems)))
+        return
+    with redirect_stdout(sys.stderr):  # what is told meanwhile
+        scores = evaluate_model(settings, model, output, problems)
+    print(scores.model_dump_json(indent=2))
 
 
 @app.command()
@@ -181,6 +219,7 @@ def compare(
     better_worse: Annotated[
         Path | None, typer.Option(help="File for the problems that got better or worse, with answers (JSONL)")
     ] = None,
+    as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -193,9 +232,14 @@ def compare(
     settings = load_config(config, overrides or ())
     comparison = compare_files(settings, champion, challenger)
     decision = decide(comparison, settings.gate)
+    changed = None if better_worse is None else write_better_worse(champion, challenger, better_worse)
+    if as_json:
+        whole = {"comparison": comparison.model_dump(mode="json"), "decision": decision.model_dump(mode="json")}
+        print(json.dumps(whole, indent=2))
+        return
     print(describe_comparison(comparison))
-    if better_worse is not None:
-        print(f"{describe_better_worse(write_better_worse(champion, challenger, better_worse))}: {better_worse}")
+    if changed is not None:
+        print(f"{describe_better_worse(changed)}: {better_worse}")
     print(f"promote: {'yes' if decision.promote else 'no'}. {' '.join(decision.reasons)}")
 
 

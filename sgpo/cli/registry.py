@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgpo.cli.options import Config
+from sgpo.cli.options import AsJson, Config
 
 if TYPE_CHECKING:
     from sgpo.config import TrackingConfig
@@ -24,12 +24,20 @@ Version = Annotated[str, typer.Argument(help="Version number or alias")]
 
 
 @registry_app.command("show")
-def registry_show(config: Config = None, overrides: Overrides = None) -> None:
+def registry_show(as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
     """Aliases, every decision with who and why, and where the record has a gap."""
     from sgpo.registry.records import CHAMPION, aliases, gaps, history
 
     tracking = _tracking(config, overrides)
     now, decisions = aliases(tracking), history(tracking)
+    if as_json:
+        whole = {
+            "registered_model": tracking.registered_model, "aliases": now,
+            "history": [change.model_dump(mode="json") for change in decisions],
+            "gaps": gaps(decisions, now.get(CHAMPION)),
+        }  # fmt: skip
+        print(json.dumps(whole, indent=2))
+        return
     for alias, version in sorted(now.items()):
         print(f"{tracking.registered_model}@{alias} is version {version}")
     if CHAMPION not in now:
@@ -92,10 +100,7 @@ def registry_download(
 
 @registry_app.command("lineage")
 def registry_lineage(
-    version: Version,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable: the version and its parents")] = False,
-    config: Config = None,
-    overrides: Overrides = None,
+    version: Version, as_json: AsJson = False, config: Config = None, overrides: Overrides = None
 ) -> None:
     """Show data versions, code, parents, settings and decision of a version, and the command that makes it again."""
     from sgpo.pipeline.reproduction import what_is_missing

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgpo.cli.options import Config
+from sgpo.cli.options import AsJson, Config
 
 if TYPE_CHECKING:
     from sgpo.storage import Manifest, ObjectStore
@@ -23,6 +24,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as st
 @storage_app.command("list")
 def storage_list(
     under: Annotated[str, typer.Option(help="Only names that begin with this")] = "",
+    as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -30,9 +32,17 @@ def storage_list(
     from sgpo.storage import list_folders, read_manifest
 
     store = _open(config, overrides)
-    for name in list_folders(store, under):
-        if (manifest := read_manifest(store, name)) is not None:
-            print(f"{name}  {_contents(manifest)}, {manifest.created} by {manifest.by}")
+    found = {name: read_manifest(store, name) for name in list_folders(store, under)}
+    stored = {name: manifest for name, manifest in found.items() if manifest is not None}
+    if as_json:
+        rows = [
+            {"name": name, "files": len(one.files), "size": one.size, "created": one.created, "by": one.by}
+            for name, one in stored.items()
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for name, manifest in stored.items():
+        print(f"{name}  {_contents(manifest)}, {manifest.created} by {manifest.by}")
 
 
 @storage_app.command("push")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sgpo.cli.options import AsJson
 
 verifiers_app = typer.Typer(no_args_is_help=True, help="What judges responses, by the domain of problems.")
 
@@ -14,12 +18,18 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as do
 
 
 @verifiers_app.command("list")
-def verifiers_list(config: Config = None, overrides: Overrides = None) -> None:
+def verifiers_list(as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
     """List the domains: who registered each verifier, where it is, and from which score on it passes."""
     from sgpo.config import load_config
     from sgpo.problems.domains.registry import known_domains
 
-    for name, spec in sorted(known_domains(load_config(config, overrides or ()).domains).items()):
+    known = known_domains(load_config(config, overrides or ()).domains)
+    if as_json:
+        print(
+            json.dumps([{**asdict(spec), "options": dict(spec.options)} for _, spec in sorted(known.items())], indent=2)
+        )
+        return
+    for name, spec in sorted(known.items()):
         options = "".join(f" {key}={value}" for key, value in spec.options.items())
         print(
             f"{name}: {spec.verifier}{options} ({spec.origin}; passes from {spec.threshold:g}; prompts: {spec.prompts})"

@@ -29,6 +29,7 @@ class KeptAnswer:
     lenient: float | None
     tokens: int
     seed: int
+    domain: str = "math"
 
 
 def answers_of(samples: ProblemSamples, tier: str) -> list[KeptAnswer]:
@@ -37,7 +38,7 @@ def answers_of(samples: ProblemSamples, tier: str) -> list[KeptAnswer]:
         KeptAnswer(
             samples.problem_id, tier, samples.question, samples.gold, number, rollout.text, rollout.extracted,
             rollout.reason, rollout.finish_reason, rollout.reward, rollout.lenient, len(rollout.token_ids),
-            rollout.seed,
+            rollout.seed, samples.domain,
         )
         for number, rollout in enumerate(samples.autonomous)
     ]  # fmt: skip

@@ -49,6 +49,7 @@ class ChangedProblem(BaseModel):
     number: int
     champion_answer: ShownAnswer | None
     challenger_answer: ShownAnswer | None
+    domain: str = "math"
 
 
 def better_worse(
@@ -130,6 +131,7 @@ def _changed(
         number=number,
         champion_answer=_shown(answers[0]),
         challenger_answer=_shown(answers[1]),
+        domain=known.domain if known else "math",
     )
 
 

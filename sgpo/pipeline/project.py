@@ -67,11 +67,13 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     """
     if not is_run_name(project.name):
         raise ProjectError(f"name '{project.name}' (expected letters, digits, '_', '-' and '.', such as my-model)")
-    lines = _checkout(folder)
     recipe = folder / project.recipe
     if recipe.exists() and not force:
         raise ProjectError(f"{recipe}: is there already (expected another --name, or --force to replace it)")
-    model = local_folder(project.model)
+    model = local_folder(project.model)  # before a clone is made for nothing
+    lines = _checkout(folder)
+    if not force and lines and recipe.exists():
+        raise ProjectError(f"{recipe}: sgpo has a recipe of this name (expected another --name, or --force)")
     teacher = _teacher_from(folder, project)
     _write(folder / "dvc.yaml", stages_for(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
     for split in SPLITS:
@@ -91,7 +93,7 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
             said = str(error).replace(str(new_recipe), str(recipe)).replace(str(new_params), str(params))
             raise ConfigError(said) from None
     _write(folder / "prefect.yaml", _deployments(folder / "prefect.yaml", project.recipe))
-    shown = 100 * shown_gain(problems["held_out"], settings.evaluation.k) if problems["held_out"] else math.nan
+    shown = 100 * shown_gain([settings.evaluation.k] * problems["held_out"]) if problems["held_out"] else math.nan
     lines.append(f"{recipe}: {settings.training.steps} steps; the evaluation can show a gain of {shown:.1f} points")
     return [*lines, *_next(folder, project)]
 
@@ -125,7 +127,7 @@ def _recipe(project: Project, problems: Mapping[Split, int], longest: int) -> st
     share = 1.0 - WARMUP_SHARE if project.warmup else 1.0
     per_step = max(1, min(PROBLEMS_PER_STEP, round(share * problems["train"]) or PROBLEMS_PER_STEP))
     steps = max(1, math.ceil(PASSES * share * problems["train"] / per_step))
-    enough = (k for k in range(2, MOST_K) if shown_gain(max(1, problems["held_out"]), k) <= WORTH_SHOWING)
+    enough = (k for k in range(2, MOST_K) if shown_gain([k] * max(1, problems["held_out"])) <= WORTH_SHOWING)
     tree: dict[str, Any] = {
         "seed": 0,
         **({"warmup": {"epochs": WARMUP_EPOCHS}} if project.warmup else {}),
@@ -192,6 +194,6 @@ def _next(folder: Path, project: Project) -> list[str]:
         f"sgpo registry register {model} --config {project.recipe}",
         f'sgpo registry champion 1 "Where we start." --config {project.recipe}',
         f"sgpo check --model {model} --config {project.recipe}",
-        "sgpo up && prefect deployment run retrain/retrain --watch",
+        "sgpo up && sgpo retrain --follow",
     ]
     return ["Next:", *(f"  {step}" for step in steps)]

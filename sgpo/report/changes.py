@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sgpo.problems.domains.registry import MATH
+from sgpo.report.answers import answer_in_words
 from sgpo.report.run_record import RunRecord, read_lines
 
 FILE = "evaluation/better_worse.jsonl"
 SHOWN = 10
-_REASONS = {"no_answer": "no boxed answer", "unparsable": "the box holds no mathematics", "wrong": "another answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def read_changes(record: RunRecord) -> tuple[list[Change], list[Change]]:
 
 
 def _change(row: dict[str, Any]) -> Change:
+    domain = str(row.get("domain") or MATH)
     return Change(
         problem=str(row["problem_id"]),
         tier=str(row["tier"]),
@@ -58,17 +60,12 @@ def _change(row: dict[str, Any]) -> Change:
         gold=str(row.get("gold") or ""),
         champion=float(row["champion"]),
         challenger=float(row["challenger"]),
-        champion_answer=_answer(row.get("champion_answer")),
-        challenger_answer=_answer(row.get("challenger_answer")),
+        champion_answer=_answer(row.get("champion_answer"), domain),
+        challenger_answer=_answer(row.get("challenger_answer"), domain),
     )
 
 
-def _answer(row: dict[str, Any] | None) -> Answer | None:
+def _answer(row: dict[str, Any] | None, domain: str) -> Answer | None:
     if row is None:
         return None
-    cut = "cut at the limit" if row.get("finish_reason") == "length" else ""
-    reason = str(row.get("reason") or "")
-    said = f"answer {row['extracted']}" if row.get("extracted") else ""
-    right = float(row["reward"]) > 0
-    why = [cut, "" if right else _REASONS.get(reason, reason), said]
-    return Answer(right, ", ".join(filter(None, why)), str(row["text"]))
+    return Answer(float(row["reward"]) > 0, answer_in_words(row, domain), str(row["text"]))

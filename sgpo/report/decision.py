@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sgpo.evaluation.comparison import Comparison, Gain
+from sgpo.registry.records import ChampionChange
 from sgpo.report.run_record import RunRecord
 
 Mood = Literal["good", "bad", "open"]
@@ -39,6 +40,24 @@ def decision_in_words(record: RunRecord) -> Verdict:
     if decision.action == "unchanged":
         return Verdict("open", "Nothing changed", (*measured, stays), decision.reasons)
     return Verdict("bad", f"Not promoted: version {decision.version}", (*measured, stays), decision.reasons)
+
+
+WORDS = {
+    "promote": "promoted", "refuse": "refused", "set_champion": "set as champion", "roll_back": "rolled back",
+    "unchanged": "nothing changed",
+}  # fmt: skip
+"""What was decided, in a word or two, by the action of the record."""
+
+
+def decision_in_a_sentence(change: ChampionChange, comparison: Comparison) -> str:
+    """Return what was decided with the gain and its interval: "refused: +0.3 points, -1.9 to +2.4 (95 %) …"."""
+    gain = comparison.overall.difference
+    stays = f"the champion stays version {change.after}" if change.after else "there is no champion"
+    outcome = stays if change.before == change.after else f"version {change.after} is the champion"
+    return (
+        f"{WORDS[change.action]}: {points(gain.value)} points, {points(gain.low)} to {points(gain.high)} "
+        f"({comparison.confidence:.0%}); {outcome}"
+    )
 
 
 def points(value: float) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from sgpo.files import publish_file
@@ -14,9 +13,10 @@ from sgpo.pipeline.report import Summary
 from sgpo.report import charts
 from sgpo.report.bank import read_bank
 from sgpo.report.changes import SHOWN, read_changes
-from sgpo.report.decision import decision_in_words, points
+from sgpo.report.decision import decision_in_words
 from sgpo.report.panels import PANELS, Panel
 from sgpo.report.run_record import RunRecord, read_run
+from sgpo.report.template import load_template
 from sgpo.report.trajectories import pack_trajectories
 
 
@@ -52,13 +52,8 @@ def render(record: RunRecord) -> str:
     if record.rows and not_logged:
         record.notes.append(f"Not logged in this run: {', '.join(not_logged)}.")
     phases, laps = _numbers(record.summary.get("seconds")), _laps(record.rows)
-    environment = Environment(
-        loader=PackageLoader("sgpo.report"), autoescape=select_autoescape(["jinja"], default=True),
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"points": points, "percent": lambda value: f"{100 * value:.1f} %"}
     comparison = record.comparison
-    return environment.get_template("page.html.jinja").render(
+    return load_template("page.html.jinja").render(
         record=record,
         verdict=decision_in_words(record),
         versions=_versions(record),

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from sgpo.config import load_config
 from sgpo.errors import UserError
 from sgpo.evaluation.comparison import Comparison
+from sgpo.evaluation.report import compare_files
 from sgpo.jsonl import number
 from sgpo.pipeline.report import Summary
 from sgpo.registry.records import ChampionChange
@@ -55,8 +57,8 @@ class RunRecord:
         return value
 
 
-def read_run(folder: Path, summary: Summary | None = None) -> RunRecord:
-    """Return what the run directory holds; `summary` where it is not written yet.
+def read_run(folder: Path, summary: Summary | None = None, *, traces: bool = True) -> RunRecord:
+    """Return what the run directory holds; `summary` where it is not written yet, `traces` where they are wanted.
 
     Raises ReportError where there is neither a config.yaml, a metrics.jsonl nor a summary.json.
     """
@@ -70,6 +72,8 @@ def read_run(folder: Path, summary: Summary | None = None) -> RunRecord:
     _read_summary(record, summary)
     if (folder / "made_of.json").is_file():
         record.made_of = _object(record, folder / "made_of.json")
+    if not traces:
+        return record
     files = sorted((folder / "traces").glob("step-*.jsonl"))
     record.traces = [row for file in files for row in read_lines(record, file)]
     if not record.traces:
@@ -87,11 +91,24 @@ def _read_summary(record: RunRecord, summary: Summary | None) -> None:
     elif file.is_file():
         record.summary = _object(record, file)
     else:
-        record.notes.append(
-            "No summary.json: the run has not ended, or it was trained alone. There is no evaluation and no decision."
-        )
+        record.comparison = _compared(record)
+        what = "no evaluation and no decision" if record.comparison is None else "no decision"
+        record.notes.append(f"No summary.json: the run has not ended, or it was trained alone. There is {what}.")
+        return
     record.comparison = _part(record, "comparison", Comparison)
     record.decision = _part(record, "decision", ChampionChange)
+
+
+def _compared(record: RunRecord) -> Comparison | None:
+    """Return the comparison of what `sgpo evaluate` has left in evaluation/, for a run without a summary."""
+    champion, challenger = (record.folder / "evaluation" / f"{who}.jsonl" for who in ("champion", "challenger"))
+    if not (champion.is_file() and challenger.is_file() and record.config):
+        return None
+    try:
+        return compare_files(load_config(record.folder / "config.yaml"), champion, challenger)
+    except UserError as error:
+        record.notes.append(f"evaluation/: cannot be compared ({error}).")
+        return None
 
 
 def _part(record: RunRecord, name: str, model: type[ModelT]) -> ModelT | None:

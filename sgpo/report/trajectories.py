@@ -6,21 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sgpo.problems.domains.registry import MATH
+from sgpo.report.answers import answer_in_words
 from sgpo.report.run_record import RunRecord
 
 _NUMBERS = ("step", "kl", "masked", "logprobs", "guided_logprobs", "candidates", "delta")
-_TEXTS = (
-    "question",
-    "answer",
-    "strategy",
-    "rollouts",
-    "pieces",
-    "tokens",
-    "trajectory",
-    "alpha",
-    "distilled",
-    "pass_rates",
-)
+_TEXTS = ("question", "answer", "strategy", "pieces", "tokens", "trajectory", "alpha", "distilled", "pass_rates")
 
 
 def pack_trajectories(record: RunRecord, family_of: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -80,8 +71,15 @@ def _pack(rows: Sequence[dict[str, Any]]) -> str:
         words.update(row["words"])
     whole = {
         **{name: rows[0][name] for name in _TEXTS},
+        "rollouts": {name: [_answer(one, rows[0]) for one in group] for name, group in rows[0]["rollouts"].items()},
         "words": words,
         "measured": [{name: row[name] for name in _NUMBERS} for row in rows],
     }
     text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+
+
+def _answer(answer: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the viewer shows of an answer, in the words of the problem's domain."""
+    why = answer_in_words(answer, str(row.get("domain") or MATH))
+    return {"text": answer["text"], "reward": answer["reward"], "why": why}

@@ -88,6 +88,7 @@ class Sampler:
                 contrast_prompt=self._contrast_prompt(problem),
                 question=problem.question,
                 gold=problem.answer,
+                domain=problem.domain,
             )
             for place, problem in enumerate(problems)
         ]

@@ -48,10 +48,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class KeptRollout(Rollout):
-    """A rollout with what was asked and the gold answer, as it is kept for people to read."""
+    """A rollout with what was asked, the gold answer and the domain, as it is kept for people to read."""
 
     question: str = ""
     gold: str = ""
+    domain: str = "math"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,14 @@ class ProblemSamples:
     contrast_prompt: tuple[int, ...] = ()
     question: str = ""
     gold: str = ""
+    domain: str = "math"
 
     def kept(self) -> list[KeptRollout]:
-        """Return all rollouts with question and gold."""
+        """Return all rollouts with question, gold and domain."""
         return [
             KeptRollout(
                 **{field.name: getattr(rollout, field.name) for field in fields(Rollout)},
-                question=self.question, gold=self.gold,
+                question=self.question, gold=self.gold, domain=self.domain,
             )
             for rollout in (*self.autonomous, *self.guided)
         ]  # fmt: skip

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 
+from sgpo.progress import is_quiet
 from sgpo.training.world import World
 
 DEAD_REWARD_STEPS = 5
@@ -43,11 +44,12 @@ class StepReport:
         if not self._world.is_main:
             return
         seconds_left = (time.perf_counter() - self._started) / (step + 1 - self._start) * (self._steps - step - 1)
-        print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
-        if "throughput/hours_left" in metrics:
-            print(estimate_line(metrics), flush=True)
-        if "validation/avg_at_k" in metrics:
-            print(validation_line(step + 1, metrics), flush=True)
+        if not is_quiet():
+            print(progress_line(step + 1, self._steps, metrics, seconds_left), flush=True)
+            if metrics.get("throughput/hours_left"):
+                print(estimate_line(metrics), flush=True)
+            if "validation/avg_at_k" in metrics:
+                print(validation_line(step + 1, metrics), flush=True)
         for warning in warnings:
             print(f"warning: {warning}", flush=True)
         rewards = {metrics[name] for name in ("reward/autonomous", "reward/guided") if name in metrics}

@@ -115,6 +115,7 @@ class Traces:
             "tier": self._tiers[problem.id],
             "question": problem.question,
             "answer": problem.answer,
+            "domain": problem.domain,
             "strategy": self._strategies[problem.id],
             "alpha": 0.0 if target is None else target.alpha,
             "distilled": target is not None,

@@ -72,6 +72,8 @@ def test_each_benchmark_has_its_own_responses_and_lengths(recipe: Recipe, data: 
     assert [one.found.split(" with")[0] for one in found] == ["10 of 10"]
     assert "evaluation.benchmarks.Long.max_new_tokens" in found[0].cure
     assert found_wrong(recipe("evaluation.benchmarks.long.k=5")).keys() == {"benchmarks"}
+    (power,) = [one.found for one in check(config, model_folder, sampling=False).findings if one.what == "evaluation"]
+    assert power.startswith("30 problems x 2 responses + 10 problems x 5 responses: a gain below ")
 
 
 def test_a_model_whose_warm_up_is_ahead_may_write_no_box_yet(recipe: Recipe, model_folder: Path) -> None:

@@ -17,6 +17,7 @@ from sgpo.config import ConfigError, load_config
 from sgpo.config.pipeline import load_params
 from sgpo.pipeline.project import ProjectError
 from sgpo.problems import read_problems
+from sgpo.rollouts.model_folder import ModelFolderError
 from tests.rollouts.quirky_models import qwen_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -111,6 +112,13 @@ def test_a_recipe_that_is_there_is_kept_and_a_folder_of_something_else_refused(
         init(tmp_path / "other", arguments)
     with pytest.raises(ProjectError, match="no strong model"):
         init(checkout, arguments[:-4])
+
+
+def test_a_model_that_is_not_there_leaves_no_clone_behind(arguments: list[str], tmp_path: Path) -> None:
+    arguments[arguments.index("--model") + 1] = str(tmp_path / "no-such-model")
+    with pytest.raises(ModelFolderError, match="no-such-model"):
+        init(tmp_path / "new", arguments)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow

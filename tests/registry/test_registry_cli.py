@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ def test_the_owner_chooses_rolls_back_and_reads_who_did_what_and_why(
     printed("champion", "2", "Agreed in the review.", *settings)
     assert printed("roll-back", "Complaints.", *settings) == ["roll_back version 1: champion 2 -> 1 (Complaints.)"]
     shown = printed("show", *settings)
+    whole = json.loads("\n".join(printed("show", "--json", *settings)))
+    assert [change["action"] for change in whole["history"]] == ["set_champion", "set_champion", "roll_back"]
+    assert (whole["aliases"]["champion"], whole["gaps"]) == ("1", [])
     name = tracking.registered_model
     assert shown[:2] == [f"{name}@champion is version 1", f"{name}@previous is version 2"]
     user = getpass.getuser()

@@ -16,6 +16,7 @@ from made_run import summary_of
 
 from sgpo.cli.main import app
 from sgpo.evaluation.comparison import Comparison, compare
+from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.evaluation.scores import Outcome
 from sgpo.files import write_json
 from sgpo.jsonl import number
@@ -312,3 +313,48 @@ def test_a_row_that_is_not_as_this_version_writes_it_is_no_obstacle(made: Path, 
     (made / file).parent.mkdir(exist_ok=True)
     (made / file).write_text(json.dumps(row) + "\n", encoding="utf-8")
     assert write_report(made, made / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("domain", "reason", "words"),
+    [
+        ("math", "no_answer", "no boxed answer"), ("code", "no_answer", "no fenced program"),
+        ("code", "wrong", "fails tests"), ("choice", "unparsable", "not one letter of the choices"),
+        ("units of my own", "no_answer", "no stated answer"), ("units of my own", "timeout", "judging took too long"),
+    ],
+)  # fmt: skip
+def test_reasons_are_told_in_the_words_of_the_problems_domain(made: Path, domain: str, reason: str, words: str) -> None:
+    answer = {"text": "t", "extracted": None, "reason": reason, "finish_reason": "stop", "reward": 0.0, "lenient": None}
+    changed = {
+        "change": "worse", "problem_id": "p", "tier": "one", "question": "q", "gold": "5", "champion": 1.0,
+        "challenger": 0.0, "champion_answer": answer, "challenger_answer": answer, "domain": domain,
+    }  # fmt: skip
+    (made / "evaluation").mkdir()
+    (made / "evaluation" / "better_worse.jsonl").write_text(json.dumps(changed) + "\n")
+    file = made / "traces" / "step-000000.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0] |= {"domain": domain}
+    rows[0]["rollouts"]["autonomous"][0] |= {"reason": reason, "reward": 0.0, "extracted": None}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = page_of(made)
+    assert f"✗ wrong · {words}" in " ".join(page.text.split())
+    assert ("boxed" in page.text) == (domain == "math")
+    _, packed = pack_trajectories(read_run(made), {})
+    whole = json.loads(gzip.decompress(base64.b64decode(packed[0])))
+    assert whole["rollouts"]["autonomous"][0]["why"] == f"{words}, 9 tokens"
+
+
+def test_a_run_that_was_trained_and_evaluated_by_commands_is_measured_and_not_decided(made: Path) -> None:
+    (made / "summary.json").unlink()
+    for who, reward in (("champion", 0.0), ("challenger", 1.0)):
+        rows = [Outcome(problem_id=f"p{n}", tier="one", rewards=(float(n % 4 == 0) or reward,)) for n in range(40)]
+        write_outcomes(rows, made / "evaluation" / f"{who}.jsonl", {"model": who})
+    record = read_run(made)
+    assert record.comparison is not None
+    assert record.comparison.overall.difference.value == 0.75
+    assert decision_in_words(record).heading == "Measured, not decided"
+    assert "There is no decision." in page_of(made).text
+    write_outcomes(rows[:5], made / "evaluation" / "challenger.jsonl", {"model": "another"})
+    again = read_run(made)
+    assert again.comparison is None
+    assert any(note.startswith("evaluation/: cannot be compared") for note in again.notes)

@@ -11,7 +11,7 @@ from sgpo.config import SamplingConfig
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.table import read_table, write_table
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.schema import GroupSizes, KeptRollout, ProblemSamples, Response, Rollout
+from sgpo.rollouts.schema import FinishReason, GroupSizes, KeptRollout, ProblemSamples, Response, Rollout
 from sgpo.testbed import base_model
 from sgpo.training.recorder import record_rollouts
 
@@ -73,6 +73,24 @@ def test_recorded_rollouts_have_question_gold_and_reason(lines, tmp_path: Path) 
     assert [(row["reason"], row["finish_reason"]) for row in rows[:3]] == [
         ("correct", "stop"), ("no_answer", "stop"), ("no_answer", "length"),
     ]  # fmt: skip
+
+
+def test_of_problems_beyond_the_first_the_best_and_the_worst_of_each_group_are_recorded(tmp_path: Path) -> None:
+    def drawn_rollout(group, seed: int, reward: float, finish: FinishReason = "stop", tokens: int = 5) -> Rollout:
+        return Rollout("p", group, (1,) * tokens, (-1.0,) * tokens, "t", finish, reward, seed, 0)
+
+    first = (
+        drawn_rollout("autonomous", 1, 0.0), drawn_rollout("autonomous", 2, 0.0, "length", 9),
+        drawn_rollout("autonomous", 3, 1.0, tokens=7), drawn_rollout("autonomous", 4, 1.0, tokens=6),
+    )  # fmt: skip
+    second = (drawn_rollout("guided", 2, 0.0), drawn_rollout("guided", 5, 0.0, tokens=4))
+    problems = [ProblemSamples(f"p{n}", (1,), (2,), first, second, question=f"q{n}", domain="exact") for n in range(6)]
+    record_rollouts(tmp_path, problems, 0)
+    rows = [json.loads(line) for line in (tmp_path / "step-000000.jsonl").read_text(encoding="utf-8").splitlines()]
+    seeds = {n: [(row["group"], row["seed"]) for row in rows if row["question"] == f"q{n}"] for n in range(6)}
+    assert [len(seeds[n]) for n in range(6)] == [6, 6, 6, 6, 4, 4]
+    assert seeds[4] == seeds[5] == [("autonomous", 2), ("autonomous", 4), ("guided", 2), ("guided", 5)]
+    assert {row["domain"] for row in rows} == {"exact"}
 
 
 def test_rollouts_of_an_older_version_are_read_without_what_it_did_not_keep(tmp_path: Path) -> None:

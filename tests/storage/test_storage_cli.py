@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def test_push_list_verify_pull_delete(storage, folder, tmp_path):
     assert contents(tmp_path / "back") == contents(folder)
     said(storage("push", folder, "other"))
     lines = said(storage("list")).splitlines()
+    assert [row["name"] for row in json.loads(said(storage("list", "--json")))] == [line.split()[0] for line in lines]
     assert [line.split()[0] for line in lines] == ["models/seven", "other"]
     assert said(storage("list", "--under", "other")).startswith(f"other  5 files, {size:,} bytes, 2")
     assert said(storage("delete", "other")) == "other: deleted"

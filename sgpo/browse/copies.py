@@ -1,0 +1,80 @@
+"""Which model folders the registry holds: only what can be fetched again may be deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from sgpo.config import TrackingConfig
+from sgpo.files import file_sha256
+from sgpo.registry.lineage import FILES_TAG
+from sgpo.registry.models import ModelFolderError, model_files
+from sgpo.registry.records import read_record
+from sgpo.registry.store import RegistryError, open_registry
+from sgpo.tracking.client import sqlite_path
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A registered version by its number, with its aliases and the sha256 of its files by name."""
+
+    version: str
+    aliases: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+class Registry:
+    """Answers which version a run's model is a copy of; each registered model is asked for once."""
+
+    def __init__(self) -> None:
+        self._copies: dict[tuple[str, str], list[Copy]] = {}
+
+    def find(self, run: Path) -> Copy | None:
+        """Return the version whose files are those of the run's model, byte for byte; None where there is none.
+
+        One with an alias comes first. Raises RegistryError where the run's registry cannot be asked.
+        """
+        tracking = _tracking_of(run)
+        key = tracking.mlflow_uri, tracking.registered_model
+        if key not in self._copies:
+            self._copies[key] = _read_copies(tracking)
+        try:
+            files = {path.name: file_sha256(path) for path in model_files(run / "model")}
+        except ModelFolderError as error:
+            raise RegistryError(str(error)) from None
+        found = [copy for copy in self._copies[key] if copy.files == files]
+        return min(found, key=lambda copy: not copy.aliases, default=None)
+
+
+def _tracking_of(run: Path) -> TrackingConfig:
+    try:
+        tree = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        return TrackingConfig.model_validate(tree["tracking"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise RegistryError(f"{run / 'config.yaml'}: does not say which registry ({type(error).__name__})") from None
+
+
+def _read_copies(tracking: TrackingConfig) -> list[Copy]:
+    database = sqlite_path(tracking)
+    if database is not None and not database.is_file():  # asking would make an empty one
+        raise RegistryError(f"registry {tracking.mlflow_uri}: no such file")
+    with open_registry(tracking, write=False) as client:
+        aliases = read_record(client, tracking).aliases
+        versions = [
+            version
+            for version in client.search_model_versions(f"name = '{tracking.registered_model}'")
+            if version.status == "READY" and FILES_TAG in version.tags
+        ]
+    return [
+        Copy(
+            str(version.version),
+            tuple(sorted(alias for alias, at in aliases.items() if at == str(version.version))),
+            json.loads(version.tags[FILES_TAG]),
+        )
+        for version in versions
+    ]

@@ -1,0 +1,184 @@
+"""The answers that a run has kept: rollouts of training, and what champion and challenger said in the evaluation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sgpo.errors import UserError
+from sgpo.evaluation.answers import KeptAnswer
+from sgpo.problems.domains.registry import MATH
+from sgpo.problems.table import read_table
+from sgpo.report.answers import answer_in_words
+from sgpo.report.run_record import RunRecord, read_lines, read_run
+from sgpo.rollouts.schema import KeptRollout
+
+Verdict = Literal["right", "wrong", "cut"]
+_SUFFIX = ".answers.parquet"
+
+
+class KeptAnswersError(UserError):
+    """A place without kept answers, or a number that none of them has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One answer. `number` is its place among all that the run has kept, from 1, whatever is filtered.
+
+    `source` is "step 11" (of training, counted from 1), "champion", "challenger" or "probe"; `why` says in words what
+    the verdict's `reason` says.
+    """
+
+    number: int
+    source: str
+    group: str
+    problem_id: str
+    domain: str
+    question: str
+    gold: str
+    text: str
+    extracted: str | None
+    reward: float
+    reason: str
+    finish_reason: str
+    tokens: int
+    seed: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return whether it counts, or was cut before it could."""
+        if self.reward > 0:
+            return "right"
+        return "cut" if self.finish_reason == "length" else "wrong"
+
+    @property
+    def why(self) -> str:
+        """Return why it does or does not count, in words."""
+        return answer_in_words(asdict(self), self.domain)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {**asdict(self), "verdict": self.verdict, "why": self.why}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which answers are looked for; None: any. `problem` is the beginning of an id, or words of the question."""
+
+    problem: str | None = None
+    verdict: Verdict | None = None
+    reason: str | None = None
+    source: str | None = None
+    group: str | None = None
+    shortest: int = 0
+    longest: int | None = None
+
+    def matches(self, answer: Kept) -> bool:
+        """Return whether an answer is one of those."""
+        text = (self.problem or "").casefold()
+        return (
+            (answer.problem_id.casefold().startswith(text) or text in answer.question.casefold())
+            and self.verdict in (None, answer.verdict)
+            and self.reason in (None, answer.reason)
+            and (self.source is None or answer.source == self.source or answer.source.split()[0] == self.source)
+            and self.group in (None, answer.group)
+            and self.shortest <= answer.tokens
+            and (self.longest is None or answer.tokens <= self.longest)
+        )
+
+
+def read_kept(place: Path) -> tuple[list[Kept], list[str]]:
+    """Return the answers of a run directory, or of one file of them, and what could not be read, one line each.
+
+    Raises KeptAnswersError where none are kept, ReportError for a folder that is no run's.
+    """
+    notes: list[str] = []
+    if not place.exists():
+        raise KeptAnswersError(f"{place}: no such file or folder (expected a run directory, such as runs/demo-001)")
+    if place.is_file():
+        found = _of_file(place)
+    else:
+        record = read_run(place, traces=False)
+        record.notes = notes
+        found = [*_of_training(record), *(row for file in _files(place) for row in _of_table(file, KeptAnswer))]
+    kept = [Kept(number, **row) for number, row in enumerate(found, start=1)]
+    if not kept:
+        raise KeptAnswersError(
+            f"{place}: no answers are kept (expected rollouts/step-*.jsonl, which training writes each "
+            f"training.log_rollouts_every steps, or evaluation/*{_SUFFIX}, or a file of the probe)"
+        )
+    return kept, notes
+
+
+def pick(kept: Sequence[Kept], numbers: Iterable[int]) -> list[Kept]:
+    """Return the answers with these numbers. Raises KeptAnswersError for a number that there is not."""
+    found = []
+    for number in numbers:
+        if not 1 <= number <= len(kept):
+            raise KeptAnswersError(f"no answer {number} (expected 1 to {len(kept)}; the list has the numbers)")
+        found.append(kept[number - 1])
+    return found
+
+
+def _files(run: Path) -> list[Path]:
+    return sorted((run / "evaluation").glob(f"*{_SUFFIX}"))
+
+
+def _of_file(file: Path) -> list[dict[str, Any]]:
+    if file.name.endswith(_SUFFIX):
+        return list(_of_table(file, KeptAnswer))
+    if file.suffix == ".parquet":
+        return list(_of_table(file, KeptRollout))
+    return list(_rollouts(RunRecord(file.parent), file))
+
+
+def _of_training(record: RunRecord) -> Iterator[dict[str, Any]]:
+    unreadable = 0
+    for file in sorted((record.folder / "rollouts").glob("step-*.jsonl")):
+        for row in _rollouts(record, file):
+            if row:
+                yield row
+            else:
+                unreadable += 1
+    if unreadable:
+        record.notes.append(f"rollouts/: {unreadable} are not as this version writes them: left out.")
+
+
+def _rollouts(record: RunRecord, file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rollouts of a step's file; nothing in the place of one that cannot be read."""
+    source = f"step {int(file.stem.removeprefix('step-')) + 1}" if file.stem.startswith("step-") else file.stem
+    for row in read_lines(record, file):
+        try:
+            yield {
+                **{name: row[name] for name in ("group", "problem_id", "text", "reward", "finish_reason", "seed")},
+                **{name: str(row.get(name) or "") for name in ("question", "gold", "reason")},
+                "domain": str(row.get("domain") or MATH),
+                "extracted": row.get("extracted"),
+                "tokens": len(row["token_ids"]),
+                "source": source,
+            }
+        except (KeyError, TypeError):
+            yield {}
+
+
+def _of_table(file: Path, model: type[KeptAnswer] | type[KeptRollout]) -> Iterator[dict[str, Any]]:
+    source = file.name.removesuffix(_SUFFIX).removesuffix(".parquet").removesuffix("_rollouts")
+    names = (
+        "problem_id",
+        "domain",
+        "question",
+        "gold",
+        "text",
+        "extracted",
+        "reward",
+        "reason",
+        "finish_reason",
+        "seed",
+    )
+    for row in read_table(file, model):
+        yield {
+            **{name: getattr(row, name) for name in names},
+            "group": "autonomous" if isinstance(row, KeptAnswer) else row.group,
+            "tokens": row.tokens if isinstance(row, KeptAnswer) else len(row.token_ids),
+            "source": source,
+        }

@@ -1,0 +1,75 @@
+"""`sgpo runs …`: the runs of a folder, and what of them may be deleted."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sgpo.cli.options import AsJson, console
+
+runs_app = typer.Typer(help="The runs of a folder: what they are, what came of them, and their size on disk.")
+
+Folder = Annotated[Path, typer.Option(help="Folder of run directories")]
+RUNS = Path("runs")
+
+
+@runs_app.callback(invoke_without_command=True)
+def runs(context: typer.Context, folder: Folder = RUNS, as_json: AsJson = False) -> None:
+    """List the runs of a folder, the newest first: method, data, result, decision, size."""
+    if context.invoked_subcommand is not None:
+        context.obj = folder
+        return
+    from sgpo.browse.run_list import list_runs
+
+    rows = list_runs(folder)
+    if as_json:
+        print(json.dumps([row.as_dict() for row in rows], indent=2))
+    elif not rows:
+        print(f"{folder}: no runs")
+    else:
+        from sgpo.browse.run_table import show_runs
+
+        show_runs(rows, console())
+
+
+@runs_app.command("prune")
+def runs_prune(
+    context: typer.Context,
+    folder: Annotated[Path | None, typer.Option(help="Folder of run directories; default: runs")] = None,
+    keep: Annotated[int, typer.Option(min=0, help="Newest finished runs of which all stays")] = 3,
+    unregistered: Annotated[
+        bool, typer.Option("--unregistered", help="Models too that are in no registry, and cannot be fetched again")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and how much; delete nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete checkpoints of finished runs, and models of which the registry has a copy without an alias."""
+    from sgpo.browse.copies import Registry
+    from sgpo.browse.pruning import plan_pruning, prune
+    from sgpo.browse.run_list import RunListError, list_runs
+    from sgpo.browse.run_table import shown_size
+
+    if as_json and not (dry_run or yes):
+        raise RunListError("--json cannot ask (expected --dry-run or --yes beside it)")
+    plan = plan_pruning(list_runs(folder or context.obj or RUNS), keep, Registry().find, unregistered)
+    if not as_json:
+        for verb, items in (("stays", plan.stays), ("goes", plan.goes)):
+            for item in items:
+                print(f"{verb:5}  {shown_size(item.size):>9}  {item.path}: {item.why}")
+        print(f"{shown_size(plan.size)} of {len({item.run for item in plan.goes})} runs")
+    if plan.goes and not dry_run:
+        if not yes and not sys.stdin.isatty():
+            raise RunListError("nothing is deleted without being asked (expected --yes, or a terminal)")
+        if not yes and not typer.confirm(f"Delete {len(plan.goes)} folders, {shown_size(plan.size)}?"):
+            raise typer.Exit(1)
+        prune(plan)
+    if as_json:
+        lists = {
+            name: [item.as_dict() for item in items] for name, items in (("goes", plan.goes), ("stays", plan.stays))
+        }
+        print(json.dumps({"deleted": not dry_run, "size": plan.size, **lists}, indent=2))
+    elif plan.goes:
+        print("nothing was deleted" if dry_run else "deleted")
