@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sgpo.problems import Problem, Verifier
 from sgpo.problems.domains.code import sandbox
 from sgpo.problems.domains.code.cases import cases_of
 from sgpo.problems.domains.code.fences import last_block
+from sgpo.problems.domains.code.harness import READY
 from sgpo.problems.domains.code.sandbox import Limits, SandboxError, check_sandbox, run_calls
 from sgpo.problems.domains.registry import DomainError
 
@@ -166,6 +168,62 @@ def test_a_sandbox_ends_with_the_process_that_began_it() -> None:
     while sandboxes(OWN_MB + 1) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not sandboxes(OWN_MB + 1)
+
+
+@needs_sandbox
+@pytest.mark.parametrize("delay_ms", [0, 1, 2, 3, 5, 8, 12, 18, 25, 40])
+def test_a_sandbox_that_loses_its_parent_at_any_moment_of_its_start_runs_no_program(delay_ms: int) -> None:
+    """bubblewrap asks to end with its parent a moment after it has started: nothing of ours depends on when."""
+    limits = Limits(seconds=600.0, files_mb=OWN_MB + 2)
+    with tempfile.TemporaryFile() as filtered:
+        filtered.write(sandbox._refused_calls())
+        filtered.seek(0)
+        process = subprocess.Popen(
+            sandbox._command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, pass_fds=(filtered.fileno(),),
+        )  # fmt: skip
+        time.sleep(delay_ms / 1000)
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    deadline = time.monotonic() + 30
+    while sandboxes(OWN_MB + 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not sandboxes(OWN_MB + 2)
+
+
+@needs_sandbox
+def test_a_program_comes_only_when_the_sandbox_is_tied_to_us_and_not_at_all_when_we_are_gone() -> None:
+    limits = Limits(seconds=600.0, files_mb=OWN_MB + 3)
+    with tempfile.TemporaryFile() as filtered:
+        filtered.write(sandbox._refused_calls())
+        filtered.seek(0)
+        process = subprocess.Popen(
+            sandbox._command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            pass_fds=(filtered.fileno(),),
+        )  # fmt: skip
+        assert process.stdout.read(1) == READY
+        inside = psutil.Process(process.pid).children()
+        # What has the filter of system calls has asked to end with its parent: the first process inside.
+        assert "Seccomp:\t2" in Path(f"/proc/{inside[0].pid}/status").read_text(encoding="utf-8")
+        process.stdin.close()
+        assert (process.stdout.read(), process.wait(30)) == (b"", 1)
+        process.stdout.close()
+
+
+@needs_sandbox
+def test_a_sandbox_that_is_not_ready_in_time_is_no_verdict_on_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_START_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match=r"no sandbox this time: it was not ready within 0 seconds"):
+        run_calls("", ["1"], Limits())
+
+
+@needs_sandbox
+def test_a_job_longer_than_a_pipe_arrives_whole() -> None:
+    calls = [f"double({number})" for number in range(9000)]
+    outcome = run_calls("def double(x):\n    return 2 * x\n" + "#" * 40_000, calls, Limits())
+    assert outcome.values == tuple(str(2 * number) for number in range(9000))
 
 
 @needs_sandbox

@@ -7,6 +7,7 @@ limits and a filter of system calls do. Where it does not work, nothing runs: Sa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -23,10 +24,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sgpo.errors import one_line
+from sgpo.problems.domains.code.harness import READY
 from sgpo.problems.domains.registry import DomainError
 
+State = Literal["done", "died", "timeout", "output"]
 _OUTPUT = 1 << 20
 """Bytes of results that are read; more is none."""
+_START_SECONDS = 20.0
+"""What a sandbox may take to be there on a busy machine; no program's time."""
 _MEGABYTE = 1 << 20
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 
@@ -49,7 +54,7 @@ class Limits:
 class Outcome:
     """What came of a program: one value per call, as `repr` or None where it raised, or why there are none."""
 
-    state: Literal["done", "died", "timeout", "output"]
+    state: State
     values: tuple[str | None, ...] = ()
 
 
@@ -83,56 +88,73 @@ def check_sandbox() -> None:
         )
 
 
-def _run(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
+def _run(job: bytes, limits: Limits) -> tuple[State, bytes]:
     state, output, said = _execute(job, limits)
-    if state == "died" and said.startswith("bwrap:"):
-        raise RuntimeError(
-            f"no sandbox this time: {one_line(said, 200)}"
-        )  # too many processes, say: one verdict is lost
+    if state == "not started":  # too many processes, say: one verdict is lost
+        why = one_line(said, 200) or f"it was not ready within {_START_SECONDS:g} seconds"
+        raise RuntimeError(f"no sandbox this time: {why}")
     return state, output
 
 
-def _execute(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes, str]:
-    """Return how the process ended, what it wrote, and what bubblewrap said of itself."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as filtered, tempfile.TemporaryFile() as said:
-        given.write(job)
-        given.seek(0)
+def _execute(job: bytes, limits: Limits) -> tuple[State | Literal["not started"], bytes, str]:
+    """Return how the process ended, what it wrote, and what bubblewrap said of itself.
+
+    The program is handed over once the sandbox is tied to this process (`harness`), and its time begins there. Until
+    then there is our own code alone in it, which ends by itself when nobody hands it anything: killing either process,
+    at whatever moment, leaves no program behind.
+    """
+    with tempfile.TemporaryFile() as filtered, tempfile.TemporaryFile() as said:
         filtered.write(_refused_calls())
         filtered.seek(0)
         process = subprocess.Popen(
-            _command(limits, filtered.fileno()), stdin=given, stdout=subprocess.PIPE, stderr=said,
+            _command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
             pass_fds=(filtered.fileno(),), env={"PATH": "/usr/bin:/bin"}, cwd="/",
         )  # fmt: skip
-        state, output = _read(process, limits.seconds)
+        try:
+            state, output = _hand_over(process, job, limits.seconds)
+        finally:
+            process.kill()  # --die-with-parent: the namespace's first process goes with bwrap, and all others with that
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
         said.seek(0)
         return state, output, said.read(4096).decode("utf-8", "replace")
 
 
-def _read(
-    process: subprocess.Popen[bytes], seconds: float
-) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
-    """Read until the end, the time or the most that is read; all processes of the namespace are gone afterwards."""
+def _hand_over(
+    process: subprocess.Popen[bytes], job: bytes, seconds: float
+) -> tuple[State | Literal["not started"], bytes]:
+    """Give the job to a sandbox that says it is ready, and return how it ended and the results."""
+    assert process.stdin is not None
+    state, sign = _read(process, _START_SECONDS, 1)
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        if state == "read" and sign == READY:
+            process.stdin.write(job)
+    if state != "read" or sign != READY:
+        return "not started", b""
+    state, output = _read(process, seconds, _OUTPUT + 1)
+    return ("output" if state == "read" else state), output
+
+
+def _read(process: subprocess.Popen[bytes], seconds: float, most: int) -> tuple[State | Literal["read"], bytes]:
+    """Read until the end, the time or `most` bytes, which are "read"."""
     assert process.stdout is not None
     deadline, parts, size = time.monotonic() + seconds, list[bytes](), 0
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while selector.select(max(0.0, deadline - time.monotonic())):
-                part = os.read(process.stdout.fileno(), 65536)
+                part = os.read(process.stdout.fileno(), min(65536, most - size))
                 if not part:
                     process.wait(max(0.1, deadline - time.monotonic()))
                     return ("done" if process.returncode == 0 else "died"), b"".join(parts)
                 parts.append(part)
                 size += len(part)
-                if size > _OUTPUT:
-                    return "output", b""
+                if size == most:
+                    return "read", b"".join(parts)
         return "timeout", b""
     except subprocess.TimeoutExpired:
         return "timeout", b""
-    finally:
-        process.kill()  # --die-with-parent: the namespace's first process goes with bwrap, and all others with that
-        process.wait()
-        process.stdout.close()
 
 
 def _command(limits: Limits, filter_fd: int) -> list[str]:
