@@ -46,7 +46,10 @@ def _wait_until_tied() -> None:
     The kernel says whether a process has a filter. A signal ends this process where that never comes.
     """
     signal.alarm(_TIED_SECONDS)
-    while b"\nSeccomp:\t2\n" not in open("/proc/1/status", "rb").read():
+    tied = False
+    while not tied:
+        with open("/proc/1/status", "rb") as status:
+            tied = b"\nSeccomp:\t2\n" in status.read()
         time.sleep(0.001)
     signal.alarm(0)
 
