@@ -12,7 +12,6 @@ import json
 import os
 import selectors
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sgpo.errors import one_line
-from sgpo.problems.domains.code.harness import READY
+from sgpo.problems.domains.code.harness import MOST_CHARACTERS, READY
+from sgpo.problems.domains.code.system_calls import refused_calls
 from sgpo.problems.domains.registry import DomainError
 
 State = Literal["done", "died", "timeout", "output"]
@@ -69,11 +69,12 @@ def run_calls(source: str, calls: Sequence[str], limits: Limits) -> Outcome:
         return Outcome(state)
     try:
         values: Any = json.loads(output)
-    except ValueError:
+    except (ValueError, RecursionError):  # a program may have written there itself
         return Outcome("died")
     if not isinstance(values, list) or len(values) != len(calls):
         return Outcome("died")
-    return Outcome("done", tuple(value if isinstance(value, str) else None for value in values))
+    readable = (value if isinstance(value, str) and len(value) <= MOST_CHARACTERS else None for value in values)
+    return Outcome("done", tuple(readable))
 
 
 def check_sandbox() -> None:
@@ -104,7 +105,7 @@ def _execute(job: bytes, limits: Limits) -> tuple[State | Literal["not started"]
     at whatever moment, leaves no program behind.
     """
     with tempfile.TemporaryFile() as filtered, tempfile.TemporaryFile() as said:
-        filtered.write(_refused_calls())
+        filtered.write(refused_calls())
         filtered.seek(0)
         process = subprocess.Popen(
             _command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
@@ -197,44 +198,3 @@ def _bwrap() -> str:
             "`apt install bubblewrap`, `dnf install bubblewrap`)"
         )
     return found
-
-
-_ALLOW, _ERRNO, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050000, 1, 38
-_CLONE_THREAD = 0x00010000
-_CLONE3 = 435
-_ARCHITECTURES = {  # audit number; clone; what is refused, as said below
-    "x86_64": (0xC000003E, 56, (57, 58, 29, 68, 319, 272, 308, 165, 101)),
-    "aarch64": (0xC00000B7, 220, (194, 186, 279, 97, 268, 40, 117)),
-}
-"""fork and vfork (x86_64 alone); shmget, msgget, memfd_create; unshare, setns, mount; ptrace.
-
-Memory of the second three is no process's, so that no limit bounds it, and in a user namespace of its own a program
-could mount a file system of any size; _NEW_ONES are the numbers that all machines share.
-"""
-_NEW_ONES = (425, 428, 429, 430, 442, 447)
-"""io_uring_setup, open_tree, move_mount, fsopen, mount_setattr, memfd_secret."""
-
-
-def _refused_calls() -> bytes:
-    """Return a filter (classic BPF) that refuses clone but for threads, and the calls above; seccomp(2) has the layout.
-
-    RLIMIT_NPROC does not bind root and counts a user's other processes too. clone3, whose flags a filter cannot read,
-    is answered as if the kernel had none: the C library then takes clone.
-    """
-    machine = os.uname().machine
-    if machine not in _ARCHITECTURES:
-        raise SandboxError(f"code runs on {' and '.join(_ARCHITECTURES)} only (this is {machine})")
-    audit, clone, refused = _ARCHITECTURES[machine]
-
-    def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-        return struct.pack("=HBBI", code, if_true, if_false, value)
-
-    load, equal, larger, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
-    refuse = [instruction(answer, _ERRNO | _EPERM)]
-    program = [instruction(load, 4), instruction(equal, audit, 1, 0), *refuse, instruction(load, 0)]
-    program += [instruction(larger, 0x40000000, 0, 1), *refuse]  # the x32 numbers
-    for number in (*refused, *_NEW_ONES):
-        program += [instruction(equal, number, 0, 1), *refuse]
-    program += [instruction(equal, _CLONE3, 0, 1), instruction(answer, _ERRNO | _ENOSYS)]
-    program += [instruction(equal, clone, 0, 3), instruction(load, 16), instruction(any_bit, _CLONE_THREAD, 1, 0)]
-    return b"".join([*program, *refuse, instruction(answer, _ALLOW)])
