@@ -21,10 +21,10 @@ from sgpo.config import DomainConfig
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.domains.code import sandbox, system_calls
 from sgpo.problems.domains.code.cases import cases_of
-from sgpo.problems.domains.code.fences import last_block
 from sgpo.problems.domains.code.harness import READY
 from sgpo.problems.domains.code.sandbox import Limits, SandboxError, check_sandbox, run_calls
 from sgpo.problems.domains.code.system_calls import refused_calls
+from sgpo.problems.domains.fences import last_block
 from sgpo.problems.domains.registry import DomainError
 
 pytestmark = pytest.mark.slow
