@@ -12,13 +12,13 @@ from sgpo.study.results import Results
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDY = load_study(REPOSITORY / "configs" / "studies" / "testbed.yaml")
-ROWS = Results(REPOSITORY / STUDY.results).rows
+STUDIES = [load_study(REPOSITORY / "configs" / "studies" / f"{name}.yaml") for name in ("testbed", "logic")]
+ROWS = [(study, row) for study in STUDIES for row in Results(REPOSITORY / study.results).rows]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.cell}-{row.k}")
-def test_a_line_is_of_a_cell_and_its_settings_are_what_they_were(row):
-    assert row.cell in {cell.name for cell in cells_of(STUDY)}
-    config = load_config(REPOSITORY / STUDY.recipe, row.settings)
+@pytest.mark.parametrize(("study", "row"), ROWS, ids=[f"{row.cell}-{row.k}" for _, row in ROWS])
+def test_a_line_is_of_a_cell_and_its_settings_are_what_they_were(study, row):
+    assert row.cell in {cell.name for cell in cells_of(study)}
+    config = load_config(REPOSITORY / study.recipe, row.settings)
     assert row.made_of["settings"].partition("+")[0] == digest_of_what_is_computed(config)
-    assert (row.seed, row.split) == (config.seed, STUDY.tables[row.table].split)
+    assert (row.seed, row.split) == (config.seed, study.tables[row.table].split)
