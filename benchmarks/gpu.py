@@ -3,18 +3,22 @@
     python benchmarks/gpu.py --json gpu.json --table gpu.md            # one card, under six minutes
     python benchmarks/gpu.py --device cpu --shape tiny                 # the same in seconds, to see that it runs
 
-Needs torch, transformers, pydantic, pyyaml and safetensors; nothing is downloaded. Every section writes its rows as
-soon as it has them, and one that fails (memory, a missing package) says so and leaves the others alone. MFU is FLOPs (6
-per weight and token, attention over the causal half, logits of responses) over the card's bf16 product rate measured in
-the same run, and over 989 TFLOP/s; unique MFU leaves copies of a prompt out.
+Needs torch, transformers, pydantic, pyyaml and safetensors, and for their rows trl and liger-kernel; nothing is
+downloaded. Every section writes its rows as soon as it has them, and one that fails (memory, a missing package) says so
+and leaves the others alone. MFU is FLOPs over 989 TFLOP/s: 6 per weight and token of the rows that are trained (a
+prompt once for each), attention over the causal half, logits of responses. Useful FLOPs count a prompt once, and the
+choice of targets and the guide's forward too (counts.py). First seconds are a first step's, compilation included.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import platform
 import random
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from counts import Counts
+from counts import Cost, Counts, step_costs
 from measure import add_json, copy_rate, product_rate, wait, write_figures
 from shapes import SHAPES, Shape, Work, random_model, random_samples
+from torch import Tensor
 
 from sgpo.algorithms import registry
 from sgpo.config import SamplingConfig, ShardingConfig, TrainingConfig
@@ -37,6 +42,7 @@ from sgpo.training.step import Gradient
 from sgpo.training.world import World
 
 PEAK_H100 = 989e12
+SGPO_WORK = Work(4, 8, 4, 256, 512, 1024)
 TINY = Work(4, 4, 2, 8, 16, 24)
 NAMES = {"qwen3-0.6b": "0.6b", "qwen2.5-1.5b": "1.5b"}
 
@@ -46,7 +52,7 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.device, self.tiny = torch.device(arguments.device), arguments.shape == "tiny"
-        self.eager = arguments.eager
+        self.eager, self.profile = arguments.eager, arguments.profile
         self.json, self.table = arguments.json, arguments.table
         self.rows: list[dict[str, Any]] = []
         card = torch.cuda.get_device_name() if self.device.type == "cuda" else platform.processor() or "CPU"
@@ -92,6 +98,7 @@ class Bench:
         if self.device.type != "cuda":
             return 0.0
         if reset:
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         return round(torch.cuda.max_memory_allocated() / 2**30, 2)
@@ -107,14 +114,9 @@ def rates(bench: Bench) -> None:
 
 def new_policy(bench: Bench, name: str, recompute: bool, compiled: bool) -> Policy:
     """Return a policy with random weights, sharded over one process: bf16 products, float32 master weights."""
-    model = random_model(bench.shape(name), bench.device, positions=32768)
-    if compiled:
-        for layer in model.model.layers:
-            layer.compile()
-    policy = Policy(model)
-    shard_policy(
-        policy, World(0, 1, bench.device), ShardingConfig(precision="bfloat16", activation_checkpointing=recompute)
-    )
+    policy = Policy(random_model(bench.shape(name), bench.device, positions=32768))
+    sharding = ShardingConfig(precision="bfloat16", activation_checkpointing=recompute, compile=compiled)
+    shard_policy(policy, World(0, 1, bench.device), sharding)
     return policy
 
 
@@ -125,41 +127,51 @@ def sampled(bench: Bench, name: str, work: Work) -> list[ProblemSamples]:
 
 def step(
     bench: Bench, name: str, what: str, samples: list[ProblemSamples], algorithm: dict[str, Any],
-    recompute: bool = False, compiled: bool = False,
+    recompute: bool = False, compiled: bool = True, shared: bool = True,
 ) -> None:  # fmt: skip
     """Measure prepare, forward, backward and AdamW of one step."""
+    compiled = compiled and not bench.eager
     bench.peak_gib(reset=True)
     policy = new_policy(bench, name, recompute, compiled)
     training = TrainingConfig(
         algorithm=algorithm,  # pyright: ignore[reportArgumentType]
-        tokens_per_microbatch=1000 if bench.tiny else 16384, fused_optimizer=bench.device.type == "cuda",
-        sampling=SamplingConfig(max_new_tokens=4096),
+        tokens_per_microbatch=1000 if bench.tiny else 20480, fused_optimizer=bench.device.type == "cuda",
+        sampling=SamplingConfig(max_new_tokens=32768), shared_prompts=shared,
     )  # fmt: skip
     optimizer = make_optimizer(policy, training)
     gradient = Gradient(policy, registry.build(training, 0), training, World(0, 1, bench.device), pad_id=0)
 
+    found: dict[str, float] = {}
+
     def one() -> None:
         (minibatch,) = gradient.minibatches(samples, 0, len(samples))
-        gradient.accumulate(minibatch)
-        optimizer_step(policy, optimizer, 1e-9, 1.0)
+        found["loss"] = float(gradient.accumulate(minibatch)["loss"])
+        found["norm"], _ = optimizer_step(policy, optimizer, 1e-9, 1.0)
 
+    begun = time.perf_counter()
+    one()
+    first = time.perf_counter() - begun
     seconds = bench.seconds(one, 2)
     rows = [(len(s.autonomous_prompt), len(r.token_ids)) for s in samples for r in s.autonomous]
     rows += [(len(s.autonomous_prompt), len(s.guided[0].token_ids)) for s in samples if s.guided]
     counts = Counts(policy.model)
-    members = sum(response for _, response in rows)
-    logits = counts.vocabulary(members, 3).flops
-    computed = 3 * sum(counts.forward(prompt, [response]).flops for prompt, response in rows) + logits
-    unique = computed - 3 * sum(
-        counts.forward(len(s.autonomous_prompt), []).flops * (len(s.autonomous) + bool(s.guided) - 1) for s in samples
-    )
+    logits = counts.vocabulary(sum(response for _, response in rows), 3).flops
+    as_rows = 3 * sum(counts.forward(prompt, [response]).flops for prompt, response in rows) + logits
+    useful = sum(step_costs(counts, samples).values(), Cost()).flops
     tokens = sum(map(sum, rows))
     bench.add(
-        what, seconds=round(seconds, 3), tokens=tokens, tokens_per_second=round(tokens / seconds),
-        mfu_of_measured_rate=round(computed / seconds / bench.rate, 3),
-        mfu_of_989_tflops=round(computed / seconds / PEAK_H100, 3), unique_mfu=round(unique / seconds / PEAK_H100, 3),
-        peak_gib=bench.peak_gib(),
+        what, seconds=round(seconds, 3), first_seconds=round(first, 1), tokens=tokens,
+        tokens_per_second=round(tokens / seconds), mfu=round(as_rows / seconds / PEAK_H100, 3),
+        useful_mfu=round(useful / seconds / PEAK_H100, 3),
+        useful_of_measured_rate=round(useful / seconds / bench.rate, 3), peak_gib=bench.peak_gib(),
+        loss=round(found["loss"], 6), gradient_norm=round(found["norm"], 5),
     )  # fmt: skip
+    if bench.profile:
+        with torch.profiler.profile() as profile:
+            one()
+        by = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+        bench.profile.write_text(f"{what}\n{profile.key_averages().table(sort_by=by, row_limit=40)}\n")
+        bench.profile = None
 
 
 def grpo_steps(bench: Bench) -> None:
@@ -167,22 +179,47 @@ def grpo_steps(bench: Bench) -> None:
     for rows, label in ((8, "16k"), (32, "65k")):
         samples = sampled(bench, "qwen3-0.6b", Work(rows // 8, 8, 0, 256, 512, 1792))
         step(bench, "qwen3-0.6b", f"GRPO step, 0.6B, {label} tokens", samples, {"type": "grpo"})
-        if bench.eager:
-            continue
-        what = f"GRPO step, 0.6B, {label} tokens, layers compiled"
-        step(bench, "qwen3-0.6b", what, samples, {"type": "grpo"}, compiled=True)
+    samples = sampled(bench, "qwen3-0.6b", Work(1, 2, 0, 256, 512, 16128))
+    step(bench, "qwen3-0.6b", "GRPO step, 0.6B, 2 rows of 16k tokens", samples, {"type": "grpo"})
+
+
+SGPO = "SGPO step, 1.5B, 4 x (8 + 4) x 1,024"
 
 
 def sgpo_step(bench: Bench) -> None:
     """SGPO at Qwen2.5-1.5B's shape: 8 + 4 rollouts of 1,024 tokens for each of 4 problems."""
-    samples = sampled(bench, "qwen2.5-1.5b", Work(4, 8, 4, 256, 512, 1024))
-    for recompute in (False, True):
-        note = ", activations computed again" if recompute else ""
-        step(bench, "qwen2.5-1.5b", f"SGPO step, 1.5B, 4 x (8 + 4) x 1,024{note}", samples, {"delta": None}, recompute)
-    if bench.eager:
-        return
-    what = "SGPO step, 1.5B, 4 x (8 + 4) x 1,024, layers compiled"
-    step(bench, "qwen2.5-1.5b", what, samples, {"delta": None}, compiled=True)
+    step(bench, "qwen2.5-1.5b", SGPO, sampled(bench, "qwen2.5-1.5b", SGPO_WORK), {"delta": None})
+
+
+def layouts(bench: Bench) -> None:
+    """The same step without what makes it faster, and with less memory."""
+    samples = sampled(bench, "qwen2.5-1.5b", SGPO_WORK)
+    what = f"{SGPO}, activations computed again"
+    step(bench, "qwen2.5-1.5b", what, samples, {"delta": None}, recompute=True)
+    for layout, compiled in (("plain rows", False), ("plain rows, layers compiled", True)):
+        step(bench, "qwen2.5-1.5b", f"{SGPO}, {layout}", samples, {"delta": None}, compiled=compiled, shared=False)
+
+
+def trl(bench: Bench) -> None:
+    """TRL's GRPOTrainer at the same shape on 12 autonomous rollouts: the same sample budget, nothing distilled."""
+    from trl_step import trl_step
+
+    samples = sampled(bench, "qwen2.5-1.5b", Work(4, 12, 0, 256, 512, 1024))
+    config = TrainingConfig(sampling=SamplingConfig(max_new_tokens=1024))
+    for rows in (2,) if bench.tiny else (8, 4, 16):
+        bench.peak_gib(reset=True)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                model = random_model(bench.shape("qwen2.5-1.5b"), bench.device, positions=32768)
+                seconds = bench.seconds(trl_step(model, samples, rows, folder, config), 2)
+        except torch.OutOfMemoryError:
+            bench.add(f"TRL GRPOTrainer, 1.5B, 4 x 12 x 1,024, {rows} rows at a time", seconds="out of memory")
+            continue
+        tokens = sum(len(s.autonomous_prompt) + len(r.token_ids) for s in samples for r in s.autonomous)
+        bench.add(
+            f"TRL GRPOTrainer, 1.5B, 4 x 12 x 1,024, {rows} rows at a time", seconds=round(seconds, 3), tokens=tokens,
+            tokens_per_second=round(tokens / seconds), peak_gib=bench.peak_gib(),
+        )  # fmt: skip
 
 
 def vocabulary(bench: Bench) -> None:
@@ -211,7 +248,7 @@ def vocabulary(bench: Bench) -> None:
         (teacher.exp() * (teacher - student)).sum().backward()
 
     works = {"log-probability": ours_logprobs, "forward KL": ours_kl, "log-probability, plain torch": plain_logprobs,
-             "forward KL, plain torch": plain_kl}  # fmt: skip
+             "forward KL, plain torch": plain_kl, **liger(hidden, guide, weight, targets)}  # fmt: skip
     for name, work in works.items():
         hidden.grad = weight.grad = None
         before = bench.peak_gib(reset=True)
@@ -223,6 +260,21 @@ def vocabulary(bench: Bench) -> None:
         bench.add(
             f"vocabulary, {name}", milliseconds=round(1000 * seconds, 1), extra_gib=round(bench.peak_gib() - before, 2)
         )
+
+
+def liger(hidden: Tensor, guide: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Callable[[], None]]:
+    """Return Liger's kernels on the same inputs: cross-entropy, and the generalised Jensen-Shannon divergence."""
+    try:
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss, LigerFusedLinearJSD
+    except ImportError:
+        return {}
+    cross_entropy = LigerFusedLinearCrossEntropyLoss(reduction="sum")
+    forward_kl = LigerFusedLinearJSD(jsd_beta=0.0)
+
+    return {
+        "log-probability, Liger": lambda: cross_entropy(weight, hidden, targets).backward(),
+        "forward KL, Liger": lambda: forward_kl(hidden, weight, guide, weight.detach(), targets).backward(),
+    }
 
 
 def sampling(bench: Bench) -> None:
@@ -245,7 +297,7 @@ def sampling(bench: Bench) -> None:
     )
 
 
-SECTIONS = (rates, vocabulary, grpo_steps, sgpo_step, sampling)
+SECTIONS = (rates, sgpo_step, trl, grpo_steps, sampling, vocabulary, layouts)
 
 
 def main() -> None:
@@ -256,8 +308,10 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="leave out the rows with compiled layers")
     add_json(parser)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--profile", type=Path, help="write where the time of the first step goes")
     parser.add_argument("--only", nargs="*", choices=[section.__name__ for section in SECTIONS])
     arguments = parser.parse_args()
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # lengths of micro-batches differ
     bench = Bench(arguments)
     for section in SECTIONS:
         if arguments.only and section.__name__ not in arguments.only:

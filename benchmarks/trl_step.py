@@ -16,18 +16,20 @@ def trl_step(
 ) -> Callable[[], object]:
     """Return a call of GRPOTrainer's step on the autonomous rollouts of each problem, `rows` of them at a time.
 
-    The trainer wants a folder to write to, and writes nothing there.
+    On a GPU products are in bfloat16 under autocast, with float32 weights as ours. The trainer wants a folder to write
+    to, and writes nothing there.
     """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    whole = trl_batch(samples)
+    whole, on_gpu = trl_batch(samples), model.device.type == "cuda"
+    whole = {name: value.to(model.device) for name, value in whole.items()}
     group, total = len(samples[0].autonomous), len(whole["advantages"])
     arguments = GRPOConfig(
         output_dir=folder, per_device_train_batch_size=rows, gradient_accumulation_steps=total // rows,
         num_generations=group, loss_type="grpo", epsilon=0.2, epsilon_high=0.28, beta=0.0,
         temperature=config.sampling.temperature,
-        max_completion_length=config.sampling.max_new_tokens, report_to=[], use_cpu=True, bf16=False,
+        max_completion_length=config.sampling.max_new_tokens, report_to=[], use_cpu=not on_gpu, bf16=on_gpu,
         gradient_checkpointing=False,
     )  # fmt: skip
     trainer = GRPOTrainer(
@@ -38,12 +40,13 @@ def trl_step(
     trainer.current_gradient_accumulation_steps = total // rows
     trainer._prepare_inputs = lambda inputs: inputs  # the rollouts are there already
     parts = [{name: value[start : start + rows] for name, value in whole.items()} for start in range(0, total, rows)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9, fused=on_gpu or None)
     model.train()
 
     def step() -> None:
         for part in parts:
-            trainer.training_step(model, part, None)
+            with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+                trainer.training_step(model, part, None)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()

@@ -17,6 +17,7 @@ def study(
         list[str] | None, typer.Option(help="Tables to run; default: all, in the order of the file")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells are missing, and run none")] = False,
+    at_once: Annotated[int | None, typer.Option(min=1, max=64, help="Cells at a time; default: the file's")] = None,
     report: Annotated[Path | None, typer.Option(help="Page of tables to write from the results")] = None,
 ) -> None:
     """Run the cells that are missing of a study, a line of results each; or write its page with --report."""
@@ -25,6 +26,8 @@ def study(
     from sgpo.study.runs import StudyRunner
 
     settings = load_study(file)
+    if at_once is not None:
+        settings = settings.model_copy(update={"at_once": at_once})
     results = Results(settings.results)
     if report is not None:
         from sgpo.study.report import write_report

@@ -1,11 +1,19 @@
 """A study as one file: which methods are trained on which worlds, with which seeds, and how each is measured."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sgpo.config.base import Settings
+
+OWN = "own"
+"""The benchmark that is the world's own problems, of the table's split."""
+
+
+def _as_names(given: Any) -> Any:
+    """Return one name as a list of it: `against: grpo`."""
+    return (given,) if isinstance(given, str) else given
 
 
 class StudyWorld(Settings):
@@ -13,6 +21,9 @@ class StudyWorld(Settings):
 
     data: Path = Field(description="Folder with problems, strategies and splits")
     models: dict[str, Path] = Field(description="Base model of each family")
+    benchmarks: dict[str, Path] = Field(
+        default={}, description="Files of problems that are measured beside its own; one that is not there is left out"
+    )
     decisions: int | None = Field(default=None, ge=1)
     habit: float | None = Field(default=None, ge=0.0, le=1.0)
 
@@ -40,7 +51,10 @@ class StudyTable(Settings):
     rates_from: str | None = Field(
         default=None, description="Table on the tuning split whose best learning rate each method takes"
     )
-    against: str | None = Field(default=None, description="Method that the others are compared with in the report")
+    benchmarks: tuple[str, ...] = Field(default=(), description="Benchmarks of its worlds that are measured too")
+    against: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
+        default=(), description="Methods that the others are compared with in the report"
+    )
 
 
 class StudyConfig(Settings):
@@ -59,7 +73,7 @@ class StudyConfig(Settings):
         for name, table in self.tables.items():
             for kind, chosen, known in (
                 ("world", table.worlds, self.worlds), ("method", table.methods, self.methods),
-                ("method", (table.against,) if table.against else (), self.methods),
+                ("method", table.against, self.methods),
                 ("table", (table.rates_from,) if table.rates_from else (), self.tables),
             ):  # fmt: skip
                 for one in chosen:
@@ -74,11 +88,26 @@ class StudyConfig(Settings):
                             f"table '{name}': world '{world}' has no model of family '{family}' "
                             f"(expected one of: {', '.join(self.worlds[world].models)})"
                         )
+                for benchmark in table.benchmarks:
+                    if benchmark not in self.worlds[world].benchmarks:
+                        raise ValueError(
+                            f"table '{name}': world '{world}' has no benchmark '{benchmark}' "
+                            f"(expected one of: {', '.join(self.worlds[world].benchmarks) or 'none'})"
+                        )
             source = self.tables[table.rates_from] if table.rates_from else None
             if source is not None and (source.split != "tuning" or source.rates_from is not None):
                 raise ValueError(
                     f"table '{name}': rates_from '{table.rates_from}' is not on the tuning split, or takes its rates "
                     "from another (expected a table with trials)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _own_is_no_benchmark(self) -> Self:
+        for name, world in self.worlds.items():
+            if OWN in world.benchmarks:
+                raise ValueError(
+                    f"world '{name}': a benchmark '{OWN}' (expected another name: its own problems have it)"
                 )
         return self
 

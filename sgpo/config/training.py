@@ -88,6 +88,9 @@ class ShardingConfig(Settings):
     )
     activation_checkpointing: bool = Field(default=False, description="Compute activations again in backward")
     cpu_offload: bool = Field(default=False, description="Keep parameters and optimiser state in main memory")
+    compile: bool | None = Field(
+        default=None, description="Compile the layers (torch.compile), which takes a minute; null: on a GPU"
+    )
 
 
 class WarmupConfig(Settings):

@@ -1,6 +1,7 @@
 """Where a model version came from, as the tags that the registry keeps."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,8 @@ def git_state(folder: Path) -> tuple[str, bool] | None:
     """
 
     def git(*arguments: str) -> str | None:
+        if shutil.which("git") is None:  # as in an image that has the code alone
+            return None
         result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
         return result.stdout.strip() if result.returncode == 0 else None
 

@@ -7,18 +7,25 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class PreallocatedLayer(CacheLayerMixin):
-    """One layer's keys and values [B, heads, capacity, head_dim], of which the first `length` columns are written."""
+    """One layer's keys and values [B, heads, capacity, head_dim], of which the first `length` columns are written.
+
+    A layer told where to write (`column_1`, [1] on the device) writes there, and shows its first `columns`.
+    """
 
     is_sliding = False
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
         self.capacity, self.length = capacity, 0
+        self.column_1: torch.Tensor | None = None
+        self.columns = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         batch, heads, _, size = key_states.shape
-        self.keys = key_states.new_empty(batch, heads, self.capacity, size)
-        self.values = value_states.new_empty(batch, heads, self.capacity, value_states.shape[-1])
+        # What is shown before it is written must be numbers, for nothing times NaN is NaN.
+        new = torch.Tensor.new_empty if self.column_1 is None else torch.Tensor.new_zeros
+        self.keys = new(key_states, (batch, heads, self.capacity, size))
+        self.values = new(value_states, (batch, heads, self.capacity, value_states.shape[-1]))
         self.is_initialized = True
 
     def update(
@@ -28,6 +35,10 @@ class PreallocatedLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
+        if self.column_1 is not None:
+            self.keys.index_copy_(2, self.column_1, key_states)
+            self.values.index_copy_(2, self.column_1, value_states)
+            return self.keys[:, :, : self.columns], self.values[:, :, : self.columns]
         end = self.length + key_states.shape[2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
@@ -58,6 +69,16 @@ class PreallocatedCache(Cache):
 
     def __init__(self, layers: int, capacity: int) -> None:
         super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
+
+    def write_at(self, column_1: torch.Tensor | None, columns: int) -> None:
+        """Let every layer write at the column in `column_1`, [1], and show `columns` of them; None: behind the last."""
+        for layer in self.layers:
+            layer.column_1, layer.columns = column_1, columns  # type: ignore[attr-defined]
+
+    def set_length(self, length: int) -> None:
+        """Say that so many columns are written."""
+        for layer in self.layers:
+            layer.length = length  # type: ignore[attr-defined]
 
     def compact(self, kept: "Compaction") -> None:
         """Drop rows of every layer."""

@@ -11,10 +11,14 @@ from sgpo.rollouts.kv_cache import Compaction, PreallocatedCache
 
 
 class SharedPromptCache:
-    """Keys and values of the unique prompts, and which rows attend to which; `slot_B` is a row's place in [U * R]."""
+    """Keys and values of the unique prompts, and which rows attend to which; `slot_B` is a row's place in [U * R].
+
+    `column_1`, [1], is the last column of the responses that is written, where more are shown.
+    """
 
     def __init__(self, cache: PreallocatedCache, real_UT: torch.Tensor, prompt_B: torch.Tensor) -> None:
         self.cache, self.real_UT = cache, real_UT
+        self.column_1: torch.Tensor | None = None
         self._arrange(prompt_B)
 
     def take_rows(self, rows: torch.Tensor) -> None:
@@ -71,7 +75,11 @@ def shared_prompt_attention(
     query_BKGS = (query_BH1S * scaling).reshape(rows, key_BKNS.shape[1], -1, size)
     to_prompt_UKMT = shared_prompts.gather(query_BKGS) @ layer.keys.transpose(2, 3)
     to_prompt_UKMT.masked_fill_(~shared_prompts.real_UT[:, None, None], float("-inf"))
-    scores_BKGX = torch.cat([shared_prompts.scatter(to_prompt_UKMT), query_BKGS @ key_BKNS.transpose(2, 3)], dim=-1)
+    to_response_BKGN = query_BKGS @ key_BKNS.transpose(2, 3)
+    if shared_prompts.column_1 is not None:
+        column_N = torch.arange(key_BKNS.shape[2], device=key_BKNS.device)
+        to_response_BKGN.masked_fill_(column_N > shared_prompts.column_1, float("-inf"))
+    scores_BKGX = torch.cat([shared_prompts.scatter(to_prompt_UKMT), to_response_BKGN], dim=-1)
     # At least float32, as transformers' own attention does.
     precision = torch.promote_types(scores_BKGX.dtype, torch.float32)
     weights_BKGX = scores_BKGX.softmax(dim=-1, dtype=precision).to(value_BKNS.dtype)

@@ -8,22 +8,26 @@ H query heads, K key-value heads, G = H/K, S size of a head, D hidden size, V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import SamplingConfig
+from sgpo.rollouts.attention import attention, uncompiled
 from sgpo.rollouts.chat import ChatFormat, chat_of
 from sgpo.rollouts.engine import check_request, end_token_ids
+from sgpo.rollouts.graphs import GraphedSteps
 from sgpo.rollouts.kv_cache import Compaction, PreallocatedCache
 from sgpo.rollouts.sampling import sample_tokens, uniforms
 from sgpo.rollouts.schema import FinishReason, Response
 from sgpo.rollouts.shared_prompts import SHARED_PROMPT_ATTENTION, SharedPromptCache
 
 UNSET = -1  # in the matrix of sampled tokens: nothing was sampled here
+FEW_ROWS = 16
+"""A GPU decodes so many rows as fast as fewer: they are not worth another graph."""
 
 
 class TransformersEngine:
@@ -72,7 +76,7 @@ class TransformersEngine:
         was_training = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), uncompiled(self.model):
                 for start in range(0, len(order), sampling.batch_size):
                     part = order[start : start + sampling.batch_size]
                     decoded = self._decode([prompts[i] for i in part], [seeds[i] for i in part], sampling)
@@ -118,16 +122,16 @@ class TransformersEngine:
         for position in range(sampling.max_new_tokens):
             draws_B = uniforms(state.seeds_B, position)
             token_B, logprob_B = sample_tokens(head(state.hidden_BD), sampling.temperature, sampling.top_p, draws_B)
-            tokens_BN[state.row_B, position] = token_B
+            tokens_BN[state.row_B, position] = token_B.where(state.live_B, UNSET)
             logprobs_BN[state.row_B, position] = logprob_B.float()
-            going_on_B = (token_B[:, None] != end_ids).all(dim=1)
-            live = int(going_on_B.sum())
+            state.live_B &= (token_B[:, None] != end_ids).all(dim=1)
+            live = int(state.live_B.sum())
             if self.progress:
                 self.progress(position + 1, live)
             if live == 0 or position + 1 == sampling.max_new_tokens:
                 break
-            if live < len(token_B):
-                kept = Compaction.of(going_on_B)
+            if live < len(token_B) and (state.graphs is None or live <= len(token_B) // 2 >= FEW_ROWS):
+                kept = Compaction.of(state.live_B)
                 state.compact(kept)
                 token_B = token_B[kept.order]
             self._advance(state, token_B, position)
@@ -146,7 +150,7 @@ class TransformersEngine:
         mask_U1TT = ((causal_TT & real_UT[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
         padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in unique]
         cache = PreallocatedCache(layers, longest)
-        with self._attention("sdpa"):
+        with attention(self.model, "sdpa"):
             hidden_UTD = self.model.get_decoder()(
                 input_ids=torch.tensor(padded, device=device),
                 attention_mask=mask_U1TT,
@@ -155,35 +159,43 @@ class TransformersEngine:
                 use_cache=True,
             ).last_hidden_state
         prompt_B = torch.tensor([unique[tuple(prompt)] for prompt in prompts], device=device)
+        shared, responses = SharedPromptCache(cache, real_UT, prompt_B), PreallocatedCache(layers, max_new_tokens)
         return _Decoding(
-            prompts=SharedPromptCache(cache, real_UT, prompt_B),
-            cache=PreallocatedCache(layers, max_new_tokens),
+            prompts=shared,
+            cache=responses,
+            graphs=self._graphs(shared, responses),
+            live_B=torch.ones(len(prompts), dtype=torch.bool, device=device),
             hidden_BD=hidden_UTD[prompt_B, -1],
             start_B=longest - pads_U[prompt_B],
             seeds_B=torch.tensor(seeds, dtype=torch.int64, device=device),
             row_B=torch.arange(len(prompts), device=device),
         )
 
+    def _graphs(self, prompts: SharedPromptCache, cache: PreallocatedCache) -> GraphedSteps | None:
+        if self.model.device.type != "cuda":
+            return None
+        return GraphedSteps(partial(self._forward, prompts, cache), prompts, cache)
+
     def _advance(self, state: _Decoding, token_B: torch.Tensor, position: int) -> None:
         """Feed the tokens just drawn, which stand at `position` of their responses."""
-        with self._attention(SHARED_PROMPT_ATTENTION):
-            state.hidden_BD = self.model.get_decoder()(
-                input_ids=token_B[:, None],
-                position_ids=(state.start_B + position)[:, None],
-                past_key_values=state.cache,
-                use_cache=True,
-                shared_prompts=state.prompts,
-            ).last_hidden_state[:, -1]
+        position_B = state.start_B + position
+        if state.graphs is None:
+            state.hidden_BD = self._forward(state.prompts, state.cache, token_B, position_B)
+        else:
+            state.hidden_BD = state.graphs.step(token_B, position_B, position)
 
-    @contextmanager
-    def _attention(self, name: str) -> Iterator[None]:
-        """Yield the attention function for one call; the trainer may use the same module with another."""
-        config = self.model.get_decoder().config
-        before, config._attn_implementation = config._attn_implementation, name
-        try:
-            yield
-        finally:
-            config._attn_implementation = before
+    def _forward(
+        self, prompts: SharedPromptCache, cache: PreallocatedCache, token_B: torch.Tensor, position_B: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the hidden states of one token per row, [B, D], whose keys and values go to the cache."""
+        with attention(self.model, SHARED_PROMPT_ATTENTION):
+            return self.model.get_decoder()(
+                input_ids=token_B[:, None],
+                position_ids=position_B[:, None],
+                past_key_values=cache,
+                use_cache=True,
+                shared_prompts=prompts,
+            ).last_hidden_state[:, -1]
 
     def _responses(self, tokens_BN: torch.Tensor, logprobs_BN: torch.Tensor) -> list[Response]:
         lengths = (tokens_BN != UNSET).sum(dim=1).tolist()
@@ -198,10 +210,15 @@ class TransformersEngine:
 
 @dataclass(slots=True)
 class _Decoding:
-    """Rows being decoded: `row_B` is their place in the result, `start_B` the length of their prompt."""
+    """Rows being decoded: `row_B` is their place in the result, `start_B` the length of their prompt.
+
+    On a GPU they stay for a while after their end: those that are not `live_B` are decoded in vain.
+    """
 
     prompts: SharedPromptCache
     cache: PreallocatedCache
+    graphs: GraphedSteps | None
+    live_B: torch.Tensor
     hidden_BD: torch.Tensor
     start_B: torch.Tensor
     seeds_B: torch.Tensor
@@ -213,4 +230,6 @@ class _Decoding:
         if self.cache.get_seq_length() > 0:
             self.cache.compact(kept)
         self.start_B, self.seeds_B = self.start_B[kept.order], self.seeds_B[kept.order]
-        self.row_B = self.row_B[kept.order]
+        self.row_B, self.live_B = self.row_B[kept.order], self.live_B[kept.order]
+        if self.graphs is not None:
+            self.graphs.forget()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sgpo import __version__
 from sgpo.config import RunConfig, load_config
-from sgpo.config.study import StudyConfig
+from sgpo.config.study import OWN, StudyConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256
 from sgpo.study.cells import Cell
@@ -54,26 +54,37 @@ def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None 
     settings += [f"seed={cell.seed}", f"data={world.data}"]
     config, base = load_config(study.recipe, settings), world.models[cell.family]
     start = job_of(study, results, cell, chosen.start) if chosen.start else None
-    parts = (cell.world, cell.family, name, str(cell.seed), digest_of_what_is_computed(config))
+    # What is not trained has no seed: cells of several seeds measure it once.
+    known = config if chosen.train else config.model_copy(update={"seed": 0})
+    parts = (cell.world, cell.family, name, str(known.seed), digest_of_what_is_computed(known))
     label = "-".join(
         re.sub(r"[^\w.]+", "-", part) for part in (*parts, start.folder.name[-8:] if start else "") if part
     )
     return Job(tuple(settings), config, study.runs / label, base, start, chosen.train)
 
 
-def problems_of(study: StudyConfig, cell: Cell) -> Path:
-    """Return the problems that a cell is measured on."""
-    return study.worlds[cell.world].data / "problems" / f"{study.tables[cell.table].split}.parquet"
+def benchmarks_of(study: StudyConfig, cell: Cell) -> list[str]:
+    """Return what a cell is measured on: its world's own problems, and the benchmarks whose files are there."""
+    chosen = study.tables[cell.table].benchmarks
+    return [OWN, *(name for name in chosen if problems_of(study, cell, name).is_file())]
 
 
-def made_of(study: StudyConfig, cell: Cell, job: Job) -> dict[str, str]:
+def problems_of(study: StudyConfig, cell: Cell, benchmark: str = OWN) -> Path:
+    """Return the file of the problems that a cell is measured on."""
+    world = study.worlds[cell.world]
+    if benchmark != OWN:
+        return world.benchmarks[benchmark]
+    return world.data / "problems" / f"{study.tables[cell.table].split}.parquet"
+
+
+def made_of(study: StudyConfig, cell: Cell, job: Job, benchmark: str = OWN) -> dict[str, str]:
     """Return what the cell's numbers depend on: digests of settings, base model and data, and the version."""
     data, settings = job.config.data, []
     trained: Job | None = job
     while trained is not None:
         settings.append(digest_of_what_is_computed(trained.config))
         trained = trained.start
-    for path in (job.base, problems_of(study, cell)):
+    for path in (job.base, problems_of(study, cell, benchmark)):
         if not path.exists():
             raise StudyError(f"{path}: there is none (expected what world '{cell.world}' is made of: make it first)")
     files = ("splits/train.parquet", "splits/warmup.parquet", "strategies.parquet", "responses.parquet")
@@ -81,7 +92,7 @@ def made_of(study: StudyConfig, cell: Cell, job: Job) -> dict[str, str]:
         "settings": "+".join(settings),
         "model": _digest_of(job.base),
         **{name: _digest_of(data / name) for name in files if (data / name).is_file()},
-        "problems": _digest_of(problems_of(study, cell)),
+        "problems": _digest_of(problems_of(study, cell, benchmark)),
         "code": __version__,
     }
 

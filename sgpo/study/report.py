@@ -1,34 +1,46 @@
 """Tables and figures of a study's results: means over seeds with intervals, and paired tests against one method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from sgpo.config.study import StudyConfig
+from sgpo.config.study import OWN, StudyConfig
 from sgpo.files import publish_file
 from sgpo.study.results import Result, Results
 
 CONFIDENCE = 0.95
 MILLION = 1e6
 
+Groups = Mapping[tuple[str, str, str, str], Sequence[Result]]
+"""Lines by world, family, variant and method."""
+
+
+class Paired(NamedTuple):
+    """A mean difference over seeds; p and the interval of the paired t-test are None of fewer than two seeds."""
+
+    difference: float
+    p: float | None
+    interval: tuple[float, float] | None
+
 
 def write_report(study: StudyConfig, results: Results, page: Path, command: str) -> None:
     """Write one Markdown page of tables, and beside it a figure for each table that has results."""
     lines = ["# Study: results", f"Made by `{command}` from {study.results}. What it shows: docs/study.md.", ""]
     for name, table in study.tables.items():
-        for k in table.k:
-            rows = results.of(name, (k,))
-            if rows:
-                lines += [
-                    f"## {name}, avg@{k} on {table.split.replace('_', '-')} problems",
-                    *_table(rows, table.against),
-                ]
-                picture = page.with_name(f"{page.stem}-{name}-{k}.png")
-                draw(rows, f"{name}: avg@{k}, {CONFIDENCE:.0%} interval over seeds", picture)
-                lines += ["", f"![{name}]({picture.name})", ""]
+        for benchmark in (OWN, *table.benchmarks):
+            for k in table.k:
+                if not (rows := results.of(name, (k,), benchmark)):
+                    continue
+                where = f"{table.split.replace('_', '-')} problems" if benchmark == OWN else benchmark
+                lines += [f"## {name}, avg@{k} on {where}", *_table(rows, table.against)]
+                label = name if benchmark == OWN else f"{name}-{benchmark}"
+                picture = page.with_name(f"{page.stem}-{label}-{k}.png")
+                draw(rows, f"{label}: avg@{k}, {CONFIDENCE:.0%} interval over seeds", picture)
+                lines += ["", f"![{label}]({picture.name})", ""]
     with publish_file(page) as aside:
         aside.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
 
@@ -44,8 +56,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def paired(rows: Sequence[Result], others: Sequence[Result]) -> tuple[float, float | None] | None:
-    """Return (mean difference, p of the paired t-test) over the seeds that both have; p is None of fewer than two."""
+def paired(rows: Sequence[Result], others: Sequence[Result]) -> Paired | None:
+    """Return the mean difference over the seeds that both have, by the paired t-test; None where they share none."""
     other_of = {row.seed: row.avg for row in others}
     pairs = [(row.avg, other_of[row.seed]) for row in rows if row.seed in other_of]
     if not pairs:
@@ -53,8 +65,10 @@ def paired(rows: Sequence[Result], others: Sequence[Result]) -> tuple[float, flo
     ours, theirs = np.array(pairs).T
     differences = ours - theirs
     if len(pairs) < 2 or np.ptp(differences) == 0.0:
-        return float(differences.mean()), None
-    return float(differences.mean()), float(stats.ttest_rel(ours, theirs).pvalue)
+        return Paired(float(differences.mean()), None, None)
+    test = stats.ttest_rel(ours, theirs)
+    between = test.confidence_interval(CONFIDENCE)
+    return Paired(float(differences.mean()), float(test.pvalue), (float(between.low), float(between.high)))
 
 
 def _groups(rows: Sequence[Result]) -> dict[tuple[str, str, str, str], list[Result]]:
@@ -64,34 +78,49 @@ def _groups(rows: Sequence[Result]) -> dict[tuple[str, str, str, str], list[Resu
     return groups
 
 
-def _table(rows: Sequence[Result], against: str | None) -> list[str]:
+def _table(rows: Sequence[Result], against: Sequence[str]) -> list[str]:
     groups = _groups(rows)
     tiers = sorted({tier for row in rows for tier in row.per_tier})
+    lenient = any(row.lenient is not None for row in rows)
     columns = [
-        "world", "family", "variant", "method", "rate", "seeds", "avg, per cent", f"{CONFIDENCE:.0%} interval", "pass",
-        *(f"tier {tier}" for tier in tiers), f"against {against}, points", "p", "guided pass", "avg per M tokens",
-        "tokens, M", "seconds",
+        "world", "family", "variant", "method", "rate", "seeds", "avg, per cent", f"{CONFIDENCE:.0%} interval",
+        *(["lenient"] if lenient else []), "pass", *(f"tier {tier}" for tier in tiers),
+        *(text for other in against for text in (f"against {other}, points", f"{CONFIDENCE:.0%} interval", "p")),
+        "guided pass", "avg per M tokens", "tokens, M", "seconds",
     ]  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for (world, family, variant, method), group in groups.items():
         values = [row.avg for row in group]
         found = interval(values)
-        reference = groups.get((world, family, variant, against)) if against and against != method else None
-        test = paired(group, reference) if reference else None
         tokens, guided = fmean([row.tokens for row in group]) / MILLION, [row.guided_pass for row in group]
         known = [value for value in guided if value is not None]
         rates = sorted({row.learning_rate for row in group if row.learning_rate is not None})
         cells = [
             world, family, variant or "-", method, ", ".join(f"{rate:g}" for rate in rates) or "-", str(len(group)),
             f"{100 * fmean(values):.1f}", f"{100 * found[0]:.1f} to {100 * found[1]:.1f}" if found else "-",
-            f"{100 * fmean([row.pass_ for row in group]):.1f}",
+            *([_lenient(group)] if lenient else []), f"{100 * fmean([row.pass_ for row in group]):.1f}",
             *(f"{100 * fmean([row.per_tier.get(tier, float('nan')) for row in group]):.1f}" for tier in tiers),
-            f"{100 * test[0]:+.1f}" if test else "-", f"{test[1]:.3f}" if test and test[1] is not None else "-",
+            *(text for other in against for text in _against(groups, (world, family, variant), method, other)),
             f"{100 * fmean(known):.0f}" if known else "-", f"{100 * fmean(values) / tokens:.1f}" if tokens else "-",
             f"{tokens:.2f}", f"{fmean([row.seconds for row in group]):.0f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _lenient(group: Sequence[Result]) -> str:
+    known = [row.lenient for row in group if row.lenient is not None]
+    return f"{100 * fmean(known):.1f}" if len(known) == len(group) else "-"
+
+
+def _against(groups: Groups, place: tuple[str, str, str], method: str, other: str) -> tuple[str, str, str]:
+    """Return the difference of two methods in points, its interval and its p; `-` for what is not known."""
+    reference = groups.get((*place, other)) if other != method else None
+    test = paired(groups[(*place, method)], reference) if reference else None
+    if test is None:
+        return "-", "-", "-"
+    between = f"{100 * test.interval[0]:+.1f} to {100 * test.interval[1]:+.1f}" if test.interval else "-"
+    return f"{100 * test.difference:+.1f}", between, "-" if test.p is None else f"{test.p:.3f}"
 
 
 def draw(rows: Sequence[Result], title: str, path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from sgpo.config.study import OWN
 from sgpo.errors import UserError, one_line
 from sgpo.jsonl import JsonlFile
 
@@ -15,7 +16,11 @@ class StudyError(UserError, ValueError):
 
 
 class Result(BaseModel):
-    """One line: a cell measured with k responses per problem. Shares of 1; intervals are made of several seeds."""
+    """One line: a cell measured on one benchmark with k responses per problem. Shares of 1.
+
+    `benchmark` is `own` for the world's problems of `split`. `strict` is `avg`, under the name that stands beside
+    `lenient`; older lines have neither.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,9 +36,14 @@ class Result(BaseModel):
     seed: int
     learning_rate: float | None
     split: str
+    benchmark: str = OWN
     k: int
     problems: int
     avg: float
+    strict: float | None = None
+    """avg@k, answers boxed as asked."""
+    lenient: float | None = None
+    """avg@k, any usual form of a final answer."""
     pass_: float
     per_tier: dict[str, float]
     tokens: int
@@ -64,11 +74,14 @@ class Results:
         self._file.append({("pass" if key == "pass_" else key): value for key, value in row.items()})
         self.rows.append(result)
 
-    def has(self, cell: str, ks: Iterable[int], made_of: dict[str, str]) -> bool:
-        """Return whether every k of the cell is there; StudyError where a line of it is of other data or settings."""
+    def has(self, cell: str, ks: Iterable[int], made_of: dict[str, str], benchmark: str = OWN) -> bool:
+        """Return whether every k of the cell is there for a benchmark.
+
+        Raises StudyError where a line of it is of other data or settings.
+        """
         there = set()
         for number, row in enumerate(self.rows, start=1):
-            if row.cell != cell:
+            if (row.cell, row.benchmark) != (cell, benchmark):
                 continue
             other = next((key for key in made_of if row.made_of.get(key) != made_of[key]), None)
             if other is not None:
@@ -79,6 +92,8 @@ class Results:
             there.add(row.k)
         return there.issuperset(ks)
 
-    def of(self, table: str, ks: Sequence[int] = ()) -> list[Result]:
-        """Return the lines of a table."""
-        return [row for row in self.rows if row.table == table and (not ks or row.k in ks)]
+    def of(self, table: str, ks: Sequence[int] = (), benchmark: str = OWN) -> list[Result]:
+        """Return the lines of a table and benchmark."""
+        return [
+            row for row in self.rows if (row.table, row.benchmark) == (table, benchmark) and (not ks or row.k in ks)
+        ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask
 
 from sgpo.algorithms.rows import Row
 from sgpo.training.world import World
@@ -24,12 +25,13 @@ class TokenBatch(Generic[RowT]):
     """Rows as tensors. The token at response position t is predicted at column len(prompt) + t - 1 of a plain row.
 
     Where rows share a prompt (`layouts.SharedPrompts`) a line holds several of them: positions are given, and
-    `attention_mask_BT` is [B, 1, T, T]. `mask_BR` has a row of its own for each of `rows` in any layout.
+    `attention_mask_BT` is [B, 1, T, T], as a matrix or as blocks. `mask_BR` has a row of its own for each of `rows` in
+    any layout.
     """
 
     rows: tuple[RowT, ...]
     input_ids_BT: torch.Tensor
-    attention_mask_BT: torch.Tensor
+    attention_mask_BT: torch.Tensor | BlockMask
     row_index_N: torch.Tensor
     column_index_N: torch.Tensor
     targets_N: torch.Tensor

@@ -8,15 +8,18 @@ and its positions follow the prompt's. The hidden states are those of the plain 
 import heapq
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import PreTrainedModel
 
 from sgpo.training.batches import RowT, TokenBatch, make_batch, split_rows
+from sgpo.training.masks import BLOCK, SKIPPING_ATTENTION, block_mask, token_mask, windowed_layers
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +115,14 @@ class SharedPrompts:
         """Return lines times the longest one, and what of it is padding."""
         families = self._families(rows)
         lines = self._lines(families)
-        computed = len(lines) * _width(lines, families)
+        computed = len(lines) * self._width(lines, families)
         return computed, computed - sum(map(len, families))
 
     def batch(self, rows: Sequence[RowT], pad_id: int, device: torch.device) -> TokenBatch[RowT]:
         """Lay families out line by line; the mask is over tokens, [B, 1, T, T], and true where one sees another."""
         families = self._families(rows)
         lines = self._lines(families)
-        width = _width(lines, families)
+        width = self._width(lines, families)
         tokens, positions = [[pad_id] * width for _ in lines], [[0] * width for _ in lines]
         # Which family a token is of, and which of its responses: 0 is the prompt. Padding sees padding.
         family_of, part_of = [[-1] * width for _ in lines], [[0] * width for _ in lines]
@@ -142,7 +145,7 @@ class SharedPrompts:
         return TokenBatch(
             rows=tuple(rows),
             input_ids_BT=torch.tensor(tokens, device=device),
-            attention_mask_BT=_mask(torch.tensor(family_of, device=device), torch.tensor(part_of, device=device)),
+            attention_mask_BT=self._mask(torch.tensor(family_of, device=device), torch.tensor(part_of, device=device)),
             row_index_N=torch.tensor([places[row][0] for row in range(len(rows))])
             .repeat_interleave(lengths)
             .to(device),
@@ -192,18 +195,73 @@ class SharedPrompts:
                 best, least = lines, cost
         return best
 
+    def _width(self, lines: Sequence[Sequence[int]], families: Sequence[_Family]) -> int:
+        """Return the length of every line, padding included."""
+        return max(sum(len(families[number]) for number in line) for line in lines)
+
+    def _mask(self, family_BT: torch.Tensor, part_BT: torch.Tensor) -> torch.Tensor | BlockMask:
+        """Return which token sees which, [B, 1, T, T], as the attention that reads it wants it."""
+        return token_mask(family_BT, part_BT)
+
     def _cost(self, lines: int, width: float) -> float:
         """Return what lines of this width cost, in tokens whose comparisons are free."""
         return lines * width * (1.0 + width / self.even_length)
 
 
+@dataclass(frozen=True, slots=True)
+class OneLine(SharedPrompts):
+    """All families of a micro-batch behind one another, for attention that skips blocks in which nothing is seen.
+
+    A line costs no more for being long, and only its last block has padding.
+    """
+
+    even_length: float = math.inf
+
+    def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
+        """Return micro-batches of about the same length; a family of more than `tokens` is cut, as is `tokens`."""
+        by_prompt: dict[tuple[int, ...], list[RowT]] = {}
+        for row in sorted(rows, key=lambda row: row.index):
+            by_prompt.setdefault(row.prompt, []).append(row)
+        room = max(1, tokens // BLOCK) * BLOCK if tokens >= BLOCK else tokens
+        families = [part for family in by_prompt.values() for part in _cut(family, room)]
+        families.sort(key=lambda family: (-_length(family), family[0].index))
+        groups: list[list[RowT]] = [[] for _ in range(math.ceil(sum(map(_length, families)) / room))]
+        filled = [(0, number) for number in range(len(groups))]
+        for family in families:
+            length, number = heapq.heappop(filled)
+            if groups[number] and length + _length(family) > room:
+                heapq.heappush(filled, (length, number))
+                length, number = 0, len(groups)
+                groups.append([])
+            groups[number].extend(family)
+            heapq.heappush(filled, (length + _length(family), number))
+        return [group for group in groups if group]
+
+    def _longest(self, prompt: Sequence[int]) -> int:
+        return sys.maxsize
+
+    def _lines(self, families: Sequence[_Family]) -> list[list[int]]:
+        return [list(range(len(families)))]
+
+    def _width(self, lines: Sequence[Sequence[int]], families: Sequence[_Family]) -> int:
+        return math.ceil(sum(map(len, families)) / BLOCK) * BLOCK
+
+    def _mask(self, family_BT: torch.Tensor, part_BT: torch.Tensor) -> BlockMask:
+        return block_mask(family_BT, part_BT)
+
+
 def layout_for(model: PreTrainedModel, shared: bool) -> Layout:
-    """Return the layout that is asked for; plain rows, with one warning, where the model cannot mask single tokens."""
+    """Return the layout that is asked for; plain rows, with one warning, where the model cannot mask single tokens.
+
+    Where attention skips blocks (`compile_layers`), all rows of a micro-batch are one line.
+    """
     if not shared:
         return PlainRows()
     config = model.config
     attention = config._attn_implementation
-    windows = set(getattr(config, "layer_types", None) or []) - {"full_attention"}
+    if attention == SKIPPING_ATTENTION:
+        return OneLine()
+    windows = windowed_layers(model)
     if attention == "sdpa" and not windows:
         return SharedPrompts(_even_length(model))
     reason = f"layers of {', '.join(sorted(windows))}" if windows else f"attention {attention}"
@@ -220,19 +278,6 @@ def _even_length(model: PreTrainedModel) -> float:
     weights = sum(value.numel() for name, value in layers.items() if value.ndim == 2 and "embed" not in name)
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return weights / (2 * config.num_hidden_layers * config.num_attention_heads * head)
-
-
-def _width(lines: Sequence[Sequence[int]], families: Sequence[_Family]) -> int:
-    return max(sum(len(families[number]) for number in line) for line in lines)
-
-
-def _mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> torch.Tensor:
-    """Return which token sees which, [B, 1, T, T]: earlier ones of its family, in the prompt or its own response."""
-    same = family_BT[:, :, None] == family_BT[:, None, :]
-    seen = (part_BT[:, None, :] == 0) | (part_BT[:, :, None] == part_BT[:, None, :])
-    length = family_BT.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=family_BT.device).tril()
-    return (same & seen & earlier)[:, None]
 
 
 def _length(family: Sequence[RowT]) -> int:

@@ -6,6 +6,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from sgpo.config import ConfigError, ShardingConfig
+from sgpo.training.compilation import compile_layers
 from sgpo.training.policy import Policy
 from sgpo.training.world import World, backend
 
@@ -19,7 +20,9 @@ def shard_policy(policy: Policy, world: World, settings: ShardingConfig | None =
     settings = settings or ShardingConfig()
     if world.size % settings.replicas:
         raise ConfigError(f"sharding.replicas is {settings.replicas} (expected a divisor of {world.size} processes)")
-    if settings.activation_checkpointing:
+    if settings.compile if settings.compile is not None else world.device.type == "cuda":
+        compile_layers(policy.model, settings.activation_checkpointing)
+    elif settings.activation_checkpointing:
         policy.model.train()  # transformers recomputes in training mode only; there is no dropout to switch on
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
     if world.size == 1 and settings.precision == "float32" and not settings.cpu_offload:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from sgpo.vocabulary.passes import divergence_slopes, divergence_values, logprob_slopes, logprob_values
 from sgpo.vocabulary.projection import (
     Gradient,
     accumulation_dtype,
@@ -20,6 +21,7 @@ from sgpo.vocabulary.projection import (
     chunks,
     divergence,
     log_softmax,
+    scaled_logits,
 )
 
 DivergenceLoss = Callable[[torch.Tensor, slice], torch.Tensor]
@@ -61,9 +63,20 @@ def linear_divergence_loss(
         dlogits_CV = logq_CV.exp_().sub_(first_CV) if reverse_CV is None else reverse_CV
         collected.gradient.add(span, dlogits_CV.mul_(grad_C[:, None]))
 
+    def one_chunk_in_few_passes(span: slice) -> None:
+        student_CV = scaled_logits(student_hidden_ND[span], weight_VD, temperature)
+        teacher_CV = scaled_logits(teacher_hidden_ND[span], teacher_VD, temperature)
+        kl_N[span], student_C, teacher_C = divergence_values(student_CV, teacher_CV, reverse)
+        (grad_C,) = collected.token_gradients(token_loss, span, kl_N[span])
+        if grad_C is not None:
+            sides = student_CV, teacher_CV, student_C, teacher_C
+            dlogits_CV = divergence_slopes(*sides, kl_N[span], grad_C, reverse, temperature, weight_VD.dtype)
+            collected.gradient.add_product(span, dlogits_CV)
+
+    on_chunk = one_chunk_in_few_passes if student_hidden_ND.is_cuda else one_chunk
     with torch.no_grad():
         for span in chunks(student_hidden_ND, weight_VD.shape[0], chunk_size):
-            one_chunk(span)  # a call, so that no [C, V] matrix outlives its chunk
+            on_chunk(span)  # a call, so that no [C, V] matrix outlives its chunk
     return collected.attach(), kl_N
 
 
@@ -109,9 +122,23 @@ def linear_logprob_loss(
             dlogits_CV.scatter_add_(1, targets_N[span, None], grad_C[:, None])
         collected.gradient.add(span, dlogits_CV)
 
+    def one_chunk_in_few_passes(span: slice) -> None:
+        logits_CV = scaled_logits(hidden_ND[span], weight_VD, temperature)
+        logprobs_N[span], entropy_N[span], normaliser_C = logprob_values(logits_CV, targets_N[span])
+        values = logprobs_N[span], entropy_N[span]
+        grad_C, entropy_grad_C = collected.token_gradients(token_loss, span, *values)
+        if grad_C is not None or entropy_grad_C is not None:
+            slopes = [
+                torch.zeros_like(values[0]) if slope_C is None else slope_C for slope_C in (grad_C, entropy_grad_C)
+            ]
+            of_rows = targets_N[span], normaliser_C, entropy_N[span]
+            dlogits_CV = logprob_slopes(logits_CV, *of_rows, *slopes, temperature, weight_VD.dtype)
+            collected.gradient.add_product(span, dlogits_CV)
+
+    on_chunk = one_chunk_in_few_passes if hidden_ND.is_cuda else one_chunk
     with torch.no_grad():
         for span in chunks(hidden_ND, weight_VD.shape[0], chunk_size):
-            one_chunk(span)
+            on_chunk(span)
     return collected.attach(), logprobs_N, entropy_N
 
 

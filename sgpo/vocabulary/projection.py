@@ -9,8 +9,8 @@ bfloat16 and float16 inputs are multiplied, summed and normalised in float32; fl
 
 import torch
 
-CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**27}
-"""Largest [C, V] matrix when no chunk size is given: 64 MiB in float32, and 512 MiB where products need many rows."""
+CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**28}
+"""Largest [C, V] matrix when no chunk size is given: 64 MiB in float32, and 1 GiB where products need many rows."""
 
 
 def checked(weight_VD: torch.Tensor, temperature: float, chunk_size: int | None, **hidden_ND: torch.Tensor) -> None:
@@ -76,12 +76,17 @@ def add_matmul(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> 
         total.addmm_(left, right.to(total.dtype))
 
 
-def log_softmax(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return log softmax(hidden W^T / temperature) of one chunk, [C, V]."""
+def scaled_logits(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return hidden W^T / temperature of one chunk, [C, V]."""
     logits_CV = matmul(hidden_CD, weight_VD.t())
     if temperature != 1.0:
         logits_CV.div_(temperature)
-    return logits_CV.log_softmax(dim=-1)
+    return logits_CV
+
+
+def log_softmax(hidden_CD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return log softmax(hidden W^T / temperature) of one chunk, [C, V]."""
+    return scaled_logits(hidden_CD, weight_VD, temperature).log_softmax(dim=-1)
 
 
 def divergence(
@@ -116,6 +121,10 @@ class Gradient:
         """Account for one chunk; `dlogits_CV` is overwritten."""
         if self.temperature != 1.0:
             dlogits_CV.div_(self.temperature)
+        self.add_product(span, dlogits_CV)
+
+    def add_product(self, span: slice, dlogits_CV: torch.Tensor) -> None:
+        """Account for one chunk by d/d (hidden W^T): what is divided by the temperature already."""
         if self._hidden is not None:
             self._hidden[span] = matmul(dlogits_CV, self.weight_VD)
         if self._weight is not None:

@@ -199,6 +199,13 @@ def test_a_registry_that_does_not_answer_is_one_line(model_folder: Path, tmp_pat
     assert "\n" not in str(caught.value)
 
 
+def test_git_state_is_unknown_where_git_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = Path(__file__).parent
+    assert git_state(checkout) is not None
+    monkeypatch.setenv("PATH", "")
+    assert git_state(checkout) is None
+
+
 def test_git_state_tells_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
     author = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

@@ -7,18 +7,23 @@ from pathlib import Path
 import pytest
 
 from sgpo.config import load_config
+from sgpo.config.study import OWN
 from sgpo.study.cells import cells_of, load_study
 from sgpo.study.results import Results
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDIES = [load_study(REPOSITORY / "configs" / "studies" / f"{name}.yaml") for name in ("testbed", "logic")]
-ROWS = [(study, row) for study in STUDIES for row in Results(REPOSITORY / study.results).rows]
+NAMES = ("testbed", "real", "logic", "code")
+STUDIES = {name: load_study(REPOSITORY / "configs" / "studies" / f"{name}.yaml") for name in NAMES}
+ROWS = [(name, row) for name, study in STUDIES.items() for row in Results(REPOSITORY / study.results).rows]
 
 
-@pytest.mark.parametrize(("study", "row"), ROWS, ids=[f"{row.cell}-{row.k}" for _, row in ROWS])
-def test_a_line_is_of_a_cell_and_its_settings_are_what_they_were(study, row):
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{row.cell}-{row.benchmark}-{row.k}" for _, row in ROWS])
+def test_a_line_is_of_a_cell_and_its_settings_are_what_they_were(name, row):
+    study = STUDIES[name]
     assert row.cell in {cell.name for cell in cells_of(study)}
     config = load_config(REPOSITORY / study.recipe, row.settings)
     assert row.made_of["settings"].partition("+")[0] == digest_of_what_is_computed(config)
-    assert (row.seed, row.split) == (config.seed, study.tables[row.table].split)
+    table = study.tables[row.table]
+    assert (row.seed, row.split) == (config.seed, table.split)
+    assert row.benchmark in (OWN, *table.benchmarks)

@@ -23,7 +23,8 @@ STUDY = {
     "results": "results.jsonl",
     "runs": "runs",
     "worlds": {
-        "near": {"data": "near", "models": {"qwen2": "base/q", "llama": "base/l"}, "decisions": 3, "habit": 0.6},
+        "near": {"data": "near", "models": {"qwen2": "base/q", "llama": "base/l"}, "decisions": 3, "habit": 0.6,
+                 "benchmarks": {"svamp": "svamp.parquet"}},
         "far": {"data": "far", "models": {"qwen2": "base/far"}},
     },
     "methods": {
@@ -85,6 +86,15 @@ def test_every_combination_is_a_cell_seeds_outermost(tmp_path):
         (lambda t: t["methods"]["sft"].update(start="sft_grpo"), "method 'sft' starts from itself"),
         (lambda t: t["methods"]["sft"].update(start="ppo"), "starts from the unknown method 'ppo'"),
         (lambda t: t.update(recipes="x"), "unknown key 'recipes'"),
+        (
+            lambda t: t["tables"]["main"].update(benchmarks=["svmap"]),
+            "world 'near' has no benchmark 'svmap' (expected one of: svamp)",
+        ),
+        (
+            lambda t: t["worlds"]["far"].update(benchmarks={"own": "x.parquet"}),
+            "world 'far': a benchmark 'own' (expected another name",
+        ),
+        (lambda t: t["tables"]["main"].update(against=["grpo", "bass"]), "table 'main': unknown method 'bass'"),
     ],
 )
 def test_a_file_that_does_not_fit_together_is_refused_in_one_line(tmp_path, change, message):
@@ -110,6 +120,9 @@ def test_the_best_rate_is_that_of_the_world_by_the_largest_k(tmp_path):
         cell = f"tuning/{world}/qwen2/grpo/{variant}/0"
         results.add(result(cell=cell, world=world, variant=variant, learning_rate=rate, avg=avg))
         results.add(result(cell=cell, world=world, variant=variant, learning_rate=rate, avg=1.0 - avg, k=2))
+        results.add(
+            result(cell=cell, world=world, variant=variant, learning_rate=rate, avg=1.0 - avg, benchmark="svamp")
+        )
     assert best_rate(study, results, "tuning", "grpo", "near", "qwen2") == 1e-4
     assert best_rate(study, results, "tuning", "grpo", "near", "llama") == 1e-4  # the world's, for want of the family's
     assert best_rate(study, results, "tuning", "grpo", "far", "qwen2") == 3e-4
@@ -124,6 +137,8 @@ def test_lines_of_other_data_are_refused_and_kept(tmp_path):
     again = Results(tmp_path / "results.jsonl")
     assert again.rows == results.rows
     assert again.has("tuning/near/qwen2/grpo/low/0", [4], {"code": "1"})
+    assert not again.has("tuning/near/qwen2/grpo/low/0", [4], {"code": "1"}, "svamp")
+    assert again.has("tuning/near/qwen2/grpo/low/0", [], {"code": "2"}, "svamp")  # other lines are none of its own
     assert not again.has("tuning/near/qwen2/grpo/low/0", [2, 4], {"code": "1"})
     with pytest.raises(
         StudyError, match=r"row 1: cell 'tuning/near/qwen2/grpo/low/0' was made of other code \(1, now 2"
@@ -137,8 +152,12 @@ def test_a_line_has_the_columns_of_the_page_and_a_strange_one_is_named(tmp_path)
     results.add(result())
     row = json.loads(results.path.read_text())
     columns = """table world decisions habit family method settings seed learning_rate split k problems avg pass
-        per_tier tokens seconds guided_pass steps"""
+        per_tier tokens seconds guided_pass steps benchmark strict lenient"""
     assert set(columns.split()) <= row.keys()
+    older = {key: value for key, value in row.items() if key not in ("benchmark", "strict", "lenient")}
+    results.path.write_text(json.dumps(older) + "\n")
+    (read,) = Results(results.path).rows
+    assert (read.benchmark, read.strict, read.lenient) == ("own", None, None)
     with results.path.open("a") as stream:
         stream.write('{"cell": 3}\n')
     with pytest.raises(StudyError, match=r"results\.jsonl row 2: no result of a study"):
@@ -157,11 +176,35 @@ def test_the_interval_is_students(values):
 def test_methods_are_compared_seed_by_seed():
     ours = [result(seed=seed, avg=value) for seed, value in enumerate((0.5, 0.6, 0.8))]
     theirs = [result(seed=seed, avg=value) for seed, value in ((1, 0.5), (2, 0.6), (3, 0.0))]
-    difference, p_value = paired(ours, theirs) or (0.0, None)
+    difference, p_value, between = paired(ours, theirs) or (0.0, None, None)
     assert difference == pytest.approx(0.15)
     # t = 0.15 / (0.0707 / sqrt 2) = 3 with one degree of freedom: p = 1 - 2 atan(3) / pi.
     assert p_value == pytest.approx(1 - 2 * np.arctan(3.0) / np.pi, abs=1e-6)
+    # Student's quantile with one degree of freedom is tan(0.475 pi) = 12.706: 0.15 -+ 12.706 * 0.05.
+    assert between == pytest.approx((0.15 - 12.706 * 0.05, 0.15 + 12.706 * 0.05), abs=1e-4)
     assert paired(ours[:1], theirs) is None
+
+
+def test_each_benchmark_has_a_table_with_lenient_accuracy_and_every_comparison(tmp_path):
+    against = {"benchmarks": ["svamp"], "against": ["base", "grpo"]}
+    study = load(tmp_path, lambda tree: tree["tables"]["main"].update(against))
+    results = Results(tmp_path / "results.jsonl")
+    for method, values in (("base", (0.1, 0.1)), ("grpo", (0.3, 0.5))):
+        for seed, value in enumerate(values):
+            changes = {"table": "main", "method": method, "variant": "", "seed": seed, "learning_rate": None}
+            results.add(result(cell=f"main/near/qwen2/{method}/{seed}", avg=value, lenient=value + 0.1, **changes))
+            svamp = {"benchmark": "svamp", "per_tier": {"svamp": value / 2}, "lenient": value}
+            results.add(result(cell=f"main/near/qwen2/{method}/{seed}", avg=value / 2, **svamp, **changes))
+    page = tmp_path / "page.md"
+    write_report(study, results, page, "sgpo study x")
+    own, svamp = page.read_text(encoding="utf-8").split("## main, avg@4 on svamp")
+    assert "## main, avg@4 on held-out problems" in own
+    assert "| lenient | pass | tier 1 | against base, points | 95% interval | p | against grpo, points |" in own
+    # 0.2 and 0.4: mean 0.3, standard error 0.1, one degree of freedom; p = 1 - 2 atan(3) / pi.
+    assert "| 40.0 | -87.1 to 167.1 | 50.0 | 75.0 | 50.0 | +30.0 | -97.1 to +157.1 | 0.205 | - | - | - |" in own
+    assert "| 10.0 | 10.0 to 10.0 | 20.0 | 75.0 | 50.0 | - | - | - | -30.0 | -157.1 to +97.1 | 0.205 |" in own
+    assert "| 20.0 | -43.5 to 83.5 | 40.0 |" in svamp
+    assert page.with_name("page-main-svamp-4.png").stat().st_size > 1000
 
 
 def test_the_page_is_made_of_the_lines_alone(tmp_path):

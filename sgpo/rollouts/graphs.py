@@ -1,0 +1,80 @@
+"""Decoding steps as CUDA graphs: the host starts one graph for a token, and not the hundreds of kernels of its layers.
+
+A graph has fixed shapes. It computes all rows that were there when it was captured, and attends to as many columns of
+the responses as it was captured for, those not written yet under a mask; the next one has twice as many.
+"""
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from sgpo.rollouts.kv_cache import PreallocatedCache
+from sgpo.rollouts.shared_prompts import SharedPromptCache
+
+logger = logging.getLogger(__name__)
+
+FIRST_COLUMNS = 64
+"""Columns that the first graph attends to."""
+
+Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(token_B, position_B) -> hidden_BD, which writes the tokens' keys and values to the cache."""
+
+
+class GraphedSteps:
+    """Decoding steps of a fixed set of rows on a GPU; where capturing fails they are computed as they are."""
+
+    works = True  # of this process: what failed once is not tried again
+
+    def __init__(self, forward: Forward, prompts: SharedPromptCache, cache: PreallocatedCache) -> None:
+        """Take the forward of one token per row, and the caches that it reads and writes."""
+        self._forward, self._prompts, self._cache = forward, prompts, cache
+        self._replay: Callable[[], None] | None = None
+        self._inputs: tuple[torch.Tensor, ...] = ()
+        self._columns = 0
+        self._hidden_BD = torch.empty(0)
+
+    def forget(self) -> None:
+        """Say that the rows have changed: the next step is captured anew."""
+        self._replay = None
+
+    def step(self, token_B: torch.Tensor, position_B: torch.Tensor, column: int) -> torch.Tensor:
+        """Return the hidden states of tokens that stand at `column` of their responses, [B, D]."""
+        if GraphedSteps.works and (self._replay is None or column >= self._columns):
+            self._prepare(token_B, position_B, column)
+        if self._replay is None:
+            return self._forward(token_B, position_B)
+        values = token_B, position_B, torch.tensor([column])
+        for buffer, value in zip(self._inputs, values, strict=True):
+            buffer.copy_(value)
+        self._replay()
+        self._cache.set_length(column + 1)
+        return self._hidden_BD
+
+    def _prepare(self, token_B: torch.Tensor, position_B: torch.Tensor, column: int) -> None:
+        self._replay = None
+        columns = FIRST_COLUMNS
+        while columns <= column:
+            columns *= 2
+        column_1 = torch.tensor([column], device=token_B.device)
+        self._inputs, self._columns = (token_B.clone(), position_B.clone(), column_1), columns
+        self._prompts.column_1 = column_1
+        self._cache.write_at(column_1, columns)
+        try:
+            self._replay = self._captured(*self._inputs[:2])
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n")[0][:200]
+            logger.warning("decoding cannot be captured as a CUDA graph (%s): it is slower", reason)
+            GraphedSteps.works = False
+            self._prompts.column_1 = None
+            self._cache.write_at(None, 0)
+            self._cache.set_length(column)
+
+    def _captured(self, token_B: torch.Tensor, position_B: torch.Tensor) -> Callable[[], None]:
+        """Return what computes `_hidden_BD` again from what these tensors hold then."""
+        self._forward(token_B, position_B)  # libraries load their kernels; what it writes is written again
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._hidden_BD = self._forward(token_B, position_B)
+        return graph.replay
