@@ -33,6 +33,9 @@ Every gold answer through our verifier, and every gold as the answer to another 
 that `python benchmarks/domains.py --problems 5000 --markdown docs/measured/domains.md` writes. Golds that a task's own
 scorer refuses are left out when problems are drawn. Other load ran beside: the milliseconds are an upper bound.
 
+Held-out figures of the two worked domains: `logic.jsonl` and `code.jsonl` beside this page; what they show:
+[domains.md](../domains.md).
+
 """
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sgpo.checks.finding import Finding, refusal, shown_ids
+from sgpo.checks.verifiers import check_verifiers
 from sgpo.config import ConfigError, RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
@@ -47,6 +48,7 @@ def check_data(config: RunConfig, params: PipelineParams | None) -> tuple[list[F
         findings += _read(config, split, data)
     for split, problems in data.problems.items():
         findings.append(_golds(split, problems, config))
+    findings += check_verifiers(data.train, config)
     findings += _overlap(data)
     if params is not None:
         findings += _settings(config, params)

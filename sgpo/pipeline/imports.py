@@ -43,14 +43,16 @@ def import_task(
     """Write problems drawn from a reasoning-gym task, as `import_problems`; questions of other splits are left out.
 
     `levels` spreads them over the task's levels of difficulty, which become tiers. Raises DomainError for an unknown
-    task or option, and where the task has too few different questions.
+    task or option, where the task has too few different questions, and where another process draws others.
     """
+    from sgpo.problems.domains.reasoning_gym.repeatable import refuse_unrepeatable
     from sgpo.problems.domains.reasoning_gym.source import draw_problems, text_key
 
     tracked = _check_place(data, split, force)
     elsewhere = _elsewhere(data, split)
     taken = {text_key(problem.question) for problems in elsewhere.values() for problem in problems}
     drawn = draw_problems(task, size, seed, options, levels, taken)
+    refuse_unrepeatable(drawn.problems)
     return _put(drawn.problems, drawn.lines(), f"reasoning-gym:{task}", data, split, elsewhere, tracked)
 
 

@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import one_line
@@ -60,9 +60,8 @@ def unused_records(params: PipelineParams, problems: Sequence[Problem]) -> list[
 
 def load_teacher(path: str) -> Teacher:
     """Return an instance of the class at `package.module:Class`. Raises TeacherError where it is no Teacher."""
-    module, _, name = path.partition(":")
     try:
-        teacher = getattr(import_module(module), name)()
+        teacher = resolve_name(path)()
     except Exception as error:  # whatever somebody's module or class raises
         raise TeacherError(f"teacher.plugin '{path}': {one_line(error, 300)} (expected package.module:Class)") from None
     if missing := [member for member in ("name", "max_tokens", "complete") if not hasattr(teacher, member)]:

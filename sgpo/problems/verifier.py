@@ -18,9 +18,9 @@ from sgpo.problems.comparison import Expectation, UnparsableError, expect, meets
 from sgpo.problems.domains.judges import DomainJudges
 from sgpo.problems.domains.registry import DomainError
 from sgpo.problems.domains.worker import Judged
+from sgpo.problems.lenient import lenient_answer
 from sgpo.problems.responses import final_answer
 from sgpo.problems.schema import Problem
-from sgpo.problems.stated import stated_answer
 from sgpo.problems.workers import KillableWorkers, VerifierError
 
 Reason = Literal["correct", "wrong", "no_answer", "unparsable", "timeout", "crashed"]
@@ -140,7 +140,7 @@ class Verifier:
         reasons: dict[tuple[Expectation, str], Reason | None] = {}
         for text, problem in pairs:
             boxed = final_answer(text)
-            stated = stated_answer(text, _expected(problem)) if lenient and boxed is None else None
+            stated = lenient_answer(text, _expected(problem)) if lenient and boxed is None else None
             answer = stated if boxed is None else boxed
             key = None if answer is None else (_expected(problem), answer)
             found.append((boxed, stated, key))

@@ -1,6 +1,5 @@
 """The run of a cell: its settings, the model that it starts from, and what its numbers depend on."""
 
-import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 from sgpo import __version__
 from sgpo.config import RunConfig, load_config
 from sgpo.config.study import OWN, StudyConfig
-from sgpo.evaluation.report import folder_digest
-from sgpo.files import file_sha256
 from sgpo.study.cells import Cell
+from sgpo.study.digests import digest_of
 from sgpo.study.rates import best_rate
 from sgpo.study.results import Results, StudyError
 from sgpo.training.recovery.origin import digest_of_what_is_computed
@@ -90,14 +88,8 @@ def made_of(study: StudyConfig, cell: Cell, job: Job, benchmark: str = OWN) -> d
     files = ("splits/train.parquet", "splits/warmup.parquet", "strategies.parquet", "responses.parquet")
     return {
         "settings": "+".join(settings),
-        "model": _digest_of(job.base),
-        **{name: _digest_of(data / name) for name in files if (data / name).is_file()},
-        "problems": _digest_of(problems_of(study, cell, benchmark)),
+        "model": digest_of(job.base),
+        **{name: digest_of(data / name) for name in files if (data / name).is_file()},
+        "problems": digest_of(problems_of(study, cell, benchmark)),
         "code": __version__,
     }
-
-
-@functools.cache
-def _digest_of(path: Path) -> str:
-    """Return a short digest of a file or a model folder; read once in a process, whatever the number of cells."""
-    return (folder_digest(path) if path.is_dir() else file_sha256(path))[:16]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from sgpo.files import file_sha256
+from sgpo.study.digests import digest_of
 from sgpo.study.report import interval
 from sgpo.study.results import Result, Results
 
@@ -19,7 +19,7 @@ def describe_shown(results: Path, problems: Path, table: str = TABLE) -> list[st
     """
     if not results.is_file() or not problems.is_file():
         return []
-    digest = file_sha256(problems)[:16]
+    digest = digest_of(problems)
     rows = [row for row in Results(results).of(table) if row.made_of.get("problems") == digest]
     largest = max((row.k for row in rows), default=0)
     methods: dict[str, list[Result]] = {}

@@ -143,6 +143,26 @@ def test_golds_of_other_domains_are_judged_as_the_recipe_says(recipe: Recipe, da
     assert "data: train golds" not in look(recipe(own), model_folder)
 
 
+EASY = """
+from sgpo.problems import Verdict
+def judge(response, problem):
+    right = problem.answer in response
+    return Verdict(right, None, "correct" if right else "wrong")
+"""
+
+
+def test_a_verifier_that_rewards_more_than_the_answer(
+    recipe: Recipe, data: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_easy.py").write_text(EASY, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = data / "problems" / "train.parquet"
+    write_problems([one.model_copy(update={"domain": "easy"}) for one in read_problems(file)], file)
+    found = look(recipe("domains={easy: {verifier: 'own_easy:judge'}}"), model_folder)
+    assert found.keys() == {"data: verifier of easy"}
+    assert "cut at the end passes" in found["data: verifier of easy"]
+
+
 def test_problems_that_are_trained_on_and_held_out(recipe: Recipe, data: Path, model_folder: Path) -> None:
     held_out, train = (read_problems(data / "problems" / f"{name}.parquet") for name in ("held_out", "train"))
     again = Problem(question=train[3].question.upper(), answer=train[3].answer)

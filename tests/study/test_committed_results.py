@@ -13,7 +13,8 @@ from sgpo.study.results import Results
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDIES = {name: load_study(REPOSITORY / "configs" / "studies" / f"{name}.yaml") for name in ("testbed", "real")}
+NAMES = ("testbed", "real", "logic", "code")
+STUDIES = {name: load_study(REPOSITORY / "configs" / "studies" / f"{name}.yaml") for name in NAMES}
 ROWS = [(name, row) for name, study in STUDIES.items() for row in Results(REPOSITORY / study.results).rows]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from sgpo.config import RunConfig, load_config
+from sgpo.problems import read_problems
+from sgpo.problems.readers import write_problems
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.recovery.origin import check_origin, digest_of_what_is_computed
 
@@ -82,3 +84,33 @@ def test_a_restarted_run_forgets_its_validations(place) -> None:
     (run / "validation.json").write_text("{}")
     check_origin(load_config(None, [f"data={config.data}", "training.steps=10"]), model, run, restart=True)
     assert not (run / "validation.json").exists()
+
+
+VERIFIER = "def judge(response, problem):\n    ...\n"
+
+
+def test_a_verifier_of_ones_own_belongs_to_a_run_by_its_code(place, tmp_path: Path, monkeypatch, capsys) -> None:
+    config, model, run = place
+    package = tmp_path / "packages"
+    package.mkdir()
+    (package / "own_judges.py").write_text(VERIFIER)
+    monkeypatch.syspath_prepend(str(package))
+    train = config.data / "splits" / "train.parquet"
+    write_problems([one.model_copy(update={"domain": "planets"}) for one in read_problems(train)], train)
+    own = "domains={planets: {verifier: 'own_judges:judge'}}"
+    config = load_config(None, [f"data={config.data}", "training.steps=9", own])
+    check_origin(config, model, run, restart=True)
+    check_origin(config, model, run)
+    (package / "own_judges.py").write_text(VERIFIER.replace("...", "return None"))
+    with pytest.raises(CheckpointError, match=r"this run began with other verifier of domain 'planets' [(]expected"):
+        check_origin(config, model, run)
+    made_of = json.loads((run / "made_of.json").read_text())
+    before_there_was_the_key = {name: value for name, value in made_of.items() if "verifier" not in name}
+    (run / "made_of.json").write_text(json.dumps(before_there_was_the_key))
+    check_origin(config, model, run)
+    assert json.loads((run / "made_of.json").read_text())["verifier of domain 'planets'"]
+
+
+def test_mathematics_alone_notes_no_verifier(place) -> None:
+    _, _, run = place
+    assert not [name for name in json.loads((run / "made_of.json").read_text()) if "verifier" in name]

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sgpo.config.domains import DomainConfig
-from sgpo.problems.domains.registry import find_domain
+from sgpo.problems.domains.registry import DomainSpec, find_domain
 from sgpo.problems.schema import Problem
 
 _OURS = "sgpo"
@@ -23,22 +23,30 @@ _LIBRARIES = {"reasoning-gym": "reasoning_gym"}
 def verifiers_digest(problems: Iterable[Problem], settings: Mapping[str, DomainConfig] | None = None) -> str | None:
     """Return a hash of the verifiers of the problems' domains; None where mathematics alone is judged by ours.
 
+    Raises DomainError for an unknown domain.
+    """
+    digests = verifier_digests({problem.domain for problem in problems}, settings)
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16] if digests else None
+
+
+def verifier_digests(domains: Iterable[str], settings: Mapping[str, DomainConfig] | None = None) -> dict[str, str]:
+    """Return a hash of each domain's verifier, by domain; mathematics judged by ours has none.
+
     Of each: its settings, the version of its package, and all Python files of the package, or of the module that
     stands alone. Raises DomainError for an unknown domain.
     """
-    specs = [find_domain(name, settings) for name in sorted({problem.domain for problem in problems})]
-    digest, some = hashlib.sha256(), False
-    for spec in specs:
-        if spec.is_mathematics:
-            continue
-        some = True
-        tree = {**asdict(spec), "options": dict(spec.options)}
-        digest.update(json.dumps(tree, sort_keys=True, default=str).encode())
-        top = spec.verifier.partition(":")[0].partition(".")[0]
-        for package in (_LIBRARIES.get(spec.domain), None if top == _OURS else top):
-            if package is not None:
-                _add_package(package, digest)
-    return digest.hexdigest()[:16] if some else None
+    specs = [find_domain(name, settings) for name in sorted(set(domains))]
+    return {spec.domain: _digest(spec) for spec in specs if not spec.is_mathematics}
+
+
+def _digest(spec: DomainSpec) -> str:
+    tree = {**asdict(spec), "options": dict(spec.options)}
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode())
+    top = spec.verifier.partition(":")[0].partition(".")[0]
+    for package in (_LIBRARIES.get(spec.domain), None if top == _OURS else top):
+        if package is not None:
+            _add_package(package, digest)
+    return digest.hexdigest()[:16]
 
 
 def _add_package(name: str, digest: hashlib._Hash) -> None:

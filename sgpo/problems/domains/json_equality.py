@@ -3,14 +3,18 @@
 import json
 import math
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from sgpo.problems.domains.fences import last_block
 from sgpo.problems.domains.stated import stated_answer, tagged
 from sgpo.problems.responses import answer_part
 from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict
 
 _FENCE = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+_OPENED = re.compile(r"<answer>|\\boxed", re.IGNORECASE)
+"""An answer that was begun and is none: a fenced block before it does not stand in."""
 
 
 class _NotJsonError(ValueError):
@@ -19,10 +23,9 @@ class _NotJsonError(ValueError):
 
 def judge(response: str, problem: Problem) -> Verdict:
     """Return whether the stated answer, or else the last fenced block, is the gold value."""
-    stated = stated_answer(response)
-    if stated is None:
-        blocks = _FENCE.findall(answer_part(response))
-        stated = blocks[-1].strip() if blocks else None
+    stated, text = stated_answer(response), answer_part(response)
+    if stated is None and not _OPENED.search(text):
+        stated = last_block(text)
     if stated is None:
         return Verdict(False, None, "no_answer")
     try:
@@ -64,11 +67,14 @@ def _refuse(text: str) -> Any:
     raise _NotJsonError(f"{text} is no JSON")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
+def _finite(text: str) -> Decimal:
+    """Return a number to its last digit: as floats 1e20 and 100000000000000000001.0 are equal, and 1e-400 is 0."""
+    if not math.isfinite(float(text)):
         raise _NotJsonError(f"{text} is too large")
-    return number
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise _NotJsonError(f"{text} is too small") from None
 
 
 judge.present = lambda problem: tagged(problem.answer)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ LONGEST = 20_000
 """Characters; what is longer is no answer."""
 _TAG = re.compile(r"</?answer>", re.IGNORECASE)
 _LINE = re.compile(
-    r"^[ \t*_#>-]{0,8}(?:the |my )?(?:final )?answer(?: is)?[ \t*_]{0,4}:[ \t*_]*(\S[^\n]*?)[ \t*_]*$", re.I | re.M
+    r"^[ \t*_#>-]{0,8}(?:the |my )?(?:final )?answer(?: is)?[ \t*_]{0,4}:[ \t*_]*(\S[^\n]*)$", re.I | re.M
 )
 
 
@@ -28,7 +28,7 @@ def stated_answer(response: str) -> str | None:
         found: str | None = text[tags[-2].end() : tags[-1].start()]
     elif (found := final_answer(response)) is None and r"\boxed" not in text:
         lines = _LINE.findall(text)
-        found = lines[-1] if lines else None
+        found = lines[-1].rstrip(" \t*_") if lines else None
     found = (found or "").strip()
     return found if 0 < len(found) <= LONGEST else None
 

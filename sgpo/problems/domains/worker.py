@@ -10,7 +10,7 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from sgpo.errors import UserError, one_line
@@ -68,12 +68,9 @@ def prepare(memory_bytes: int, specs: Sequence[DomainSpec]) -> None:
 
 def load(spec: DomainSpec) -> _Loaded | Broken:
     """Return the verifier at an import path with its options, or why there is none."""
-    module, _, name = spec.verifier.partition(":")
     where = f"domain '{spec.domain}': {spec.verifier}"
     try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        found: Any = resolve_name(spec.verifier)
     except Exception as error:  # whatever somebody's module raises while it is imported
         return Broken(f"{where} cannot be imported: {one_line(error, 300)} (expected package.module:name)")
     if not callable(found):

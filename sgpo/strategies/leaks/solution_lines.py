@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sgpo.problems.domains.code.fences import last_block
+from sgpo.problems.domains.fences import last_block
 from sgpo.problems.schema import Problem
 from sgpo.strategies.leaks.leak import Described
 from sgpo.strategies.leaks.wording import excerpt

@@ -4,18 +4,23 @@ import functools
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from sgpo.algorithms.registry import method
 from sgpo.config import RunConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256, first_difference, write_json
+from sgpo.problems.domains.digest import verifier_digests
 from sgpo.training import best
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.validation import PROBLEMS
 
 FILE = "made_of.json"
+_VERIFIER = "verifier of domain "
 
 
 def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> None:
@@ -26,6 +31,8 @@ def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restar
     """
     now, file = _origin(config, model_folder), run_folder / FILE
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
+    # A run older than these keys has noted no verifier: it goes on with today's.
+    before = {**{key: digest for key, digest in now.items() if key.startswith(_VERIFIER)}, **before}
     if different := first_difference(before, now):
         if not restart:
             raise CheckpointError(
@@ -65,13 +72,23 @@ def digest_of_what_is_computed(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _domains_in(files: Sequence[Path]) -> set[str]:
+    """Return the domains of problem files, from that column alone."""
+    columns = [
+        pq.read_table(file, columns=["domain"])["domain"] for file in files if "domain" in pq.read_schema(file).names
+    ]
+    return {domain for column in columns for domain in column.unique().to_pylist() if domain is not None}
+
+
 def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
-    files = ["splits/train.parquet", "strategies.parquet"]
+    judged = ["splits/train.parquet"] + ([PROBLEMS] if config.training.validation.every is not None else [])
+    files = [*judged, "strategies.parquet"]
     files += ["splits/warmup.parquet"] if config.warmup.epochs else []
-    files += [PROBLEMS] if config.training.validation.every is not None else []
     files += ["responses.parquet"] if "responses" in method(config.training.algorithm.type).needs else []
+    domains = _domains_in([config.data / name for name in judged])
     return {
         "settings": digest_of_what_is_computed(config),
         "model": folder_digest(model_folder),
         **{name: file_sha256(config.data / name) for name in files},
+        **{f"{_VERIFIER}'{domain}'": digest for domain, digest in verifier_digests(domains, config.domains).items()},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import reasoning_gym
 
 from sgpo.pipeline.imports import import_task
 from sgpo.problems import Problem, Verifier, read_problems
+from sgpo.problems.domains.reasoning_gym.repeatable import drawn_otherwise
 from sgpo.problems.domains.reasoning_gym.source import draw_problems, text_key
 from sgpo.problems.domains.reasoning_gym.tasks import task_names
 from sgpo.problems.domains.registry import DomainError
@@ -70,6 +72,23 @@ def test_splits_share_no_question_even_where_a_task_has_few(tmp_path: Path) -> N
     assert len(train) == len(held_out) == 20
     assert not train & held_out
     assert "in another split" in said["held_out"][0]
+
+
+def test_every_task_that_is_offered_draws_the_same_in_a_process_that_hashes_text_otherwise(tmp_path: Path) -> None:
+    """Those that do not are refused at import: nothing could judge what they draw."""
+    problems = []
+    for task in task_names():
+        with contextlib.suppress(DomainError):  # no answers (boxnet), or no task by itself (composite)
+            problems += draw_problems(task, 3, 7, {}).problems
+    failed = set(drawn_otherwise(problems))
+    tasks = {problem.source.partition(":")[2] for problem in problems if problem.id in failed}
+    assert len({problem.source for problem in problems}) > 90
+    assert {"isomorphic_strings", "polynomial_multiplication", "ransom_note"} <= tasks
+    # Of list_functions about one question in a hundred is of that kind.
+    assert tasks <= {"isomorphic_strings", "polynomial_multiplication", "ransom_note", "list_functions"}
+    with pytest.raises(DomainError, match=r"ransom_note: 5 of 5 problems are others in another process \(the task"):
+        import_task("ransom_note", 5, 1, {}, tmp_path, "train")
+    assert not (tmp_path / "problems").exists()
 
 
 def test_levels_of_difficulty_become_tiers() -> None:

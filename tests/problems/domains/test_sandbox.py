@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,10 +19,12 @@ import pytest
 
 from sgpo.config import DomainConfig
 from sgpo.problems import Problem, Verifier
-from sgpo.problems.domains.code import sandbox
+from sgpo.problems.domains.code import sandbox, system_calls
 from sgpo.problems.domains.code.cases import cases_of
-from sgpo.problems.domains.code.fences import last_block
+from sgpo.problems.domains.code.harness import READY
 from sgpo.problems.domains.code.sandbox import Limits, SandboxError, check_sandbox, run_calls
+from sgpo.problems.domains.code.system_calls import refused_calls
+from sgpo.problems.domains.fences import last_block
 from sgpo.problems.domains.registry import DomainError
 
 pytestmark = pytest.mark.slow
@@ -90,6 +94,26 @@ HOSTILE = {
     "opens sockets": "import socket\nsocket.create_connection(('127.0.0.1', PORT), 3).send(b'x')\n"
     "def add(a, b):\n    return a + b",
     "grows memory": "kept = []\nwhile True:\n    kept.append(bytearray(10**7))",
+    "nests its own results": "import os\nfor f in range(3, 32):\n    try: os.write(f, b'[' * 900_000)\n"
+    "    except OSError: pass\nos._exit(0)",
+    "writes what is no text": "import os\nfor f in range(3, 32):\n    try: os.write(f, bytes(range(256)))\n"
+    "    except OSError: pass\nos._exit(0)",
+    "returns an expression of any depth": "class Deep:\n    def __repr__(self): return '-' * 19_999 + '3'\n"
+    "def add(a, b):\n    return Deep()",
+    "returns a number without end": "def add(a, b):\n    return 10**4000",
+    "kills everything": "import os\nos.kill(-1, 9)",
+    "recurses without end": "import sys\nsys.setrecursionlimit(10**9)\ndef add(a, b):\n    return add(a, b)",
+    "leaves by SystemExit in a test": "def add(a, b):\n    raise SystemExit(0)",
+    "fills the kernel's memory by semaphores": "import ctypes\nlibc = ctypes.CDLL(None)\n"
+    "while libc.semget(0, 32000, 0o1600) >= 0:\n    pass",
+    "fills the kernel's memory by attributes": "import os\nopen('/tmp/a', 'w').close()\nn = 0\nwhile True:\n"
+    "    os.setxattr('/tmp/a', f'user.{n}', bytes(60_000)); n += 1",
+    "begins threads without end": "import threading, time\nwhile True:\n"
+    "    threading.Thread(target=time.sleep, args=(600,)).start()",
+    "sleeps as it ends": "import atexit, threading, time\natexit.register(time.sleep, 600)\n"
+    "threading.Thread(target=time.sleep, args=(600,)).start()\ndef add(a, b):\n    return 0",
+    "is equal to everything it meets": "class Same(int):\n    __eq__ = lambda self, other: True\n"
+    "    __hash__ = int.__hash__\n    def __repr__(self): return 'Same()'\ndef add(a, b):\n    return Same(3)",
 }
 
 
@@ -169,6 +193,62 @@ def test_a_sandbox_ends_with_the_process_that_began_it() -> None:
 
 
 @needs_sandbox
+@pytest.mark.parametrize("delay_ms", [0, 1, 2, 3, 5, 8, 12, 18, 25, 40])
+def test_a_sandbox_that_loses_its_parent_at_any_moment_of_its_start_runs_no_program(delay_ms: int) -> None:
+    """bubblewrap asks to end with its parent a moment after it has started: nothing of ours depends on when."""
+    limits = Limits(seconds=600.0, files_mb=OWN_MB + 2)
+    with tempfile.TemporaryFile() as filtered:
+        filtered.write(refused_calls())
+        filtered.seek(0)
+        process = subprocess.Popen(
+            sandbox._command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, pass_fds=(filtered.fileno(),),
+        )  # fmt: skip
+        time.sleep(delay_ms / 1000)
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    deadline = time.monotonic() + 30
+    while sandboxes(OWN_MB + 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not sandboxes(OWN_MB + 2)
+
+
+@needs_sandbox
+def test_a_program_comes_only_when_the_sandbox_is_tied_to_us_and_not_at_all_when_we_are_gone() -> None:
+    limits = Limits(seconds=600.0, files_mb=OWN_MB + 3)
+    with tempfile.TemporaryFile() as filtered:
+        filtered.write(refused_calls())
+        filtered.seek(0)
+        process = subprocess.Popen(
+            sandbox._command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            pass_fds=(filtered.fileno(),),
+        )  # fmt: skip
+        assert process.stdout.read(1) == READY
+        inside = psutil.Process(process.pid).children()
+        # What has the filter of system calls has asked to end with its parent: the first process inside.
+        assert "Seccomp:\t2" in Path(f"/proc/{inside[0].pid}/status").read_text(encoding="utf-8")
+        process.stdin.close()
+        assert (process.stdout.read(), process.wait(30)) == (b"", 1)
+        process.stdout.close()
+
+
+@needs_sandbox
+def test_a_sandbox_that_is_not_ready_in_time_is_no_verdict_on_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_START_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match=r"no sandbox this time: it was not ready within 0 seconds"):
+        run_calls("", ["1"], Limits())
+
+
+@needs_sandbox
+def test_a_job_longer_than_a_pipe_arrives_whole() -> None:
+    calls = [f"double({number})" for number in range(9000)]
+    outcome = run_calls("def double(x):\n    return 2 * x\n" + "#" * 40_000, calls, Limits())
+    assert outcome.values == tuple(str(2 * number) for number in range(9000))
+
+
+@needs_sandbox
 def test_a_user_without_privileges_gets_the_same(tmp_path: Path) -> None:
     """As root the test drops to another user; bubblewrap needs no privileges."""
     if os.getuid() != 0:
@@ -206,9 +286,9 @@ def test_a_bubblewrap_that_does_not_work_is_a_refusal_with_its_own_words(
 
 
 def test_a_machine_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_ARCHITECTURES", {})
-    with pytest.raises(SandboxError, match=os.uname().machine):
-        sandbox._refused_calls()
+    monkeypatch.setattr(system_calls, "_AUDIT_CLONE", {})
+    with pytest.raises(DomainError, match=os.uname().machine):
+        refused_calls()
 
 
 def test_the_limits_of_this_process_are_untouched() -> None:
@@ -242,10 +322,38 @@ _LIBC = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 
 
 @needs_sandbox
+def test_no_expected_value_is_anywhere_in_the_sandbox() -> None:
+    """Neither in the memory of the processes, nor in their arguments, nor in what is open."""
+    secret = 987_654_321
+    program = (
+        "import os\ndef f(x):\n    found = []\n    wanted = str(x // 2).encode()\n"
+        "    for pid in (p for p in os.listdir('/proc') if p.isdigit()):\n"
+        "        for name in ('cmdline', 'environ'):\n            try:\n"
+        "                if wanted in open(f'/proc/{pid}/{name}', 'rb').read(): found.append((pid, name))\n"
+        "            except OSError: pass\n"
+        "        try: maps = open(f'/proc/{pid}/maps').readlines(); memory = open(f'/proc/{pid}/mem', 'rb', 0)\n"
+        "        except OSError: continue\n"
+        "        for line in maps:\n            begin, end = (int(n, 16) for n in line.split()[0].split('-'))\n"
+        "            try:\n                memory.seek(begin); text = memory.read(end - begin)\n"
+        "            except (OSError, OverflowError, ValueError): continue\n"
+        "            if text.count(wanted) > MINE: found.append((pid, line))\n"
+        "    return bool(found)\n"
+    )
+    problem = ADD.model_copy(update={"details": json.dumps({"tests": [f"assert f({2 * secret}) == {secret}"]})})
+    calls = [case.call for case in cases_of(problem)]
+    # The program makes the text that it looks for, so that it is there a few times; a planted one is there more often.
+    few = run_calls(program.replace("MINE", "20"), calls, Limits())
+    planted = f"kept = [str({secret}).encode() + bytes([n]) for n in range(200)]\n{program.replace('MINE', '20')}"
+    assert (few.values, run_calls(planted, calls, Limits()).values) == (("False",), ("True",))
+
+
+@needs_sandbox
 @pytest.mark.parametrize(
     "call",
     ["libc.unshare(0x10000000 | 0x20000)", "libc.shmget(0, 1 << 20, 0o1600)", "libc.msgget(0, 0o1600)",
-     "libc.memfd_create(b'a', 0)", "libc.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, None)", "libc.setns(0, 0)"],
+     "libc.memfd_create(b'a', 0)", "libc.semget(0, 32000, 0o1600)", "libc.setxattr(b'/tmp', b'user.a', b'a', 1, 0)",
+     "libc.inotify_add_watch(libc.inotify_init(), b'/tmp', 2)",
+     "libc.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, None)", "libc.setns(0, 0)"],
 )  # fmt: skip
 def test_memory_that_no_limit_bounds_is_refused(call: str) -> None:
     """Shared memory outlives its mapping, and a namespace of its own lets a program mount any size."""

@@ -9,7 +9,10 @@ import pytest
 
 from sgpo.config import DomainConfig
 from sgpo.problems import Problem, Verifier
+from sgpo.problems.domains.code.sandbox import SandboxError, check_sandbox
+from sgpo.problems.domains.registry import known_domains
 from sgpo.problems.domains.stress import StressReport, stress
+from sgpo.testbed.functions import draw_functions
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +63,35 @@ def test_each_fault_is_named_with_its_problems(verifier: str, found: list[str], 
     assert all(one in said for one in found), said
     if verifier in ("nothing", "strict"):
         assert len(report.failures) == 1
+
+
+def test_reasoning_gym_passes_on_tasks_of_several_kinds() -> None:
+    pytest.importorskip("reasoning_gym", reason="the extra `reasoning` is not installed")
+    from sgpo.problems.domains.reasoning_gym.source import draw_problems
+
+    tasks = ("aiw", "knights_knaves", "countdown", "spiral_matrix", "leg_counting")
+    problems = [problem for task in tasks for problem in draw_problems(task, 3, 1, {}).problems]
+    with Verifier(timeout_s=30.0, workers=1, problems=problems) as verifier:
+        (report,) = stress(problems, verifier)
+    assert report.passed, report.lines()
+    assert (report.domain, report.problems) == ("reasoning-gym", 15)
+
+
+def test_code_passes_on_tiny_functions() -> None:
+    try:
+        check_sandbox()
+    except SandboxError as error:
+        pytest.skip(str(error))
+    problems = draw_functions("train", 6)
+    with Verifier(workers=1, problems=problems) as verifier:
+        (report,) = stress(problems, verifier)
+    assert report.passed, report.lines()
+    assert (report.domain, report.problems, report.responses) == ("code", 6, 48)
+
+
+def test_every_built_in_domain_has_a_stress_test_here() -> None:
+    own = {name for name, spec in known_domains().items() if spec.origin == "built in"}
+    assert own == {"math", "exact", "choice", "json", "reasoning-gym", "code"}
 
 
 def test_the_small_verifiers_and_mathematics_pass() -> None:

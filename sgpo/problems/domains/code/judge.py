@@ -1,8 +1,8 @@
 """The verifier of code: the response's last fenced block passes all tests of the problem, or it is wrong."""
 
 from sgpo.problems.domains.code.cases import cases_of, returned
-from sgpo.problems.domains.code.fences import last_block
 from sgpo.problems.domains.code.sandbox import Limits, check_sandbox, run_calls
+from sgpo.problems.domains.fences import last_block
 from sgpo.problems.responses import answer_part
 from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict

@@ -7,11 +7,11 @@ limits and a filter of system calls do. Where it does not work, nothing runs: Sa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -23,10 +23,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sgpo.errors import one_line
+from sgpo.problems.domains.code.harness import MOST_CHARACTERS, READY
+from sgpo.problems.domains.code.system_calls import refused_calls
 from sgpo.problems.domains.registry import DomainError
 
+State = Literal["done", "died", "timeout", "output"]
 _OUTPUT = 1 << 20
 """Bytes of results that are read; more is none."""
+_START_SECONDS = 20.0
+"""What a sandbox may take to be there on a busy machine; no program's time."""
 _MEGABYTE = 1 << 20
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 
@@ -49,7 +54,7 @@ class Limits:
 class Outcome:
     """What came of a program: one value per call, as `repr` or None where it raised, or why there are none."""
 
-    state: Literal["done", "died", "timeout", "output"]
+    state: State
     values: tuple[str | None, ...] = ()
 
 
@@ -64,11 +69,12 @@ def run_calls(source: str, calls: Sequence[str], limits: Limits) -> Outcome:
         return Outcome(state)
     try:
         values: Any = json.loads(output)
-    except ValueError:
+    except (ValueError, RecursionError):  # a program may have written there itself
         return Outcome("died")
     if not isinstance(values, list) or len(values) != len(calls):
         return Outcome("died")
-    return Outcome("done", tuple(value if isinstance(value, str) else None for value in values))
+    readable = (value if isinstance(value, str) and len(value) <= MOST_CHARACTERS else None for value in values)
+    return Outcome("done", tuple(readable))
 
 
 def check_sandbox() -> None:
@@ -83,56 +89,73 @@ def check_sandbox() -> None:
         )
 
 
-def _run(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
+def _run(job: bytes, limits: Limits) -> tuple[State, bytes]:
     state, output, said = _execute(job, limits)
-    if state == "died" and said.startswith("bwrap:"):
-        raise RuntimeError(
-            f"no sandbox this time: {one_line(said, 200)}"
-        )  # too many processes, say: one verdict is lost
+    if state == "not started":  # too many processes, say: one verdict is lost
+        why = one_line(said, 200) or f"it was not ready within {_START_SECONDS:g} seconds"
+        raise RuntimeError(f"no sandbox this time: {why}")
     return state, output
 
 
-def _execute(job: bytes, limits: Limits) -> tuple[Literal["done", "died", "timeout", "output"], bytes, str]:
-    """Return how the process ended, what it wrote, and what bubblewrap said of itself."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as filtered, tempfile.TemporaryFile() as said:
-        given.write(job)
-        given.seek(0)
-        filtered.write(_refused_calls())
+def _execute(job: bytes, limits: Limits) -> tuple[State | Literal["not started"], bytes, str]:
+    """Return how the process ended, what it wrote, and what bubblewrap said of itself.
+
+    The program is handed over once the sandbox is tied to this process (`harness`), and its time begins there. Until
+    then there is our own code alone in it, which ends by itself when nobody hands it anything: killing either process,
+    at whatever moment, leaves no program behind.
+    """
+    with tempfile.TemporaryFile() as filtered, tempfile.TemporaryFile() as said:
+        filtered.write(refused_calls())
         filtered.seek(0)
         process = subprocess.Popen(
-            _command(limits, filtered.fileno()), stdin=given, stdout=subprocess.PIPE, stderr=said,
+            _command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
             pass_fds=(filtered.fileno(),), env={"PATH": "/usr/bin:/bin"}, cwd="/",
         )  # fmt: skip
-        state, output = _read(process, limits.seconds)
+        try:
+            state, output = _hand_over(process, job, limits.seconds)
+        finally:
+            process.kill()  # --die-with-parent: the namespace's first process goes with bwrap, and all others with that
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
         said.seek(0)
         return state, output, said.read(4096).decode("utf-8", "replace")
 
 
-def _read(
-    process: subprocess.Popen[bytes], seconds: float
-) -> tuple[Literal["done", "died", "timeout", "output"], bytes]:
-    """Read until the end, the time or the most that is read; all processes of the namespace are gone afterwards."""
+def _hand_over(
+    process: subprocess.Popen[bytes], job: bytes, seconds: float
+) -> tuple[State | Literal["not started"], bytes]:
+    """Give the job to a sandbox that says it is ready, and return how it ended and the results."""
+    assert process.stdin is not None
+    state, sign = _read(process, _START_SECONDS, 1)
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        if state == "read" and sign == READY:
+            process.stdin.write(job)
+    if state != "read" or sign != READY:
+        return "not started", b""
+    state, output = _read(process, seconds, _OUTPUT + 1)
+    return ("output" if state == "read" else state), output
+
+
+def _read(process: subprocess.Popen[bytes], seconds: float, most: int) -> tuple[State | Literal["read"], bytes]:
+    """Read until the end, the time or `most` bytes, which are "read"."""
     assert process.stdout is not None
     deadline, parts, size = time.monotonic() + seconds, list[bytes](), 0
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while selector.select(max(0.0, deadline - time.monotonic())):
-                part = os.read(process.stdout.fileno(), 65536)
+                part = os.read(process.stdout.fileno(), min(65536, most - size))
                 if not part:
                     process.wait(max(0.1, deadline - time.monotonic()))
                     return ("done" if process.returncode == 0 else "died"), b"".join(parts)
                 parts.append(part)
                 size += len(part)
-                if size > _OUTPUT:
-                    return "output", b""
+                if size == most:
+                    return "read", b"".join(parts)
         return "timeout", b""
     except subprocess.TimeoutExpired:
         return "timeout", b""
-    finally:
-        process.kill()  # --die-with-parent: the namespace's first process goes with bwrap, and all others with that
-        process.wait()
-        process.stdout.close()
 
 
 def _command(limits: Limits, filter_fd: int) -> list[str]:
@@ -175,44 +198,3 @@ def _bwrap() -> str:
             "`apt install bubblewrap`, `dnf install bubblewrap`)"
         )
     return found
-
-
-_ALLOW, _ERRNO, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050000, 1, 38
-_CLONE_THREAD = 0x00010000
-_CLONE3 = 435
-_ARCHITECTURES = {  # audit number; clone; what is refused, as said below
-    "x86_64": (0xC000003E, 56, (57, 58, 29, 68, 319, 272, 308, 165, 101)),
-    "aarch64": (0xC00000B7, 220, (194, 186, 279, 97, 268, 40, 117)),
-}
-"""fork and vfork (x86_64 alone); shmget, msgget, memfd_create; unshare, setns, mount; ptrace.
-
-Memory of the second three is no process's, so that no limit bounds it, and in a user namespace of its own a program
-could mount a file system of any size; _NEW_ONES are the numbers that all machines share.
-"""
-_NEW_ONES = (425, 428, 429, 430, 442, 447)
-"""io_uring_setup, open_tree, move_mount, fsopen, mount_setattr, memfd_secret."""
-
-
-def _refused_calls() -> bytes:
-    """Return a filter (classic BPF) that refuses clone but for threads, and the calls above; seccomp(2) has the layout.
-
-    RLIMIT_NPROC does not bind root and counts a user's other processes too. clone3, whose flags a filter cannot read,
-    is answered as if the kernel had none: the C library then takes clone.
-    """
-    machine = os.uname().machine
-    if machine not in _ARCHITECTURES:
-        raise SandboxError(f"code runs on {' and '.join(_ARCHITECTURES)} only (this is {machine})")
-    audit, clone, refused = _ARCHITECTURES[machine]
-
-    def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-        return struct.pack("=HBBI", code, if_true, if_false, value)
-
-    load, equal, larger, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
-    refuse = [instruction(answer, _ERRNO | _EPERM)]
-    program = [instruction(load, 4), instruction(equal, audit, 1, 0), *refuse, instruction(load, 0)]
-    program += [instruction(larger, 0x40000000, 0, 1), *refuse]  # the x32 numbers
-    for number in (*refused, *_NEW_ONES):
-        program += [instruction(equal, number, 0, 1), *refuse]
-    program += [instruction(equal, _CLONE3, 0, 1), instruction(answer, _ERRNO | _ENOSYS)]
-    program += [instruction(equal, clone, 0, 3), instruction(load, 16), instruction(any_bit, _CLONE_THREAD, 1, 0)]
-    return b"".join([*program, *refuse, instruction(answer, _ALLOW)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -79,7 +81,8 @@ def _draw(
         if len(problems) == count:
             break
         try:
-            entry = data_set[index]
+            with contextlib.redirect_stdout(io.StringIO()):  # a task that prints while it draws (bf)
+                entry = data_set[index]
         except Exception as error:  # a task that finds no puzzle with these options, now and then or always
             failed.append(one_line(error, 100) or type(error).__name__)
             continue

@@ -44,7 +44,7 @@ _NUMBER = re.compile(
 )
 
 
-def stated_answer(response: str, expected: Expectation) -> str | None:
+def lenient_answer(response: str, expected: Expectation) -> str | None:
     """Return the final answer that a response without a box states in another form, or None where it states none."""
     text = answer_part(response)[-LONGEST_ENDING:]
     numeric = _is_number(expected)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.comparison import expect
-from sgpo.problems.stated import MOST_WORDS_AFTER, stated_answer
+from sgpo.problems.lenient import MOST_WORDS_AFTER, lenient_answer
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def lenient(verifier: Verifier, response: str, answer: str) -> bool:
     ],
 )
 def test_the_usual_forms_of_a_final_answer_are_read(response, gold, answer):
-    assert stated_answer(response, expect(gold, "q")) == answer
+    assert lenient_answer(response, expect(gold, "q")) == answer
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_usual_forms_of_a_final_answer_are_read(response, gold, answer):
     ],
 )
 def test_doubt_denial_and_mentions_state_no_answer(response):
-    assert stated_answer(response, expect("7", "q")) is None
+    assert lenient_answer(response, expect("7", "q")) is None
 
 
 def test_a_box_is_the_answer_whatever_is_said_beside_it(verifier):
@@ -148,5 +148,5 @@ def test_a_run_on_that_only_mentions_the_gold_gets_no_credit(gold, before, tail,
 )  # fmt: skip
 def test_looking_for_a_stated_answer_never_raises(text):
     for gold in ("7", "x+1", "(1,2)"):
-        answer = stated_answer(text, expect(gold, "q"))
+        answer = lenient_answer(text, expect(gold, "q"))
         assert answer is None or answer

@@ -1,4 +1,4 @@
-"""Fenced blocks of Markdown: what a response writes as its program."""
+"""Fenced blocks of Markdown: the program or the value that a response ends with."""
 
 import re
 

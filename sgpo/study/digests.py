@@ -1,0 +1,28 @@
+"""Digests of what a result depends on, by contents: the same rows in a file of a newer schema are the same data."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from sgpo.evaluation.report import folder_digest
+from sgpo.files import file_sha256
+
+
+@functools.cache
+def digest_of(path: Path) -> str:
+    """Return a short digest of a model's folder, of a Parquet file's rows, or of a file; read once in a process.
+
+    A row is what it says: fields that are empty do not count, so that a column that came later disowns nothing.
+    """
+    if path.is_dir():
+        return folder_digest(path)[:16]
+    if path.suffix != ".parquet":
+        return file_sha256(path)[:16]
+    whole = hashlib.sha256()
+    for row in pq.read_table(path).to_pylist():
+        said = {name: value for name, value in row.items() if value not in (None, "", [], False)}
+        whole.update(json.dumps(said, sort_keys=True, default=str).encode() + b"\n")
+    return whole.hexdigest()[:16]

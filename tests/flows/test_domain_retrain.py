@@ -1,0 +1,99 @@
+"""docs/domains.md from problems to a decision, once for each worked domain, with a model that takes seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_checkout import REPOSITORY, environment_of, make_tiny_checkout
+from warm_python import WarmProcess
+
+from sgpo.problems import read_problems
+from sgpo.problems.domains.code.sandbox import SandboxError, check_sandbox
+
+pytestmark = pytest.mark.slow
+
+PAGE = (REPOSITORY / "docs" / "domains.md").read_text(encoding="utf-8").partition("## Two worked domains")[2]
+COMMANDS = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()
+SMALLER = {
+    "--size 500": "--size 24", "--size 100": "--size 4", "--size 200": "--size 12",
+    "sgpo world functions": "sgpo world functions --train 24 --tuning 4 --held-out 12",
+    "sgpo world domain-base": "sgpo world domain-base --steps 20",
+}  # fmt: skip
+OVERRIDES = (
+    "training.steps=2", "training.problems_per_step=4", "training.algorithm.autonomous_rollouts=2",
+    "training.algorithm.guided_rollouts=2", "training.sampling.max_new_tokens=24", "evaluation.k=1",
+    "evaluation.sampling.max_new_tokens=24", "checks.before_training=false", "checks.refuse_unchanged=false",
+    "training.stop_after_equal_steps=null",
+)  # fmt: skip
+RETRAIN = """
+import os, sys
+from pathlib import Path
+from flows.server import prefect_server, wait_for
+with prefect_server(Path(os.environ["PREFECT_HOME"])) as url:
+    os.environ["PREFECT_API_URL"] = url
+    from flows.retrain import retrain
+    wait_for(url)
+    retrain(sys.argv[1], sys.argv[2], overrides=sys.argv[3:])
+"""
+
+
+def commands_of(domain: str) -> list[str]:
+    """The page's commands for a domain, up to the retraining, with fewer problems and a smaller model."""
+    others = {"logic": "world functions", "code": "reasoning-gym:"}[domain]
+    lines = [line.partition("  #")[0].strip().replace("$D", domain) for line in COMMANDS]
+    kept = [line for line in lines if others not in line and not line.startswith(("D=", "prefect "))]
+    for large, small in SMALLER.items():
+        kept = [line.replace(large, small) for line in kept]
+    return [command for line in kept for command in line.split(" && ")]
+
+
+def run(checkout: Path, command: str) -> str:
+    """Output of one line of the page in the checkout."""
+    program, *arguments = shlex.split(command)
+    if program == "cp":
+        shutil.copy(*(checkout / path for path in arguments))
+        return ""
+    if program == "sgpo":
+        process = WarmProcess(["-m", "sgpo.cli", *arguments], checkout, environment_of(checkout))
+        output, _ = process.communicate(timeout=300)
+        code = process.returncode
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", program, *arguments], cwd=checkout, env=environment_of(checkout),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        output, code = done.stdout + done.stderr, done.returncode
+    assert code == 0, f"{command}: {output}"
+    return output
+
+
+@pytest.mark.parametrize("domain", ["logic", "code"])
+def test_the_page_from_problems_to_a_decision(domain: str, tmp_path: Path, prefect_database: Path) -> None:
+    if domain == "logic" and importlib.util.find_spec("reasoning_gym") is None:
+        pytest.skip("the extra `reasoning` is not installed")
+    if domain == "code":
+        try:
+            check_sandbox()
+        except SandboxError as error:
+            pytest.skip(str(error))
+    checkout = make_tiny_checkout(tmp_path / "checkout", prefect_database)
+    said = {command: run(checkout, command) for command in commands_of(domain)}
+    assert any("passed; 20 problems" in text for command, text in said.items() if "verifiers check" in command)
+    assert any("24 strategies" in text for text in said.values())
+    (checkout / "domain_retrain.py").write_text(RETRAIN, encoding="utf-8")
+    run(checkout, f"domain_retrain configs/{domain}.yaml first {shlex.join(OVERRIDES)}")
+    summary = json.loads((checkout / "runs" / "first" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["registered_model"], summary["champion_before"]) == (f"sgpo-{domain}", "1")
+    assert summary["challenger_version"] == "2"
+    judged_by = {"logic": "reasoning-gym", "code": "code"}[domain]
+    assert {one.domain for one in read_problems(checkout / "data" / "splits" / "train.parquet")} == {judged_by}
+    made_of = json.loads((checkout / "runs" / "first" / "made_of.json").read_text(encoding="utf-8"))
+    assert f"verifier of domain '{judged_by}'" in made_of
