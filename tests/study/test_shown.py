@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_study_cells import load, result
 
-from sgpo.files import file_sha256
 from sgpo.study.cells import cells_of
+from sgpo.study.digests import digest_of
 from sgpo.study.jobs import job_of, made_of
 from sgpo.study.results import Results, StudyError
 from sgpo.study.shown import describe_shown
@@ -23,7 +23,7 @@ def problems(tmp_path: Path) -> Path:
 
 def test_methods_side_by_side_on_these_problems_alone(tmp_path, problems):
     results = Results(tmp_path / "results.jsonl")
-    these, others = {"problems": file_sha256(problems)[:16]}, {"problems": "0" * 16}
+    these, others = {"problems": digest_of(problems)}, {"problems": "0" * 16}
     for seed, avg in enumerate((0.5, 0.6, 0.7)):
         results.add(result(table="shown", method="grpo", seed=seed, avg=avg, k=6, tokens=2_000_000, made_of=these))
     results.add(result(table="shown", method="sgpo", avg=0.8, k=6, tokens=1_500_000, made_of=these))
