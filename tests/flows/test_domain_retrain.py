@@ -49,7 +49,7 @@ def commands_of(domain: str) -> list[str]:
     """The page's commands for a domain, up to the retraining, with fewer problems and a smaller model."""
     others = {"logic": "world functions", "code": "reasoning-gym:"}[domain]
     lines = [line.partition("  #")[0].strip().replace("$D", domain) for line in COMMANDS]
-    kept = [line for line in lines if others not in line and not line.startswith(("D=", "prefect "))]
+    kept = [line for line in lines if others not in line and not line.startswith(("D=", "sgpo retrain "))]
     for large, small in SMALLER.items():
         kept = [line.replace(large, small) for line in kept]
     return [command for line in kept for command in line.split(" && ")]

@@ -67,7 +67,8 @@ def test_a_schedule_makes_runs_when_it_is_switched_on() -> None:
         asked = {"deployments": {"name": {"any_": ["retrain"]}}, "sort": "EXPECTED_START_TIME_ASC"}
         runs = client.request("POST", "/flow_runs/filter", json=asked).json()
         client.request("PATCH", f"{deployment}/schedules/{weekly['id']}", json={"active": False})
-    assert [run["state_type"] for run in runs] == ["SCHEDULED"] * 3
+    assert len(runs) >= 3  # the server's own scheduler may have come first, and makes as many as it likes
+    assert {run["state_type"] for run in runs} == {"SCHEDULED"}
     due = [datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")) for run in runs]
     assert {(time.isoweekday(), time.hour, time.minute) for time in due} == {(1, 3, 0)}
 
