@@ -12,6 +12,7 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,12 @@ _OUTPUT = 1 << 20
 _START_SECONDS = 20.0
 """What a sandbox may take to be there on a busy machine; no program's time."""
 _MEGABYTE = 1 << 20
+_WATCHED = '(while kill -0 "$PPID"; do sleep 1; done; kill -KILL 0) </dev/null >/dev/null 2>&1 & exec "$@"'
+"""A shell's program: a watcher ends its process group when the process that began it is gone, then the sandbox comes.
+
+bubblewrap that is killed in the moment before its first inner process asks to end with it leaves that one waiting for
+ever. It has no program in it, but it stays; it is of the group still, and so the watcher ends it.
+"""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 
 
@@ -109,12 +116,13 @@ def _execute(job: bytes, limits: Limits) -> tuple[State | Literal["not started"]
         filtered.seek(0)
         process = subprocess.Popen(
             _command(limits, filtered.fileno()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
-            pass_fds=(filtered.fileno(),), env={"PATH": "/usr/bin:/bin"}, cwd="/",
+            pass_fds=(filtered.fileno(),), env={"PATH": "/usr/bin:/bin"}, cwd="/", start_new_session=True,
         )  # fmt: skip
         try:
             state, output = _hand_over(process, job, limits.seconds)
         finally:
-            process.kill()  # --die-with-parent: the namespace's first process goes with bwrap, and all others with that
+            # --die-with-parent: the namespace's first process goes with bwrap, and all others with that.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
@@ -176,7 +184,7 @@ def _command(limits: Limits, filter_fd: int) -> list[str]:
         "--proc", "/proc", "--dev", "/dev", "--size", str(limits.files_mb * _MEGABYTE), "--tmpfs", "/tmp",
         "--chdir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--seccomp", str(filter_fd),
     ]  # fmt: skip
-    return [*command, "--", python, "-I", "-S", "-B", "-c", harness]
+    return ["/bin/sh", "-c", _WATCHED, "sh", *command, "--", python, "-I", "-S", "-B", "-c", harness]
 
 
 def _rlimits(limits: Limits) -> dict[str, int]:
