@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -61,15 +62,13 @@ def _unknown(
     tokenizer: PreTrainedTokenizerBase, group: str, what: str, texts: Sequence[str], verdict: Verdict, cure: str
 ) -> Finding | None:
     """Return what is unknown of some texts, with the first such word."""
-    tokens = unknown = 0
-    example = ""
+    mark, tokens, unknown, example = tokenizer.unk_token_id, 0, 0, ""
     for text in texts[:: max(1, len(texts) // TEXTS)]:
-        pieces = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
-        ids: list[int] = pieces["input_ids"]  # pyright: ignore[reportAssignmentType]
-        tokens, unknown = tokens + len(ids), unknown + ids.count(tokenizer.unk_token_id)
-        if not example and tokenizer.unk_token_id in ids:
-            place = ids.index(tokenizer.unk_token_id)
-            start, end = pieces["offset_mapping"][place] if tokenizer.is_fast else (0, 24)
+        pieces = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(tokenizer.is_fast))
+        ids: list[Any] = pieces["input_ids"]  # pyright: ignore[reportAssignmentType]
+        tokens, unknown = tokens + len(ids), unknown + ids.count(mark)
+        if not example and mark in ids:
+            start, end = pieces["offset_mapping"][ids.index(mark)] if tokenizer.is_fast else (0, 24)
             example = text[start:end].strip()
     if unknown <= SHARE * tokens:
         return None
