@@ -61,6 +61,7 @@ def _connected(work: Any) -> None:
         os.environ["PREFECT_API_URL"] = f"{started[0].url}/api"
     import httpx
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
 
     try:
         with get_client(sync_client=True) as client:
@@ -70,6 +71,13 @@ def _connected(work: Any) -> None:
     except (httpx.TransportError, RuntimeError) as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise FollowError(f"{os.environ['PREFECT_API_URL']}: Prefect does not answer ({what})") from None
+    except httpx.HTTPStatusError as error:
+        raise FollowError(
+            f"{os.environ['PREFECT_API_URL']}: refused ({_detail(error)}; expected Prefect's API, such as "
+            "http://127.0.0.1:4200/api)"
+        ) from None
+    except ObjectNotFound:
+        raise FollowError("the flow run is no longer on the server (expected one that nobody has deleted)") from None
 
 
 def _ask(client: Any, parameters: dict[str, Any], follow: bool) -> None:
@@ -91,14 +99,15 @@ def _find(client: Any, named: str | None) -> UUID:
     """Return the flow run with this id, or the newest retraining, or the newest of a run directory."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
     from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.exceptions import ObjectNotFound
 
     if named is not None:
         try:
             return client.read_flow_run(UUID(named)).id
         except ValueError:
             pass
-        except Exception as error:
-            raise FollowError(f"no flow run {named} ({type(error).__name__})") from None
+        except ObjectNotFound:
+            raise FollowError(f"no flow run {named} on this server (expected one that the server still has)") from None
     names = None if named is None else FlowRunFilter(name=FlowRunFilterName(any_=[f"retrain {named}"]))
     found = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])), flow_run_filter=names,

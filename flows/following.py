@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -70,7 +71,8 @@ class Follower:
     def _drain(self, sleep: Callable[[float], None]) -> None:
         for _ in range(round(DRAIN_S / POLL_S)):
             sleep(POLL_S)
-            self._say_log()
+            with suppress(httpx.TransportError):  # how the run ended is known, and told without its last lines
+                self._say_log()
 
     def _say_log(self) -> None:
         for log in self._new_logs():

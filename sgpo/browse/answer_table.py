@@ -14,6 +14,9 @@ from sgpo.report.answers import shorten
 STYLES = {"right": "green", "wrong": "red", "cut": "yellow"}
 QUESTION = 50
 """Characters of a question that a list shows."""
+_STEERS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+_STEERS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+"""What steers a terminal, by what is printed in its place: a model may say anything."""
 
 
 def list_answers(answers: Sequence[Kept], console: Console, limit: int = 0) -> None:
@@ -24,8 +27,8 @@ def list_answers(answers: Sequence[Kept], console: Console, limit: int = 0) -> N
         table.add_column(name, overflow="fold")
     for one in answers[: limit or None]:
         table.add_row(
-            str(one.number), one.source, _prompt(one), Text(one.verdict, STYLES[one.verdict]), Text(one.why),
-            Text(shorten(one.question or one.problem_id, QUESTION)),
+            str(one.number), _plain(one.source), _prompt(one), Text(one.verdict, STYLES[one.verdict]), _plain(one.why),
+            _plain(shorten(one.question or one.problem_id, QUESTION)),
         )  # fmt: skip
     console.print(table)
     counts = ", ".join(f"{sum(one.verdict == verdict for one in answers)} {verdict}" for verdict in STYLES)
@@ -38,14 +41,14 @@ def show_answers(answers: Sequence[Kept], console: Console) -> None:
     same = len({one.problem_id for one in answers}) == 1
     table = Table(pad_edge=False, padding=(0, 1), expand=True)
     for one in answers:
-        head = Text(f"{one.number}: {one.source}, {_prompt(one)}\n")
-        head.append(f"{one.verdict}: {one.why}", STYLES[one.verdict])
+        head = _plain(f"{one.number}: {one.source}, {_prompt(one)}\n")
+        head.append(_plain(f"{one.verdict}: {one.why}", STYLES[one.verdict]))
         table.add_column(head, ratio=1, overflow="fold")
     if same:
         console.print(_question(answers[0]))
     else:
         table.add_row(*map(_question, answers), end_section=True)
-    table.add_row(*(Text(one.text) for one in answers))
+    table.add_row(*(_plain(one.text) for one in answers))
     console.print(table)
 
 
@@ -54,4 +57,8 @@ def _prompt(one: Kept) -> str:
 
 
 def _question(one: Kept) -> Text:
-    return Text(f"{one.question or one.problem_id}\n  gold: {one.gold or 'not kept'}")
+    return _plain(f"{one.question or one.problem_id}\n  gold: {one.gold or 'not kept'}")
+
+
+def _plain(text: str, style: str = "") -> Text:
+    return Text(text.translate(_STEERS), style)

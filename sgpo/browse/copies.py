@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sgpo.config import TrackingConfig
 from sgpo.files import file_sha256
 from sgpo.registry.lineage import FILES_TAG
-from sgpo.registry.models import ModelFolderError, model_files
+from sgpo.registry.models import ModelFolderError, check_stored, model_files
 from sgpo.registry.records import read_record
 from sgpo.registry.store import RegistryError, open_registry
 from sgpo.tracking.client import sqlite_path
@@ -32,23 +32,32 @@ class Registry:
     """Answers which version a run's model is a copy of; each registered model is asked for once."""
 
     def __init__(self) -> None:
-        self._copies: dict[tuple[str, str], list[Copy]] = {}
+        self._copies: dict[tuple[str, str], list[Copy] | RegistryError] = {}
 
     def find(self, run: Path) -> Copy | None:
         """Return the version whose files are those of the run's model, byte for byte; None where there is none.
 
-        One with an alias comes first. Raises RegistryError where the run's registry cannot be asked.
+        One with an alias comes first. Raises RegistryError where the run's registry cannot be asked, or has the
+        version and not its files.
         """
         tracking = _tracking_of(run)
         key = tracking.mlflow_uri, tracking.registered_model
         if key not in self._copies:
-            self._copies[key] = _read_copies(tracking)
+            try:
+                self._copies[key] = _read_copies(tracking)
+            except RegistryError as error:  # each run would wait for it again
+                self._copies[key] = error
+        if isinstance(copies := self._copies[key], RegistryError):
+            raise copies
         try:
-            files = {path.name: file_sha256(path) for path in model_files(run / "model")}
+            paths = model_files(run / "model")
         except ModelFolderError as error:
             raise RegistryError(str(error)) from None
-        found = [copy for copy in self._copies[key] if copy.files == files]
-        return min(found, key=lambda copy: not copy.aliases, default=None)
+        files = {path.name: file_sha256(path) for path in paths}
+        found = min((copy for copy in copies if copy.files == files), key=lambda copy: not copy.aliases, default=None)
+        if found is not None and not found.aliases:
+            check_stored(tracking, found.version, {path.name: path.stat().st_size for path in paths})
+        return found
 
 
 def _tracking_of(run: Path) -> TrackingConfig:

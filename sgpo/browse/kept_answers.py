@@ -92,22 +92,19 @@ def read_kept(place: Path) -> tuple[list[Kept], list[str]]:
 
     Raises KeptAnswersError where none are kept, ReportError for a folder that is no run's.
     """
-    notes: list[str] = []
     if not place.exists():
         raise KeptAnswersError(f"{place}: no such file or folder (expected a run directory, such as runs/demo-001)")
-    if place.is_file():
-        found = _of_file(place)
-    else:
-        record = read_run(place, traces=False)
-        record.notes = notes
-        found = [*_of_training(record), *(row for file in _files(place) for row in _of_table(file, KeptAnswer))]
+    record = RunRecord(place.parent) if place.is_file() else read_run(place, traces=False)
+    record.notes = []
+    found = _of_file(record, place) if place.is_file() else [*_of_training(record), *_of_evaluation(record)]
     kept = [Kept(number, **row) for number, row in enumerate(found, start=1)]
     if not kept:
         raise KeptAnswersError(
             f"{place}: no answers are kept (expected rollouts/step-*.jsonl, which training writes each "
             f"training.log_rollouts_every steps, or evaluation/*{_SUFFIX}, or a file of the probe)"
+            + "".join(f"; {note}" for note in record.notes)
         )
-    return kept, notes
+    return kept, record.notes
 
 
 def pick(kept: Sequence[Kept], numbers: Iterable[int]) -> list[Kept]:
@@ -120,44 +117,56 @@ def pick(kept: Sequence[Kept], numbers: Iterable[int]) -> list[Kept]:
     return found
 
 
-def _files(run: Path) -> list[Path]:
-    return sorted((run / "evaluation").glob(f"*{_SUFFIX}"))
-
-
-def _of_file(file: Path) -> list[dict[str, Any]]:
+def _of_file(record: RunRecord, file: Path) -> list[dict[str, Any]]:
     if file.name.endswith(_SUFFIX):
         return list(_of_table(file, KeptAnswer))
     if file.suffix == ".parquet":
         return list(_of_table(file, KeptRollout))
-    return list(_rollouts(RunRecord(file.parent), file))
+    return list(_whole(record, _rollouts(record, file), file.name))
 
 
 def _of_training(record: RunRecord) -> Iterator[dict[str, Any]]:
+    files = sorted((record.folder / "rollouts").glob("step-*.jsonl"))
+    return _whole(record, (row for file in files for row in _rollouts(record, file)), "rollouts/")
+
+
+def _of_evaluation(record: RunRecord) -> Iterator[dict[str, Any]]:
+    """Yield the answers of the evaluation; a file that cannot be read costs itself and becomes a note."""
+    for file in sorted((record.folder / "evaluation").glob(f"*{_SUFFIX}")):
+        try:
+            yield from list(_of_table(file, KeptAnswer))
+        except UserError as error:
+            record.notes.append(f"evaluation/: {error}: left out.")
+
+
+def _whole(record: RunRecord, rows: Iterable[dict[str, Any]], where: str) -> Iterator[dict[str, Any]]:
     unreadable = 0
-    for file in sorted((record.folder / "rollouts").glob("step-*.jsonl")):
-        for row in _rollouts(record, file):
-            if row:
-                yield row
-            else:
-                unreadable += 1
+    for row in rows:
+        if row:
+            yield row
+        else:
+            unreadable += 1
     if unreadable:
-        record.notes.append(f"rollouts/: {unreadable} are not as this version writes them: left out.")
+        record.notes.append(f"{where}: {unreadable} are not as this version writes them: left out.")
 
 
 def _rollouts(record: RunRecord, file: Path) -> Iterator[dict[str, Any]]:
     """Yield the rollouts of a step's file; nothing in the place of one that cannot be read."""
-    source = f"step {int(file.stem.removeprefix('step-')) + 1}" if file.stem.startswith("step-") else file.stem
+    step = file.stem.removeprefix("step-")
+    source = f"step {int(step) + 1}" if step.isdecimal() and step != file.stem else file.stem
     for row in read_lines(record, file):
         try:
             yield {
-                **{name: row[name] for name in ("group", "problem_id", "text", "reward", "finish_reason", "seed")},
+                **{name: str(row[name]) for name in ("group", "problem_id", "text", "finish_reason")},
+                "reward": float(row["reward"]),
+                "seed": row["seed"],
                 **{name: str(row.get(name) or "") for name in ("question", "gold", "reason")},
                 "domain": str(row.get("domain") or MATH),
                 "extracted": row.get("extracted"),
                 "tokens": len(row["token_ids"]),
                 "source": source,
             }
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             yield {}
 
 

@@ -1,5 +1,6 @@
 """The runs of a folder, one row each: method, data, how far it got, what came of it, and its size on disk."""
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 from sgpo.errors import UserError
 from sgpo.evaluation.intervals import Estimate
+from sgpo.jsonl import number
 from sgpo.report.run_record import RunRecord, read_run
 
 State = Literal["finished", "stopped", "unfinished"]
@@ -64,7 +66,9 @@ def list_runs(folder: Path) -> list[RunRow]:
     if not folder.is_dir():
         raise RunListError(f"{folder}: no such folder (expected one of run directories, such as runs)")
     found = [path for path in folder.iterdir() if any((path / name).is_file() for name in RUN_FILES)]
-    return sorted(map(describe_run, found), key=lambda row: (-row.changed, row.run_id))
+    # A run with a link beside it, as `latest` is, is one run, under its own name.
+    runs = {path.resolve(): path for path in sorted(found, key=lambda path: (not path.is_symlink(), path.name))}
+    return sorted(map(describe_run, runs.values()), key=lambda row: (-row.changed, row.run_id))
 
 
 def describe_run(folder: Path) -> RunRow:
@@ -122,5 +126,6 @@ def _data(record: RunRecord) -> dict[str, str]:
 
 
 def _reward(record: RunRecord) -> float | None:
-    rewards = [row["reward/autonomous"] for row in record.rows[-LAST_STEPS:] if "reward/autonomous" in row]
-    return sum(rewards) / len(rewards) if rewards else None
+    rewards = [number(row["reward/autonomous"]) for row in record.rows[-LAST_STEPS:] if "reward/autonomous" in row]
+    mean = sum(rewards) / len(rewards) if rewards else math.nan
+    return mean if math.isfinite(mean) else None

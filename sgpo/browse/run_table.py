@@ -26,7 +26,7 @@ def show_runs(rows: Sequence[RunRow], console: Console) -> None:
     for row in rows:
         changed = f"{datetime.fromtimestamp(row.changed):%Y-%m-%d %H:%M}"
         table.add_row(
-            Text(row.run_id), Text(row.state, style=STYLES[row.state]), row.method or "-", shown_steps(row),
+            Text(row.run_id), Text(row.state, style=STYLES[row.state]), Text(str(row.method or "-")), shown_steps(row),
             shown_data(row), shown_result(row), shown_decision(row), changed,
             shown_size(row.size),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from sgpo.checks.finding import Finding
 from sgpo.checks.samples import Samples
 from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
+from sgpo.rollouts.schema import Group
 
 GROUP = "estimate"
 
@@ -63,13 +64,11 @@ def estimate_run(config: RunConfig, params: PipelineParams | None, rates: Rates,
     sizes = registry.build(training, config.seed).groups()
     mean = samples.tokens / len(samples.answers)
     longest = max(answer.tokens for answer in samples.answers)
-    guided = samples.of("guided")
-    passing = sum(answer.outcome == "right" for answer in guided) / len(guided) if guided else 0.0
     rows = training.problems_per_step * (sizes.autonomous + sizes.guided)
     engines = config.processes if config.engine.kind != "vllm-server" else 1
     sampling = rates.sampling(rows / engines, training.sampling.batch_size, mean, longest)
-    share = _differing(samples, sizes.autonomous)
-    gradient = rates.trained_row * training.problems_per_step * trained_rows(sizes, share, passing) / config.processes
+    trained = trained_rows(sizes, _differing(samples, sizes.autonomous), _pass_rate(samples, "guided"))
+    gradient = rates.trained_row * training.problems_per_step * trained / config.processes
     step = max(sampling, gradient) if training.overlap else sampling + gradient
     asked = 2.0 * responses_to_evaluate(config)
     probe = 0.0
@@ -87,9 +86,17 @@ def _differing(samples: Samples, rollouts: int) -> float:
 
     An estimate of the mean pass rate says little of single problems: a share that is rather too large.
     """
-    answers = samples.of("autonomous")
-    rate = sum(answer.outcome == "right" for answer in answers) / max(1, len(answers))
+    rate = _pass_rate(samples, "autonomous")
     return 1.0 - rate**rollouts - (1.0 - rate) ** rollouts
+
+
+def _pass_rate(samples: Samples, context: Group) -> float:
+    """Return the mean of what the pass rate may be, by Laplace's rule: a few wrong answers do not make it zero.
+
+    It is one half in a context that was not sampled, such as that of strategies that are not there yet.
+    """
+    answers = samples.of(context)
+    return (sum(answer.outcome == "right" for answer in answers) + 1.0) / (len(answers) + 2.0)
 
 
 def responses_to_evaluate(config: RunConfig) -> int:

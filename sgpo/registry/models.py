@@ -19,11 +19,12 @@ from sgpo.files import file_sha256, publish_folder
 from sgpo.names import logged_model_name
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
 from sgpo.registry.store import RegistryError, default_store, open_registry
-from sgpo.tracking.client import experiment_id, resolved
+from sgpo.tracking.client import experiment_id, reason, resolved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 # What belongs to a Hugging Face model; a pickled optimiser or a stray log does not.
 _MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".md")
@@ -114,6 +115,23 @@ def download_model_file(tracking: TrackingConfig, version_or_alias: str, name: s
         found = find_version(client, tracking, version_or_alias)
         _download(client, tracking, found, {name: json.loads(found.tags[FILES_TAG])[name]}, folder)
     return folder / name
+
+
+def check_stored(tracking: TrackingConfig, version: str, sizes: Mapping[str, int]) -> None:
+    """Raise RegistryError unless the files of a version are where it says, each of its size (name -> bytes).
+
+    A version is a row in a database, and its files lie elsewhere: the row stays when they are deleted.
+    """
+    with open_registry(tracking, write=False) as client:
+        location, artifacts = _artifacts_of(client, tracking, find_version(client, tracking, version))
+        where = f"{tracking.registered_model} version {version}"
+        try:
+            stored = {info.path: info.file_size for info in artifacts.list_artifacts()}
+        except Exception as error:  # whatever a storage can raise; the reason is passed on
+            raise RegistryError(f"{where}: {location} cannot be listed: {reason(error)}") from error
+    for name, size in sizes.items():
+        if name not in stored or stored[name] not in (None, size):
+            raise RegistryError(f"{where}: {name} is not in {location} as it was registered")
 
 
 def read_attachments(tracking: TrackingConfig, version_or_alias: str) -> dict[str, str]:
@@ -209,11 +227,9 @@ def _download(
 ) -> None:
     """Fetch a version's artifacts `files` (path -> sha256) into `folder`; RegistryError when one is not what it was."""
     from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    where, uri = f"{version.name} version {version.version}", resolved(tracking).mlflow_uri
-    location = client.get_model_version_download_uri(version.name, str(version.version))
-    artifacts = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
+    where = f"{version.name} version {version.version}"
+    location, artifacts = _artifacts_of(client, tracking, version)
     for name, expected in files.items():
         try:
             artifacts.download_artifacts(name, dst_path=str(folder))
@@ -221,6 +237,17 @@ def _download(
             raise RegistryError(f"{where}: {name} cannot be read from {location}") from error
         if file_sha256(folder / name) != expected:
             raise RegistryError(f"{where}: {name} is not the file that was registered (sha256 differs)")
+
+
+def _artifacts_of(
+    client: MlflowClient, tracking: TrackingConfig, version: ModelVersion
+) -> tuple[str, ArtifactRepository]:
+    """Return where a version's files are, and what reads them there."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = resolved(tracking).mlflow_uri
+    location = client.get_model_version_download_uri(version.name, str(version.version))
+    return location, get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
 
 
 def _upload(

@@ -40,9 +40,12 @@ class GraphedSteps:
 
     def step(self, token_B: torch.Tensor, position_B: torch.Tensor, column: int) -> torch.Tensor:
         """Return the hidden states of tokens that stand at `column` of their responses, [B, D]."""
-        if GraphedSteps.works and (self._replay is None or column >= self._columns):
+        if column >= self._columns:
+            self._replay = None
+        if self._replay is None and GraphedSteps.works:
             self._prepare(token_B, position_B, column)
         if self._replay is None:
+            self._write_behind(column)
             return self._forward(token_B, position_B)
         values = token_B, position_B, torch.tensor([column])
         for buffer, value in zip(self._inputs, values, strict=True):
@@ -66,15 +69,20 @@ class GraphedSteps:
             reason = str(error).strip().split("\n")[0][:200]
             logger.warning("decoding cannot be captured as a CUDA graph (%s): it is slower", reason)
             GraphedSteps.works = False
-            self._prompts.column_1 = None
-            self._cache.write_at(None, 0)
-            self._cache.set_length(column)
+
+    def _write_behind(self, column: int) -> None:
+        """Let a step that no graph computes write at `column`, the last one, whatever was captured before."""
+        self._prompts.column_1 = None
+        self._cache.write_at(None, 0)
+        self._cache.set_length(column)
 
     def _captured(self, token_B: torch.Tensor, position_B: torch.Tensor) -> Callable[[], None]:
         """Return what computes `_hidden_BD` again from what these tensors hold then."""
         self._forward(token_B, position_B)  # libraries load their kernels; what it writes is written again
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # A trainer in another thread may allocate meanwhile. The outer stream is there again after a capture that
+        # failed, too: torch leaves its own in place then.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._hidden_BD = self._forward(token_B, position_B)
         return graph.replay

@@ -8,6 +8,7 @@ H query heads, K key-value heads, G = H/K, S size of a head, D hidden size, V vo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,11 +67,12 @@ class TransformersEngine:
         rounding: the order of a matrix product's sums depends on its size, so that rarely a draw on the very edge
         between two tokens falls to the other side.
 
-        Raises PromptTooLongError when prompt and response may exceed the model's positions (prompts are never cut),
+        Raises PromptTooLongError when prompt and response may exceed the model's positions, or its sliding window
+        (prompts are never cut),
         ValueError for an empty prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
         """
         config = self.model.config
-        check_request(prompts, seeds, sampling.max_new_tokens, config.max_position_embeddings, config.vocab_size)
+        check_request(prompts, seeds, sampling.max_new_tokens, self._positions(), config.vocab_size)
         order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), index))
         responses: dict[int, Response] = {}
         was_training = self.model.training
@@ -111,6 +113,12 @@ class TransformersEngine:
         if missing:
             raise ValueError(f"missing weight '{min(missing.values())}' ({len(missing)} were not given)")
         self.policy_step = policy_step
+
+    def _positions(self) -> int:
+        """Return how many tokens see all that is before them: no more than the window of layers without kinds."""
+        config = self.model.config
+        window = None if getattr(config, "layer_types", None) else getattr(config, "sliding_window", None)
+        return min(config.max_position_embeddings, window or sys.maxsize)
 
     def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> list[Response]:
         device = self.model.device

@@ -23,6 +23,6 @@ def digest_of(path: Path) -> str:
         return file_sha256(path)[:16]
     whole = hashlib.sha256()
     for row in pq.read_table(path).to_pylist():
-        said = {name: value for name, value in row.items() if value not in (None, "", [], False)}
+        said = {name: value for name, value in row.items() if value not in (None, "", []) and value is not False}
         whole.update(json.dumps(said, sort_keys=True, default=str).encode() + b"\n")
     return whole.hexdigest()[:16]

@@ -16,12 +16,12 @@ VARIANTS = 32
 """Forms of a layer's inputs that are compiled for: with gradient and without, lengths, masks."""
 
 
-def compile_layers(model: PreTrainedModel, recompute: bool = False) -> None:
+def compile_layers(model: PreTrainedModel, recompute: bool = False, dtype: torch.dtype | None = None) -> None:
     """Compile the layers in place (`torch.compile`), before they are sharded; what fails runs as it did, and says so.
 
     On a GPU attention then skips blocks in which nothing is seen (`layouts.OneLine`), where the model's can. With
-    `recompute` backward computes a layer again. The first forward and backward take up to a minute; torch caches on
-    disk what it compiled.
+    `recompute` backward computes a layer again. `dtype` is what they compute in where it is not the weights'. The first
+    forward and backward take up to a minute; torch caches on disk what it compiled.
     """
     torch._dynamo.config.suppress_errors = True  # computes eagerly, with a warning
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
@@ -34,5 +34,5 @@ def compile_layers(model: PreTrainedModel, recompute: bool = False) -> None:
         )
     config = model.get_decoder().config
     able = config._attn_implementation == "sdpa" and not windowed_layers(model)
-    if model.device.type == "cuda" and able and skipping_works(model):
+    if model.device.type == "cuda" and able and skipping_works(model, dtype or model.dtype):
         config._attn_implementation = SKIPPING_ATTENTION

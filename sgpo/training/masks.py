@@ -20,7 +20,7 @@ BLOCK = 128
 """Tokens on a side of a block; FlexAttention's own default."""
 SKIPPING_ATTENTION = "sgpo_block_mask"
 TOLERANCE = 0.02
-"""Largest relative distance between attention in bfloat16 and in float32."""
+"""Largest relative distance between attention as the layers compute it, in bfloat16 most often, and in float32."""
 
 
 def token_mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> torch.Tensor:
@@ -65,13 +65,14 @@ def _compiled_attention() -> Any:
     return torch.compile(flex_attention)
 
 
-def skipping_works(model: PreTrainedModel) -> bool:
+def skipping_works(model: PreTrainedModel, dtype: torch.dtype) -> bool:
     """Compare attention of the model's shape on its device with SDPA's, values and gradients; a warning says why not.
 
-    A compiler's mistake would otherwise be a wrong gradient that nobody sees.
+    `dtype` is what the layers compute in: kernels for float32 need twice the shared memory, and may find too little. A
+    compiler's mistake would otherwise be a wrong gradient that nobody sees.
     """
     try:
-        off = _largest_difference(model)
+        off = _largest_difference(model, dtype)
     except Exception as error:  # of the compiler, in many kinds
         reason = str(error).strip().split("\n")[0][:200]
     else:
@@ -84,7 +85,7 @@ def skipping_works(model: PreTrainedModel) -> bool:
     return False
 
 
-def _largest_difference(model: PreTrainedModel) -> float:
+def _largest_difference(model: PreTrainedModel, dtype: torch.dtype) -> float:
     """Return the largest relative distance of output and gradients, on two families over three blocks."""
     config, device, length = model.config, model.device, 3 * BLOCK
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -95,9 +96,8 @@ def _largest_difference(model: PreTrainedModel) -> float:
     family, part = column // 150, column % 150 // 40  # a prompt of 40, responses of 40, 40 and 30
     slope = torch.randn(1, length, heads[0], size, generator=random).to(device)
     found = []
-    masks = {torch.bfloat16: block_mask(family, part), torch.float32: token_mask(family, part)}
-    for dtype, mask in masks.items():
-        inputs = [value.detach().to(dtype, copy=True).requires_grad_() for value in drawn]
+    for number, mask in ((dtype, block_mask(family, part)), (torch.float32, token_mask(family, part))):
+        inputs = [value.detach().to(number, copy=True).requires_grad_() for value in drawn]
         with torch.enable_grad():
             if isinstance(mask, BlockMask):
                 out, _ = skipping_attention(model, inputs[0], inputs[1], inputs[2], mask)
@@ -111,8 +111,16 @@ def _largest_difference(model: PreTrainedModel) -> float:
 
 
 def windowed_layers(model: PreTrainedModel) -> set[str]:
-    """Return the kinds of layers whose tokens do not see all that is before them."""
-    return set(getattr(model.config, "layer_types", None) or []) - {"full_attention"}
+    """Return the kinds of layers whose tokens do not see all that is before them.
+
+    Mistral's have no kinds: all have the window that its settings name, if any.
+    """
+    config = model.config
+    kinds = getattr(config, "layer_types", None) or []
+    window = None if kinds else getattr(config, "sliding_window", None)
+    if window is not None and window < config.max_position_embeddings:
+        kinds = ["sliding_attention"]
+    return set(kinds) - {"full_attention"}
 
 
 AttentionInterface.register(SKIPPING_ATTENTION, skipping_attention)

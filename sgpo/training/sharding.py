@@ -21,7 +21,8 @@ def shard_policy(policy: Policy, world: World, settings: ShardingConfig | None =
     if world.size % settings.replicas:
         raise ConfigError(f"sharding.replicas is {settings.replicas} (expected a divisor of {world.size} processes)")
     if settings.compile if settings.compile is not None else world.device.type == "cuda":
-        compile_layers(policy.model, settings.activation_checkpointing)
+        dtype = torch.bfloat16 if settings.precision == "bfloat16" else None
+        compile_layers(policy.model, settings.activation_checkpointing, dtype)
     elif settings.activation_checkpointing:
         policy.model.train()  # transformers recomputes in training mode only; there is no dropout to switch on
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})

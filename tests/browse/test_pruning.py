@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from sgpo.browse import copies
 from sgpo.browse.copies import Registry
-from sgpo.browse.pruning import plan_pruning, prune
+from sgpo.browse.pruning import PruningError, plan_pruning, prune
 from sgpo.browse.run_list import list_runs
 from sgpo.config import TrackingConfig
 from sgpo.registry import download_version, register_model_folder, set_champion
+from sgpo.registry.store import RegistryError
 from tests.browse.run_folders import add_run
 
 pytestmark = pytest.mark.slow
@@ -76,6 +79,77 @@ def test_a_model_stays_where_the_registry_cannot_be_asked(tmp_path: Path, model_
     assert [item.path.name for item in plan.goes] == ["checkpoints"]
     assert not (tmp_path / "none.db").exists()
     assert "not known" in plan.stays[0].why
+
+
+def test_a_model_stays_where_the_registry_has_lost_the_files_of_its_version(
+    tmp_path: Path, model_folder: Path, tracking: TrackingConfig
+) -> None:
+    run = add_run(tmp_path / "runs", "a", 1, model_folder, tracking)
+    register_model_folder(tracking, run / "model", {}, "a")
+    assert plan_pruning(list_runs(tmp_path / "runs"), 0, Registry().find).goes[-1].path == run / "model"
+    stored = Path(tracking.artifact_root).rglob("model.safetensors")
+    weights = max(stored, key=lambda path: path.stat().st_mtime)  # other tests' models lie beside it
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    for _ in ("cut", "gone"):
+        plan = plan_pruning(list_runs(tmp_path / "runs"), 0, Registry().find, unregistered=True)
+        assert [item.path.name for item in plan.goes] == ["checkpoints"]
+        assert "as it was registered" in plan.stays[0].why
+        shutil.rmtree(weights.parent, ignore_errors=True)
+
+
+def test_a_registry_that_does_not_answer_is_asked_once(tmp_path: Path, model_folder: Path, monkeypatch) -> None:
+    asked = list[str]()
+
+    def away(tracking: TrackingConfig) -> list[copies.Copy]:
+        asked.append(tracking.mlflow_uri)
+        raise RegistryError("no answer")
+
+    monkeypatch.setattr(copies, "_read_copies", away)
+    for age, name in enumerate("abc"):
+        add_run(tmp_path / "runs", name, age, model_folder, TrackingConfig(mlflow_uri="http://localhost:1"))
+    plan = plan_pruning(list_runs(tmp_path / "runs"), 0, Registry().find)
+    assert [item.path.name for item in plan.stays] == ["model"] * 3
+    assert len(asked) == 1
+
+
+def test_links_are_not_followed_and_a_link_to_a_run_is_that_run(tmp_path: Path, model_folder: Path) -> None:
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    newest = add_run(runs, "b", 1, model_folder)
+    older = add_run(runs, "a", 2, model_folder)
+    (runs / "Latest").symlink_to(newest)
+    (older / "checkpoints").rename(elsewhere)
+    (older / "checkpoints").symlink_to(elsewhere)
+    before = files_of(newest), files_of(elsewhere)
+    assert [row.folder for row in list_runs(runs)] == [newest, older]
+    plan = plan_pruning(list_runs(runs), 1, lambda run: None, unregistered=True)
+    assert [item.path for item in plan.goes] == [older / "model"]
+    assert "a link to" in plan.stays[-1].why
+    prune(plan)
+    assert (files_of(newest), files_of(elsewhere)) == before
+
+
+def test_what_a_pruning_that_was_cut_off_left_goes_with_the_next_and_its_record_stays(
+    tmp_path: Path, model_folder: Path, monkeypatch
+) -> None:
+    run = add_run(tmp_path / "runs", "a", 1, model_folder)
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    plan = plan_pruning(list_runs(tmp_path / "runs"), 0, lambda run: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("sgpo.browse.pruning.shutil.rmtree", refused)
+        with pytest.raises(PruningError, match="cannot be deleted"):
+            prune(plan)
+    assert list_runs(tmp_path / "runs")[0].finished
+    plan = plan_pruning(list_runs(tmp_path / "runs"), 0, lambda run: None, unregistered=True)
+    assert [(item.path.name, item.size > 0) for item in plan.goes] == [(".checkpoints.pruned", True), ("model", True)]
+    prune(plan)
+    prune(plan)  # what is gone already is no error
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "made_of.json", "metrics.jsonl", "pruned.json"}
+    deleted = [Path(item["path"]).name for item in json.loads((run / "pruned.json").read_text())["deleted"]]
+    assert deleted[:3] == ["checkpoints", ".checkpoints.pruned", "model"]
 
 
 def test_the_command_asks_or_is_told_and_a_dry_run_deletes_nothing(sgpo, tmp_path: Path, model_folder: Path) -> None:

@@ -95,6 +95,17 @@ def test_the_page_has_all_that_was_asked_for_and_loads_nothing(sgpo, run: Path, 
     assert "default-src 'none'" in html
 
 
+def test_an_answer_cannot_steer_the_terminal(sgpo, run: Path) -> None:
+    file = run / "rollouts" / "step-000000.jsonl"
+    row = rollout(
+        "gamma", "autonomous", 1.0, 3, text="a\x1b]0;title\x07b\x9b2J", question="\x1b[2Jwhy?", extracted="\x1b[1m5"
+    )
+    file.write_text(json.dumps(asdict(row)) + "\n", encoding="utf-8")
+    for options in ((), ("--show", "1")):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", sgpo("rollouts", str(run), *options, cwd=run).stdout)
+    assert "a\N{SYMBOL FOR ESCAPE}]0;title" in sgpo("rollouts", str(run), "--show", "1", cwd=run).stdout
+
+
 def test_what_the_probe_kept_is_read_as_a_file(sgpo, tmp_path: Path) -> None:
     write_table([rollout("p", "guided", 1.0, 3)], tmp_path / "probe_rollouts.parquet")
     (row,) = json.loads(sgpo("rollouts", "probe_rollouts.parquet", "--json", cwd=tmp_path).stdout)
@@ -110,6 +121,20 @@ def test_a_torn_line_and_an_older_row_cost_themselves_and_nothing_kept_is_an_err
     assert "1 answers: 1 right" in ended.stdout
     assert "step-000010.jsonl: row 3 is not a JSON object" in ended.stdout
     assert "rollouts/: 1 are not as this version writes them" in ended.stdout
+    # A file of other lines, and one that is not named after a step.
+    other = file.with_name("step-mine.jsonl")
+    other.write_text(json.dumps({**row, "reward": "much"}) + "\n" + json.dumps(row) + "\n")
+    ended = sgpo("rollouts", str(other), cwd=run)
+    assert "1 answers: 1 right" in ended.stdout
+    assert "step-mine.jsonl: 1 are not as this version writes them" in ended.stdout
+    other.rename(run / "metrics.jsonl")
+    (run / "metrics.jsonl").write_text('{"step": 0}\n')
+    assert "metrics.jsonl: 1 are not" in sgpo("rollouts", "metrics.jsonl", cwd=run).refusal()
+    # A table of the evaluation that cannot be read.
+    (run / "evaluation" / "champion.answers.parquet").write_bytes(b"torn")
+    ended = sgpo("rollouts", str(run), cwd=run)
+    assert "challenger" in ended.stdout
+    assert re.search(r"evaluation/: .*champion.answers.parquet.*left out", ended.stdout)
     empty = run.parent / "empty"
     empty.mkdir()
     (empty / "config.yaml").write_text("{}")

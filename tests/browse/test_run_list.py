@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+from sgpo.browse.run_list import describe_run
+from sgpo.jsonl import JsonlFile
 from tests.browse.run_folders import add_run
 from tests.report.made_run import comparison
 
@@ -33,6 +36,12 @@ def test_runs_are_listed_with_method_data_result_decision_and_size(sgpo, tmp_pat
     assert f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})" in table
     for words in ("promoted, version 7", "aaaaaaa bbbbbbb", "reward 0.25", "4/4", "4 runs"):
         assert words in table
+
+
+def test_a_reward_that_is_no_number_is_left_empty(tmp_path: Path) -> None:
+    run = add_run(tmp_path / "runs", "a", 1)
+    JsonlFile(run / "metrics.jsonl").append({"step": 4, "reward/autonomous": math.nan})
+    assert describe_run(run).reward is None
 
 
 def test_a_spoilt_run_is_a_row_and_a_missing_folder_an_error(sgpo, tmp_path: Path) -> None:

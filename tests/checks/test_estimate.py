@@ -37,13 +37,25 @@ def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
     estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), Samples(tuple(both), 1.0, 50, 20))
     # 20 responses in two batches, each to the longest of 30 tokens, of 20 tokens in the mean.
     assert estimate.sampling_seconds == pytest.approx(2 * 30 * 0.1 + 20 * 20 * 0.01)
-    # Half are right: of three differ 3/4; both guided are right, a target with its guide and two candidates.
-    assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(2.0 * 4 * (3 * 0.75 + 4 / 3 + 2 / 3))
+    # By Laplace's rule 1/2 are right alone, and 2/3 guided: of three differ 3/4; a target with its guide where one of
+    # two is right, and 4/3 candidates.
+    gradient = 2.0 * 4 * (3 * 0.75 + 8 / 9 * 4 / 3 + 4 / 9)
+    assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
     assert estimate.training_seconds == pytest.approx(10 * estimate.step_seconds)
     # 40 held-out problems, 5 responses, champion and challenger.
     assert estimate.evaluation_tokens == 2 * 40 * 5 * 20
     assert estimate.evaluation_seconds == pytest.approx(30 * 0.1 + 400 * 20 * 0.01)
     assert estimate.seconds == pytest.approx(estimate.training_seconds + estimate.evaluation_seconds)
+
+
+def test_a_few_wrong_answers_do_not_make_training_free(recipe: Recipe) -> None:
+    """Before there are strategies none is sampled with one, and a weak model may be wrong eight times of eight."""
+    wrong = Samples(tuple(answer("autonomous", "wrong", 10) for _ in range(8)), 1.0, 50, 20)
+    estimate = estimate_run(recipe("training.problems_per_step=4"), None, Rates(0.1, 0.01, 2.0), wrong)
+    differ = 1 - 0.9**8 - 0.1**8
+    reached, candidates = 1 - 0.5**4, 2
+    gradient = 2.0 * 4 * (8 * differ + reached * 4 / 3 + candidates / 3)
+    assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
 
 
 def test_a_problem_without_strategy_costs_its_autonomous_rows_alone() -> None:

@@ -13,16 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run as running
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
 from typer.testing import CliRunner
 
-from flows import following
+from flows import follow, following
 from flows.follow import app
 from flows.following import Follower, ending_of
 from flows.process import REPOSITORY
@@ -152,6 +153,33 @@ def test_ctrl_c_ends_the_showing_and_says_how_to_go_on(client: SyncPrefectClient
     assert f"the run goes on. To follow it again: sgpo follow {run.id}" in rest
     assert (process.returncode, errors) == (130, "")
     assert not client.read_flow_run(run.id).state.is_final()  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_run_that_was_deleted_and_an_address_that_is_no_api_are_one_line(
+    client: SyncPrefectClient, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = client.create_flow_run(retraining, parameters={"run_id": "gone"})
+    client.delete_flow_run(run.id)
+    with monkeypatch.context() as patch:  # deleted between being found and being followed
+        patch.setattr(follow, "_find", lambda client, named: run.id)
+        assert "no longer on the server" in str(CliRunner().invoke(app, ["follow"]).exception)
+    with temporary_settings({PREFECT_API_URL: f"{address}/nothing"}):
+        assert "refused" in str(CliRunner().invoke(app, ["follow"]).exception)
+
+
+def test_how_a_run_ended_is_told_though_the_server_goes_away_then(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retraining("ended")
+    follower = Follower(client, the_one_that_began(), lambda line: None)
+
+    def away(seconds: float) -> None:
+        monkeypatch.setattr(client, "read_flow_runs", refused)
+
+    def refused(**_: object) -> None:
+        raise httpx.ConnectError("Connection refused")
+
+    assert ending_of(follower.follow(away)) == DECISION
 
 
 def test_without_a_server_one_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -77,6 +77,49 @@ def test_where_nothing_can_be_captured_steps_are_computed_as_they_are_with_one_w
     ]
 
 
+class FailsElsewhere(Recomputed):
+    """Another thread's capture fails when this one has been captured: its columns are used up, or its rows change."""
+
+    def _captured(self, token_B: torch.Tensor, position_B: torch.Tensor) -> Callable[[], None]:
+        again = super()._captured(token_B, position_B)
+        GraphedSteps.works = False
+        return again
+
+
+@pytest.mark.parametrize("few", [2, 16])
+def test_a_capture_that_fails_in_another_thread_leaves_the_tokens_alone(monkeypatch, few):
+    monkeypatch.setattr(transformers_engine, "FEW_ROWS", few)
+    monkeypatch.setattr(GraphedSteps, "works", True)
+    monkeypatch.setattr(Recomputed, "prepared", [])
+    model = tiny_model("qwen2", dtype=torch.float64)
+    plain = TransformersEngine(model, [END]).generate(PROMPTS, SAMPLED, SEEDS)
+    assert max(len(one.token_ids) for one in plain[:64]) > 64, "a response behind what the first graph shows"
+    found = stood_in(TransformersEngine(model, [END]), FailsElsewhere).generate(PROMPTS, SAMPLED, SEEDS)
+    assert len(Recomputed.prepared) == 1
+    assert [one.token_ids for one in found] == [one.token_ids for one in plain]
+
+
+@GPU
+def test_on_a_gpu_a_capture_that_fails_leaves_the_stream_as_it_was(monkeypatch, caplog):
+    monkeypatch.setattr(GraphedSteps, "works", True)
+    engine = TransformersEngine(tiny_model("llama", dtype=torch.float64), [END], "cuda")
+    plain_forward = engine._forward
+
+    def forward(*arguments):
+        hidden_BD = plain_forward(*arguments)
+        if torch.cuda.is_current_stream_capturing():
+            float(hidden_BD.sum())  # waits for the device, which no capture may
+        return hidden_BD
+
+    monkeypatch.setattr(engine, "_forward", forward)
+    before = torch.cuda.current_stream()
+    found = engine.generate(PROMPTS, SAMPLED, SEEDS)
+    assert torch.cuda.current_stream() == before
+    assert not GraphedSteps.works
+    assert len(caplog.records) == 1
+    assert [one.token_ids for one in engine.generate(PROMPTS, SAMPLED, SEEDS)] == [one.token_ids for one in found]
+
+
 @GPU
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_on_a_gpu_graphs_give_the_same_tokens(monkeypatch, family):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny_models import END, PAD, POSITIONS, VOCABULARY, tiny_model, uneven_prompts
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from sgpo.config import SamplingConfig
 from sgpo.rollouts.engine import PromptTooLongError, RolloutEngine
@@ -188,6 +188,21 @@ def test_a_model_that_the_engine_would_sample_wrongly_is_refused() -> None:
         TransformersEngine(Qwen2ForCausalLM(config), [END])
     with pytest.raises(ValueError, match="no end token"):
         TransformersEngine(tiny_model("qwen2"), [])
+
+
+def test_a_window_of_all_layers_bounds_prompt_and_response() -> None:
+    """Mistral's layers have no kinds: beyond the window its tokens would see what they were not trained to see."""
+    config = MistralConfig(
+        vocab_size=32, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        intermediate_size=16, sliding_window=8,
+    )  # fmt: skip
+    engine = TransformersEngine(MistralForCausalLM(config).eval(), [31])
+    (response,) = engine.generate([[5, 6, 7]], SamplingConfig(temperature=0.0, max_new_tokens=5), [0])
+    tokens = [5, 6, 7, *response.token_ids]
+    expected = engine.model(torch.tensor([tokens])).logits[0, 2:-1].argmax(dim=-1).tolist()
+    assert list(response.token_ids) == expected
+    with pytest.raises(PromptTooLongError, match="at most 8 together"):
+        engine.generate([[5, 6, 7]], SamplingConfig(temperature=0.0, max_new_tokens=6), [0])
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -16,7 +16,7 @@ from sgpo.study.shown import describe_shown
 
 @pytest.fixture
 def problems(tmp_path: Path) -> Path:
-    file = tmp_path / "held_out.parquet"
+    file = tmp_path / "problems.jsonl"
     file.write_bytes(b"some problems")
     return file
 

@@ -33,6 +33,11 @@ def test_other_rows_are_other_data(tmp_path, rows):
     assert digest_of(written(tmp_path, "some", ROWS)) != digest_of(written(tmp_path, "others", rows))
 
 
+def test_a_zero_is_no_empty_field(tmp_path):
+    zero, none = ([{"id": "a", "score": score}] for score in (0.0, None))
+    assert digest_of(written(tmp_path, "zero", zero)) != digest_of(written(tmp_path, "none", none))
+
+
 def test_the_demo_s_problems_are_those_that_the_study_showed(tmp_path):
     build_world(load_params(REPOSITORY / "params.yaml"), tmp_path)
     rows = Results(REPOSITORY / "docs" / "measured" / "study.jsonl").of("shown")

@@ -19,7 +19,7 @@ from sgpo.algorithms.rows import Row
 from sgpo.config import SamplingConfig, ShardingConfig, TrainingConfig
 from sgpo.rollouts.attention import uncompiled
 from sgpo.rollouts.transformers_engine import TransformersEngine
-from sgpo.training import masks
+from sgpo.training import masks, sharding
 from sgpo.training.batches import TokenBatch
 from sgpo.training.compilation import compile_layers
 from sgpo.training.layouts import OneLine, PlainRows, layout_for
@@ -113,8 +113,8 @@ def test_compiled_layers_are_computed_again_in_backward(tokenizer, monkeypatch, 
     for recompute in (False, True):
         calls.clear()
         policy = Policy(tiny_policy(tokenizer).model.float())
-        sharding = ShardingConfig(compile=True, activation_checkpointing=recompute, precision=precision)
-        shard_policy(policy, World(0, 1, torch.device("cpu")), sharding)
+        chosen = ShardingConfig(compile=True, activation_checkpointing=recompute, precision=precision)
+        shard_policy(policy, World(0, 1, torch.device("cpu")), chosen)
         batch = PlainRows().batch([Row((5, 6), (7, 8), 0)], 0, torch.device("cpu"))
         policy.logprob_loss(batch, lambda logp_C, *_: -logp_C).backward()
         assert len(calls) == (1 + recompute) * policy.model.config.num_hidden_layers
@@ -178,7 +178,7 @@ def test_attention_that_computes_something_else_is_not_used(tokenizer, monkeypat
         return torch.nn.functional.scaled_dot_product_attention(query, *whole, attn_mask=seen).transpose(1, 2), None
 
     monkeypatch.setattr(masks, "skipping_attention", wrong)
-    assert not skipping_works(model)
+    assert not skipping_works(model, torch.bfloat16)
     (record,) = caplog.records
     assert record.getMessage().startswith(f"attention that skips blocks does not work on cpu ({reason}")
 
@@ -190,7 +190,31 @@ def test_attention_under_the_same_mask_is_used(tokenizer, monkeypatch):
         return out.transpose(1, 2), None
 
     monkeypatch.setattr(masks, "skipping_attention", dense)
-    assert skipping_works(tiny_policy(tokenizer).model)
+    assert skipping_works(tiny_policy(tokenizer).model, torch.bfloat16)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_attention_is_compared_in_the_numbers_that_layers_compute_in(tokenizer, monkeypatch, caplog, precision):
+    """On a card kernels for one kind of numbers may compile, and those for another not."""
+
+    def for_one_kind(module, query, key, value, mask):
+        if query.dtype != torch.bfloat16:
+            raise RuntimeError("out of resource: shared memory")
+        seen = create_mask(mask.mask_mod, 1, 1, 3 * BLOCK, 3 * BLOCK, "cpu")
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
+        return out.transpose(1, 2), None
+
+    works = []
+
+    def compile_layers(model, recompute, dtype):
+        works.append(skipping_works(model, dtype or model.dtype))
+
+    monkeypatch.setattr(masks, "skipping_attention", for_one_kind)
+    monkeypatch.setattr(sharding, "compile_layers", compile_layers)
+    policy = Policy(tiny_policy(tokenizer).model.float())
+    shard_policy(policy, World(0, 1, torch.device("cpu")), ShardingConfig(compile=True, precision=precision))
+    assert works == [precision == "bfloat16"]
+    assert ["shared memory" in record.getMessage() for record in caplog.records] == [True] * (precision == "float32")
 
 
 def test_what_is_not_compiled_is_left_alone(tokenizer):

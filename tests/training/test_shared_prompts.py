@@ -89,9 +89,10 @@ def test_a_prompt_is_computed_once_and_little_is_padding(tokenizer):
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (MistralConfig(sliding_window=64, attn_implementation="eager"), "attention eager"),
+        (MistralConfig(sliding_window=None, attn_implementation="eager"), "attention eager"),
         (Qwen2Config(use_sliding_window=True, sliding_window=8, max_window_layers=0, attn_implementation="sdpa"),
          "layers of sliding_attention"),
+        (MistralConfig(sliding_window=64, attn_implementation="sdpa"), "layers of sliding_attention"),
     ],
 )  # fmt: skip
 def test_a_model_that_cannot_mask_tokens_keeps_plain_rows_and_says_so_once(config, reason, caplog):
@@ -100,6 +101,8 @@ def test_a_model_that_cannot_mask_tokens_keeps_plain_rows_and_says_so_once(confi
     assert [record.getMessage() for record in caplog.records] == [
         f"training.shared_prompts: {config.model_type} with {reason} keeps a prompt in every row"
     ]
+    unbounded = MistralConfig(sliding_window=64, max_position_embeddings=64, attn_implementation="sdpa")
+    assert isinstance(layout_for(model_of(unbounded), shared=True), SharedPrompts)
     able = model_of(Qwen2Config(attn_implementation="sdpa"))
     assert isinstance(layout_for(able, shared=True), SharedPrompts)
     assert isinstance(layout_for(able, shared=False), PlainRows)

@@ -234,6 +234,28 @@ def test_a_program_comes_only_when_the_sandbox_is_tied_to_us_and_not_at_all_when
         process.stdout.close()
 
 
+UNDER_A_FILTER = """
+import ctypes, struct
+from sgpo.problems.domains.code.harness import _filters
+from sgpo.problems.domains.code.sandbox import Limits, run_calls
+libc = ctypes.CDLL(None, use_errno=True)
+allow = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(struct.pack("@HP", 1, ctypes.addressof(allow)))
+seen = []
+for _ in range(2):
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+    seen.append(_filters("self"))
+print(seen[0] != seen[1], seen[0][0] == seen[1][0] == b"Seccomp:\\t2\\n", *run_calls("", ["6 * 7"], Limits()).values)
+"""
+
+
+@needs_sandbox
+def test_in_a_container_that_filters_system_calls_the_sandbox_is_not_taken_for_tied_by_that_filter() -> None:
+    """Every process there has a filter from its start: only their number says that bubblewrap's has come."""
+    done = subprocess.run([sys.executable, "-c", UNDER_A_FILTER], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "True", "42"], done.stderr
+
+
 @needs_sandbox
 def test_a_sandbox_that_is_not_ready_in_time_is_no_verdict_on_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_START_SECONDS", 0.0)

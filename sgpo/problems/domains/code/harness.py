@@ -43,15 +43,19 @@ def main() -> None:
 def _wait_until_tied() -> None:
     """Return when the namespace's first process ends with its parent: bubblewrap asks for its filter right after that.
 
-    The kernel says whether a process has a filter. A signal ends this process where that never comes.
+    The kernel says how many filters a process has: the first one has as many as this process then, those of a container
+    around us among them. A signal ends this process where that never comes.
     """
     signal.alarm(_TIED_SECONDS)
-    tied = False
-    while not tied:
-        with open("/proc/1/status", "rb") as status:
-            tied = b"\nSeccomp:\t2\n" in status.read()
+    while _filters("1") != _filters("self"):
         time.sleep(0.001)
     signal.alarm(0)
+
+
+def _filters(process):
+    """Return what the kernel says of a process's filters of system calls: whether, and, since 5.10, how many."""
+    with open(f"/proc/{process}/status", "rb") as status:
+        return [line for line in status if line.startswith(b"Seccomp")]
 
 
 if __name__ == "__main__":
