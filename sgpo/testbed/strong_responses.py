@@ -13,6 +13,7 @@ from sgpo.testbed.plans import Plan
 
 def write_response(ledger: Ledger, plan: Plan, choose: random.Random) -> str:
     """Return a response that follows `plan`; a student of this world has a token for each of its words and numbers."""
+    # Which of the facts is said tells which step was drawn: as_first_written reads it back.
     told = [option.told.index(choose.choice(option.told)) for option in plan.options.values()]
     facts = {name: option.fact[index] for (name, option), index in zip(plan.options.items(), told, strict=True)}
     moves, after = _moves(ledger, plan)
