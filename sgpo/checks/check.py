@@ -22,6 +22,7 @@ from sgpo.checks.servers import check_servers
 from sgpo.checks.strategies import check_lengths, check_strategies
 from sgpo.checks.teacher import check_teacher
 from sgpo.checks.teacher_cost import estimate_teacher
+from sgpo.checks.words import check_words
 from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.errors import UserError
@@ -79,6 +80,7 @@ def check(
     findings += of_strategies
     if opened is not None:
         findings += check_lengths(config, opened, texts, data.problems)
+        findings += check_words(config, opened.tokenizer, texts, data.problems)
     if params is not None:
         findings += check_teacher(params, data.train)
     findings += check_servers(config, None if opened is None else opened.folder)

@@ -11,6 +11,7 @@ from sgpo.study.cells import Cell
 from sgpo.study.digests import digest_of
 from sgpo.study.rates import best_rate
 from sgpo.study.results import Results, StudyError
+from sgpo.training.inputs import reads_responses
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
 
@@ -76,18 +77,23 @@ def problems_of(study: StudyConfig, cell: Cell, benchmark: str = OWN) -> Path:
 
 
 def made_of(study: StudyConfig, cell: Cell, job: Job, benchmark: str = OWN) -> dict[str, str]:
-    """Return what the cell's numbers depend on: digests of settings, base model and data, and the version."""
-    data, settings = job.config.data, []
+    """Return what the cell's numbers depend on: digests of settings, base model and data, and the version.
+
+    The strong model's responses are among them where the method, or one that it starts from, reads them.
+    """
+    data, configs = job.config.data, []
     trained: Job | None = job
     while trained is not None:
-        settings.append(digest_of_what_is_computed(trained.config))
+        configs.append(trained.config)
         trained = trained.start
     for path in (job.base, problems_of(study, cell, benchmark)):
         if not path.exists():
             raise StudyError(f"{path}: there is none (expected what world '{cell.world}' is made of: make it first)")
-    files = ("splits/train.parquet", "splits/warmup.parquet", "strategies.parquet", "responses.parquet")
+    files = ["splits/train.parquet", "strategies.parquet"]
+    if any(map(reads_responses, configs)):
+        files += ["splits/warmup.parquet", "responses.parquet"]
     return {
-        "settings": "+".join(settings),
+        "settings": "+".join(map(digest_of_what_is_computed, configs)),
         "model": digest_of(job.base),
         **{name: digest_of(data / name) for name in files if (data / name).is_file()},
         "problems": digest_of(problems_of(study, cell, benchmark)),

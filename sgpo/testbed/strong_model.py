@@ -1,7 +1,8 @@
 """The world's scripted strong model: a teacher that reads the question, and has a strong model's faults too.
 
-It answers at length in a style that is not the student's, now and then follows the wrong plan, and writes candidates
-of which some are vague, some leak the computation and some break the layout. It sees the request's text and no more.
+It answers in a style that is not the student's (`strong_responses`), now and then follows the wrong plan, and writes
+candidates of which some are vague, some leak the computation and some break the layout. It sees the request's text and
+no more.
 """
 
 import json
@@ -15,6 +16,7 @@ from sgpo.testbed.ledger import Ledger
 from sgpo.testbed.plans import Plan, plans_of
 from sgpo.testbed.stories import QuestionError, read
 from sgpo.testbed.strategies import describe
+from sgpo.testbed.strong_responses import as_first_written, write_response
 
 WRONG_RESPONSES = 0.06
 WRONG_STRATEGIES = 0.05
@@ -29,12 +31,12 @@ class ScriptedStrongModel:
     def complete(self, messages: Sequence[Message], *, seed: int, temperature: float | None) -> Completion:
         """Complete one of the three requests of `sgpo/strategies/prompts`; TeacherError for any other text."""
         prompt = messages[-1].content
-        choose = random.Random(f"{seed}/{prompt}")
         question = _between("problem", prompt)
         try:
             ledger, plan = read(question)
         except QuestionError as error:
             raise TeacherError(f"{self.name}: {error}") from None
+        choose = random.Random(f"{seed}/{_as_first_worded(prompt, ledger, plan)}")
         if prompt.startswith("Answer"):
             text = self._respond(ledger, plan, choose)
         elif prompt.startswith("Write"):
@@ -47,24 +49,7 @@ class ScriptedStrongModel:
 
     def _respond(self, ledger: Ledger, right: Plan, choose: random.Random) -> str:
         plan = choose.choice(_plans_beside(right)) if choose.random() < WRONG_RESPONSES else right
-        known = "first" if plan.options["direction"].name == "forward" else "last"
-        paragraphs = [
-            "<think>",
-            f"The wording gives the {known} count of the day, {ledger.known}, and a capacity of {ledger.capacity}.",
-            *(f"So, as to the {name}: {choose.choice(option.told).lower()}" for name, option in plan.options.items()),
-        ]
-        count, *counts = ledger.counts(plan)
-        paragraphs.append(f"The sum begins at {count}.")
-        for after in counts:
-            paragraphs.append(f"{count} {'+' if after > count else '-'} {abs(after - count)} = {after}")
-            count = after
-        if plan.follow(ledger.known, ledger.changes).room:
-            paragraphs.append(f"What is asked is the free room: {ledger.capacity} - {count} = {ledger.answer(plan)}.")
-        paragraphs += ["Checking the signs once more: they agree with the wording.", "</think>"]
-        paragraphs.append(
-            f"The method is {plan.name.lower()}. Therefore the result is \\boxed{{{ledger.answer(plan)}}}."
-        )
-        return "\n".join(paragraphs)
+        return write_response(ledger, plan, choose)
 
     def _candidate(self, ledger: Ledger, right: Plan, choose: random.Random) -> str:
         plan = choose.choice(_plans_beside(right)) if choose.random() < WRONG_STRATEGIES else right
@@ -101,6 +86,13 @@ class ScriptedStrongModel:
 def _plans_beside(plan: Plan) -> tuple[Plan, ...]:
     """Return all plans of the world that this one is of."""
     return plans_of(len(plan.choices))
+
+
+def _as_first_worded(prompt: str, ledger: Ledger, plan: Plan) -> str:
+    """Return a request with its response, if it has one of this model's, in the words in which it once came."""
+    block = re.search(r"(?<=<response>\n).*?(?=\n</response>)", prompt, flags=re.DOTALL)
+    first = as_first_written(block[0], ledger, plan) if block else None
+    return prompt if block is None or first is None else prompt[: block.start()] + first + prompt[block.end() :]
 
 
 def _between(tag: str, prompt: str) -> str:

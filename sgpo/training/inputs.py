@@ -26,6 +26,11 @@ class TrainingInputs:
         return {problem_id: chat.response_ids(text) for problem_id, text in self.responses.items()}
 
 
+def reads_responses(config: RunConfig) -> bool:
+    """Return whether a run reads the strong model's responses: its method needs them, or a warm-up goes before it."""
+    return bool(config.warmup.epochs) or "responses" in registry.method(config.training.algorithm.type).needs
+
+
 def load_inputs(config: RunConfig) -> TrainingInputs:
     """Read what `config.data` holds for the method of `config.training.algorithm`.
 

@@ -108,7 +108,7 @@ def test_it_is_a_function_of_messages_and_seed() -> None:
     messages = [Message("user", f"Answer the problem below.\n\n<problem>\n{problem.question}\n</problem>")]
     texts = [teacher.complete(messages, seed=seed, temperature=1.0).text for seed in (1, 1)]
     assert texts[0] == texts[1]
-    assert "<think>" in texts[0]
+    assert texts[0] != teacher.complete(messages, seed=2, temperature=1.0).text
 
 
 @pytest.mark.parametrize("text", ["Answer it.", "Answer\n<problem>\nWhat is 2 + 2?\n</problem>"])
