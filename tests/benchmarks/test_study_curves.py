@@ -10,7 +10,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
-from study_curves import by_step, first_step, table_of
+from study_curves import by_step, first_step, table_of  # noqa: E402
 
 LINES = [json.loads(line) for line in (REPOSITORY / "docs/measured/study-curves.jsonl").read_text().splitlines()]
 
