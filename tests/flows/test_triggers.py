@@ -65,7 +65,7 @@ def test_a_schedule_makes_runs_when_it_is_switched_on() -> None:
         client.request("PATCH", f"{deployment}/schedules/{weekly['id']}", json={"active": True})
         client.request("POST", f"{deployment}/schedule", json={"min_runs": 3})
         asked = {"deployments": {"name": {"any_": ["retrain"]}}, "sort": "EXPECTED_START_TIME_ASC"}
-        runs = client.request("POST", "/flow_runs/filter", json=asked).json()
+        runs = [run for run in client.request("POST", "/flow_runs/filter", json=asked).json() if run["auto_scheduled"]]
         client.request("PATCH", f"{deployment}/schedules/{weekly['id']}", json={"active": False})
     assert len(runs) >= 3  # the server's own scheduler may have come first, and makes as many as it likes
     assert {run["state_type"] for run in runs} == {"SCHEDULED"}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sgpo.problems import Problem, Verifier
 from sgpo.problems.domains import choice, exact, json_equality
 from sgpo.problems.domains.stated import LONGEST, stated_answer, tagged
+from sgpo.problems.responses import answer_part
 
 
 def asked(answer: str, domain: str = "exact") -> Problem:
@@ -102,9 +103,11 @@ def test_letters_are_those_of_the_option() -> None:
     assert choice.judge("Answer: F", asked("F"), letters="ABCDEFG").correct
 
 
+# A text with the mark of a turn's end in it ends there, whatever it is in: "<eos>" is no value of an answer.
+TEXT = st.text(max_size=5).filter(lambda text: answer_part(text) == text)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4), max_leaves=12,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12,
 )  # fmt: skip
 
 
