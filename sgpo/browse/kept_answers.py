@@ -63,7 +63,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which answers are looked for; None: any. `problem` is the beginning of an id, or words of the question."""
+    """Says which answers are looked for; None: any. `problem` is the beginning of an id, or words of the question."""
 
     problem: str | None = None
     verdict: Verdict | None = None

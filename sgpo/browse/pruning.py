@@ -45,7 +45,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What goes and what stays."""
+    """Lists what goes and what stays."""
 
     goes: tuple[Item, ...]
     stays: tuple[Item, ...]

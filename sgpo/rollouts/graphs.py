@@ -55,7 +55,6 @@ class GraphedSteps:
         return self._hidden_BD
 
     def _prepare(self, token_B: torch.Tensor, position_B: torch.Tensor, column: int) -> None:
-        self._replay = None
         columns = FIRST_COLUMNS
         while columns <= column:
             columns *= 2

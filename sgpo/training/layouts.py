@@ -84,9 +84,7 @@ class SharedPrompts:
 
     def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
         """Return families of like length together; one that is too long is cut, and its prompt computed again."""
-        by_prompt: dict[tuple[int, ...], list[RowT]] = {}
-        for row in sorted(rows, key=lambda row: row.index):
-            by_prompt.setdefault(row.prompt, []).append(row)
+        by_prompt = _by_prompt(rows)
         families = [
             part for prompt, family in by_prompt.items() for part in _cut(family, min(tokens, self._longest(prompt)))
         ]
@@ -219,11 +217,8 @@ class OneLine(SharedPrompts):
 
     def split(self, rows: Sequence[RowT], tokens: int) -> list[list[RowT]]:
         """Return micro-batches of about the same length; a family of more than `tokens` is cut, as is `tokens`."""
-        by_prompt: dict[tuple[int, ...], list[RowT]] = {}
-        for row in sorted(rows, key=lambda row: row.index):
-            by_prompt.setdefault(row.prompt, []).append(row)
-        room = max(1, tokens // BLOCK) * BLOCK if tokens >= BLOCK else tokens
-        families = [part for family in by_prompt.values() for part in _cut(family, room)]
+        room = tokens // BLOCK * BLOCK or tokens
+        families = [part for family in _by_prompt(rows).values() for part in _cut(family, room)]
         families.sort(key=lambda family: (-_length(family), family[0].index))
         groups: list[list[RowT]] = [[] for _ in range(math.ceil(sum(map(_length, families)) / room))]
         filled = [(0, number) for number in range(len(groups))]
@@ -278,6 +273,13 @@ def _even_length(model: PreTrainedModel) -> float:
     weights = sum(value.numel() for name, value in layers.items() if value.ndim == 2 and "embed" not in name)
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return weights / (2 * config.num_hidden_layers * config.num_attention_heads * head)
+
+
+def _by_prompt(rows: Sequence[RowT]) -> dict[tuple[int, ...], list[RowT]]:
+    by_prompt: dict[tuple[int, ...], list[RowT]] = {}
+    for row in sorted(rows, key=lambda row: row.index):
+        by_prompt.setdefault(row.prompt, []).append(row)
+    return by_prompt
 
 
 def _length(family: Sequence[RowT]) -> int:
