@@ -13,3 +13,8 @@ class UserError(Exception):
 def one_line(error: object, most: int | None = None) -> str:
     """Return what an exception of somebody else's says, in one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
+
+
+def first_line(error: object, most: int | None = None) -> str:
+    """Return the first line of what an exception says, at most `most` characters: compilers go on for pages."""
+    return str(error).strip().split("\n")[0][:most]

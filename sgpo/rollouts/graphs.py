@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from sgpo.errors import first_line
 from sgpo.rollouts.kv_cache import PreallocatedCache
 from sgpo.rollouts.shared_prompts import SharedPromptCache
 
@@ -65,7 +66,7 @@ class GraphedSteps:
         try:
             self._replay = self._captured(*self._inputs[:2])
         except RuntimeError as error:
-            reason = str(error).strip().split("\n")[0][:200]
+            reason = first_line(error, 200)
             logger.warning("decoding cannot be captured as a CUDA graph (%s): it is slower", reason)
             GraphedSteps.works = False
 

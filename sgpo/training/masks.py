@@ -14,6 +14,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from sgpo.errors import first_line
+
 logger = logging.getLogger(__name__)
 
 BLOCK = 128
@@ -74,7 +76,7 @@ def skipping_works(model: PreTrainedModel, dtype: torch.dtype) -> bool:
     try:
         off = _largest_difference(model, dtype)
     except Exception as error:  # of the compiler, in many kinds
-        reason = str(error).strip().split("\n")[0][:200]
+        reason = first_line(error, 200)
     else:
         if off <= TOLERANCE:
             return True
