@@ -143,7 +143,9 @@ def test_a_method_that_names_its_rate_keeps_it(tmp_path):
     for world in ("near", "far"):
         for variant, rate in (("low", 1e-4), ("high", 3e-4)):
             cell = f"tuning/{world}/qwen2/sft_grpo/{variant}/0"
-            results.add(result(cell=cell, world=world, variant=variant, method="sft_grpo", learning_rate=rate, avg=rate))
+            results.add(
+                result(cell=cell, world=world, variant=variant, method="sft_grpo", learning_rate=rate, avg=rate)
+            )
     cells = {cell.method: cell for cell in cells_of(study, ("main",))}
     job = job_of(study, results, cells["sft_grpo"])
     assert job.config.training.learning_rate == 3e-4
