@@ -21,6 +21,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings such as tracking.mlflow_uri=http://127.0.0.1:5000")
 ]
 Version = Annotated[str, typer.Argument(help="Version number or alias")]
+Number = Annotated[str, typer.Argument(help="Version number")]
 Why = Annotated[str, typer.Argument(help="Reason, for the record")]
 
 
@@ -71,7 +72,7 @@ def registry_register(
 
 
 @registry_app.command("champion")
-def registry_champion(version: Version, why: Why, config: Config = None, overrides: Overrides = None) -> None:
+def registry_champion(version: Number, why: Why, config: Config = None, overrides: Overrides = None) -> None:
     """Make a version the champion, without a gate."""
     from sgpo.registry.promotion import set_champion
 
