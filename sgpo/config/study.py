@@ -53,7 +53,7 @@ class StudyTable(Settings):
         default=(4,), min_length=1, description="Responses per problem; the largest number is sampled"
     )
     rates_from: str | None = Field(
-        default=None, description="Table on the tuning split that gives each method its best learning rate"
+        default=None, description="Table on the tuning split that gives its best rate to each method that names none"
     )
     benchmarks: tuple[str, ...] = Field(default=(), description="Benchmarks of its worlds to measure too")
     against: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
