@@ -127,6 +127,7 @@ def by_vllm(folder: Path, conversations: Sequence[Messages], new_tokens: int) ->
     """vLLM's own `chat`, all conversations at once."""
     cuda = torch.cuda.is_available()
     os.environ.update({**vllm_environment(cuda), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its log goes where the table does
     from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
