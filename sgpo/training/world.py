@@ -13,6 +13,8 @@ from torch import nn
 from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.rendezvous import rendezvous
 
+from sgpo.training.main_memory import give_back_large_tensors
+
 ItemT = TypeVar("ItemT")
 
 
@@ -81,6 +83,8 @@ def open_world(timeout_minutes: float = 10.0) -> Iterator[World]:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+    else:
+        give_back_large_tensors()
     if size > 1:
         timeout = timedelta(minutes=timeout_minutes)
         store = _store_of_this_attempt(timeout)
