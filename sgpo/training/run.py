@@ -52,7 +52,7 @@ def train(
     folder = local_folder(model_source)  # a download takes as long as it takes: no other process waits at a barrier
     with open_world() as world, ExitStack() as stack:
         if world.is_main:
-            check_origin(config, folder, run_folder, restart)
+            check_origin(config, folder, run_folder, restart, stored)
         inputs, left_out = without_left_out(config, inputs, folder)
         if world.is_main:
             record_left_out(left_out, run_folder)

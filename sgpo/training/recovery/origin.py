@@ -17,17 +17,20 @@ from sgpo.files import file_sha256, first_difference, write_json
 from sgpo.problems.domains.digest import verifier_digests
 from sgpo.training import best
 from sgpo.training.checkpoints.checkpoint import CheckpointError
+from sgpo.training.checkpoints.stored_run import StoredRun
 from sgpo.training.validation import PROBLEMS
 
 FILE = "made_of.json"
 _VERIFIER, _ENDS = "verifier of domain ", "generation_config.json"
 
 
-def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> None:
+def check_origin(
+    config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False, stored: StoredRun | None = None
+) -> None:
     """Note what a run begins with, or compare it with what it began with.
 
-    Where that differs, a run that is to `restart` restarts without its checkpoints and warm-up; otherwise
-    CheckpointError names the first difference.
+    Where that differs, a run that is to `restart` restarts without its checkpoints and warm-up, here and where it is
+    `stored`; otherwise CheckpointError names the first difference.
     """
     now, file = _origin(config, model_folder), run_folder / FILE
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
@@ -40,6 +43,8 @@ def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restar
                 "--restart to start again)"
             )
         print(f"{run_folder}: restarted, with other {different}", flush=True)
+        if stored is not None:  # before FILE says that the run is made of what is there now
+            stored.delete_training()
         for part in ("checkpoints", "warmup", "model"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
         (run_folder / best.FILE).unlink(missing_ok=True)
