@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from sgpo.config import EngineConfig, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
@@ -123,12 +121,10 @@ def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World)
     """Let the first process fetch what is stored of the run, while the others wait."""
     if config.storage.bucket is None:
         return
-    # A group of its own: a large checkpoint may take longer than a collective otherwise may.
-    patient: Any = dist.new_group(backend="gloo", timeout=timedelta(hours=6)) if world.size > 1 else None
+    fetched = world.separate_barrier(timedelta(hours=6))  # a large checkpoint takes longer than a collective may
     if stored is not None:
         stored.fetch_checkpoint()
-    if patient is not None:
-        dist.barrier(group=patient)
+    fetched()
 
 
 def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> None:
