@@ -67,7 +67,11 @@ class World:
         if self.size == 1:
             return lambda: None
         group: Any = dist.new_group(backend="gloo", timeout=limit)
-        return lambda: dist.barrier(group=group)
+
+        def barrier() -> None:
+            dist.barrier(group=group)
+
+        return barrier
 
     def _reduce(self, values: dict[str, float], operation: dist.ReduceOp.RedOpType) -> dict[str, float]:
         if self.size == 1:
