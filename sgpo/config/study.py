@@ -49,7 +49,8 @@ class StudyTable(Settings):
     split: Literal["tuning", "held_out"] = "held_out"
     k: tuple[int, ...] = Field(default=(4,), min_length=1, description="Responses per problem; the largest is drawn")
     rates_from: str | None = Field(
-        default=None, description="Table on the tuning split whose best learning rate each method takes"
+        default=None,
+        description="Table on the tuning split whose best learning rate is taken by methods that name none",
     )
     benchmarks: tuple[str, ...] = Field(default=(), description="Benchmarks of its worlds that are measured too")
     against: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
