@@ -11,6 +11,7 @@ from sgpo.config import TrainingConfig
 from sgpo.objectives import outer_denominator
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.forwards import Forwards, Guided
+from sgpo.training.guides import Guide
 from sgpo.training.metrics import MetricSums
 from sgpo.training.microbatches import Microbatches
 from sgpo.training.policy import DivergencePart, LogprobPart, LossPart, Policy
@@ -57,11 +58,16 @@ class Gradient:
     ) -> None:  # fmt: skip
         """Take the policy as training began from it; without `budget`, memory is taken to suffice."""
         self.policy, self.algorithm, self.training, self.world = policy, algorithm, training, world
-        self.guide, self.temperature = algorithm.guide(policy), training.sampling.temperature
+        self.temperature = training.sampling.temperature
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
         self.microbatches = Microbatches(policy, training.shared_prompts, self.budget, world, pad_id)
-        self.forwards = Forwards(policy, self.guide, algorithm, self.microbatches, self.temperature)
+        self.forwards = Forwards(policy, algorithm.guide(policy), algorithm, self.microbatches, self.temperature)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
+
+    @property
+    def guide(self) -> Guide:
+        """Return whose weights read the prompts with the strategy."""
+        return self.forwards.guide
 
     def minibatches(self, samples: Sequence[ProblemSamples], step: int, problems: int) -> list[Minibatch]:
         """Return this process's mini-batches of a sampled batch of `problems` problems in all, with their rows.
