@@ -18,9 +18,9 @@ class TrainingConfig(Settings):
     algorithm: Annotated[SerializeAsAny[AlgorithmSettings], BeforeValidator(read_algorithm)] = Field(
         default_factory=lambda: read_algorithm({}), description="The method and its settings, told apart by `type`"
     )
-    steps: int = Field(default=60, ge=0, description="Optimiser steps")
+    steps: int = Field(default=60, ge=0, description="Sampled batches, each with `minibatches` optimiser steps")
     problems_per_step: int = Field(default=16, ge=1, description="Problems sampled for one step, over all processes")
-    minibatches: int = Field(default=1, ge=1, description="Optimiser steps per sampled batch")
+    minibatches: int = Field(default=1, ge=1, description="Optimiser steps of a sampled batch, each on a part of it")
     overlap: bool = Field(
         default=False, description="Draw the next step's rollouts while a step trains: they are one step old then"
     )
