@@ -18,26 +18,27 @@ RunName = Annotated[str, Field(description="Name of the run directory", pattern=
 RunId = Annotated[
     str,
     Field(
-        description="Name of the run directory; an unfinished run of this name resumes. Empty: a new one, by date",
+        description="Name of the run directory; an unfinished run of this name resumes. Empty: a new name, by date",
         pattern=f"^$|{RUN_NAME}",
     ),
 ]
 Overrides = Annotated[
-    tuple[str, ...], Field(description="Any other setting over the recipe's, such as training.sampling.top_p=1.0")
+    tuple[str, ...],
+    Field(description="Any other settings that replace the recipe's, such as training.sampling.top_p=1.0"),
 ]
 Why = Annotated[str, Field(description="Why, for the record", min_length=1)]
 Version = Annotated[str, Field(description="Version of the registered model to probe. Empty: the champion")]
-ChosenVersion = Annotated[str, Field(description="Number of the version to be the champion", pattern=r"^\d+$")]
+ChosenVersion = Annotated[str, Field(description="Number of the version to make champion", pattern=r"^\d+$")]
 FromVersion = Annotated[
     str,
     Field(
-        description="Version to roll back from; refused when another is the champion by now. Empty: the champion",
+        description="Version to roll back from; refused if it is no longer the champion. Empty: the champion",
         pattern=r"^\d*$",
     ),
 ]
-Who = Annotated[str, Field(description="Who asks, for the record. Empty: the user whom the worker runs as")]
-DryRunOfRetraining = Annotated[bool, Field(description="Check the champion and say what it would take; train nothing")]
-DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
+Who = Annotated[str, Field(description="Who asks, for the record. Empty: the user that runs the worker")]
+DryRunOfRetraining = Annotated[bool, Field(description="Check the champion and estimate the cost; train nothing")]
+DryRun = Annotated[bool, Field(description="Report the gate's decision; change nothing")]
 
 FORM_SETTINGS = (
     # What is trained,
@@ -60,7 +61,7 @@ def _setting(dotted: str) -> FieldInfo:
         model = registry.method(DEFAULT).settings_class if issubclass(annotation, AlgorithmSettings) else annotation
     if issubclass(model, AlgorithmSettings) and last == "type":
         choice: Any = Literal[registry.names()]  # pyright: ignore[reportInvalidTypeForm]
-        return FieldInfo(annotation=choice, default=DEFAULT, description="The method; another than the recipe's "
+        return FieldInfo(annotation=choice, default=DEFAULT, description="The method; one other than the recipe's "
                          "begins from its own defaults")  # fmt: skip
     return model.model_fields[last]
 
@@ -90,7 +91,7 @@ class _Form(BaseModel):
 
 _FIELDS: dict[str, Any] = {dotted.replace(".", "_"): _form_field(dotted) for dotted in FORM_SETTINGS}
 FormSettings = create_model("FormSettings", __base__=_Form, __doc__="The settings that are changed most.", **_FIELDS)
-Settings = Annotated[Optional[FormSettings], Field(description="The settings that are changed most")]  # noqa: UP045
+Settings = Annotated[Optional[FormSettings], Field(description="The settings changed most often")]  # noqa: UP045
 
 
 FlowT = TypeVar("FlowT", bound=Callable[..., Any])

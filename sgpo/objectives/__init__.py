@@ -1,9 +1,9 @@
-"""The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; torch is all that is imported.
+"""The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; imports only torch.
 
 `group_advantages`, `grpo_token_losses` (Eq. 1); `select_target`, `target_weights` (Eq. 4); `clipped_kd_token_losses`
-(Eq. 5); `adaptive_weight` (Eq. 6); what goes over the whole vocabulary (Eq. 3) is `sgpo.vocabulary`, and can be
-imported here. Equations of tokens say nothing of responses: a token's weight, with 1/|o_i| in it, is the caller's.
-sgpo/algorithms puts them together, one method a file; docs/objectives.md goes through them equation by equation.
+(Eq. 5); `adaptive_weight` (Eq. 6). Eq. 3, over the whole vocabulary, is in `sgpo.vocabulary` and can be imported from
+here. The losses are per token: a token's weight, which includes 1/|o_i|, is applied by the caller.
+sgpo/algorithms combines them into methods; docs/objectives.md goes through them equation by equation.
 
 Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems.
 """
