@@ -43,9 +43,8 @@ def check_first(config: RunConfig, recipe: str, overrides: list[str], run_id: st
         show("  checked already")
         return
     fetch_champion(config.tracking, champion)
-    (REPOSITORY / file).unlink(
-        missing_ok=True
-    )  # what an earlier try found may be cured, and this one may not get so far
+    # What an earlier try found may be cured, and this one may not get so far.
+    (REPOSITORY / file).unlink(missing_ok=True)
     try:
         check_process(recipe, overrides, str(file), run_id)
     except CommandFailed:

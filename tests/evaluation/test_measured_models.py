@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,19 @@ def test_outcomes_are_measured_again_where_a_verifier_of_ones_own_was_changed(
     after = about(output, settings(tmp_path, own), model_folder)
     assert after["domains"] != before["domains"]
     assert {answer.reason for answer in read_answers(output) or ()} == {"correct"}
+
+
+def test_outcomes_are_measured_again_where_a_response_ends_at_another_token(
+    tmp_path: Path, problems: list[Problem], model_folder: Path
+) -> None:
+    """As after mending a generation config that lacked the token that ends a turn."""
+    model, output = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "o.jsonl"
+    evaluate_model(settings(tmp_path), model, output)
+    assert {answer.finish_reason for answer in read_answers(output) or ()} == {"length"}
+    every = list(range(len(json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])))
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": every}), encoding="utf-8")
+    evaluate_model(settings(tmp_path), model, output)
+    assert {(answer.finish_reason, answer.tokens) for answer in read_answers(output) or ()} == {("stop", 1)}
 
 
 def about(output: Path, config: RunConfig, model_folder: Path) -> dict[str, str]:
