@@ -1,4 +1,4 @@
-"""How fast this machine samples and trains this model by this recipe, measured in a few seconds.
+"""How fast this machine samples and trains this model by this recipe, and starts processes, measured in a few seconds.
 
 The engine draws two short batches of different size: what a token's position costs, whatever the rows, and what each
 row adds. The gradient of the recipe's method is computed for the sampled answers, with rewards that differ.
@@ -15,6 +15,7 @@ import numpy as np
 
 from sgpo.algorithms import registry
 from sgpo.checks.model import OpenedModel
+from sgpo.checks.processes import start_seconds
 from sgpo.config import RunConfig
 from sgpo.config.algorithm import read_algorithm
 from sgpo.rollouts.engine import RolloutEngine
@@ -24,17 +25,22 @@ from sgpo.training.policy import Policy
 from sgpo.training.step import Gradient
 from sgpo.training.world import open_world
 
-SHORT, FEW, MANY = 32, 16, 128
+SHORT, FEW, MANY = 64, 16, 128
 """New tokens of a row, and rows of the two batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds that a position of a batch takes, that a row adds to it, and that training on a row takes."""
+    """Seconds that a position of a batch takes, that a row adds to it, and that training on a row takes.
+
+    `start` is that of a process's imports, `opening` that of the model and its engine.
+    """
 
     position: float
     row: float
     trained_row: float
+    start: float = 0.0
+    opening: float = 0.0
 
     def sampling(self, rows: float, batch_size: int, mean: float, longest: float) -> float:
         """Return the seconds to draw `rows` responses of `mean` tokens, the longest of a batch of `longest`."""
@@ -42,11 +48,17 @@ class Rates:
         return batches * longest * self.position + rows * mean * self.row
 
 
-def calibrate(config: RunConfig, opened: OpenedModel, engine: RolloutEngine, drawn: Sequence[ProblemSamples]) -> Rates:
-    """Measure the rates on answers that were sampled already. Raises UserError where the engine or the method does."""
+def calibrate(
+    config: RunConfig, opened: OpenedModel, engine: RolloutEngine, drawn: Sequence[ProblemSamples], opening: float = 0.0
+) -> Rates:
+    """Measure the rates on answers that were sampled already; opening the engine took `opening` seconds.
+
+    Raises UserError where the engine or the method does.
+    """
     prompts = [list(prompt) for one in drawn for prompt in (one.autonomous_prompt, one.guided_prompt) if prompt]
     position, row = _engine_rates(config, engine, prompts)
-    return Rates(position, row, _seconds_of_gradient(config, opened, drawn) / _weight(config, GroupSizes(2, 2), drawn))
+    trained_row = _seconds_of_gradient(config, opened, drawn) / _weight(GroupSizes(2, 2), drawn)
+    return Rates(position, row, trained_row, start_seconds(), opened.seconds + opening)
 
 
 def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float]:
@@ -96,7 +108,7 @@ def _with_rewards(one: ProblemSamples) -> ProblemSamples:
     )
 
 
-def _weight(config: RunConfig, sizes: GroupSizes, drawn: Sequence[ProblemSamples]) -> float:
+def _weight(sizes: GroupSizes, drawn: Sequence[ProblemSamples]) -> float:
     return sum(trained_rows(sizes, 1.0, 0.5 if one.guided else 0.0) for one in drawn)
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from sgpo.checks import check
 from sgpo.checks.calibration import Rates, trained_rows
-from sgpo.checks.estimate import estimate_run
+from sgpo.checks.counts import warmup_rows
+from sgpo.checks.estimate import Ahead, estimate_run
+from sgpo.checks.processes import strategies_seconds
 from sgpo.checks.samples import Answer, Samples
 from sgpo.checks.teacher_cost import responses_cost, strategies_cost
 from sgpo.cli.main import app
 from sgpo.config import RunConfig, dump_config
 from sgpo.config.pipeline import PipelineParams
 from sgpo.config.strategies import StrategyConfig, TeacherConfig
-from sgpo.problems import Problem
+from sgpo.problems import Problem, read_problems, write_problems
 from sgpo.rollouts.schema import GroupSizes
 
 Recipe = Callable[..., RunConfig]
@@ -31,7 +34,8 @@ def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
     config = recipe(
         "training.steps=10", "training.problems_per_step=4", "training.algorithm.autonomous_rollouts=3",
         "training.algorithm.guided_rollouts=2", "training.sampling.batch_size=16", "evaluation.k=5",
-        "evaluation.sampling.batch_size=1000",
+        "evaluation.sampling.batch_size=1000", "training.sampling.max_new_tokens=30",
+        "evaluation.sampling.max_new_tokens=30",
     )  # fmt: skip
     both = [answer("autonomous", "right", 10), answer("autonomous", "wrong", 30), answer("guided", "right", 20)]
     estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), Samples(tuple(both), 1.0, 50, 20))
@@ -46,6 +50,70 @@ def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
     assert estimate.evaluation_tokens == 2 * 40 * 5 * 20
     assert estimate.evaluation_seconds == pytest.approx(30 * 0.1 + 400 * 20 * 0.01)
     assert estimate.seconds == pytest.approx(estimate.training_seconds + estimate.evaluation_seconds)
+
+
+def test_more_answers_have_a_longer_longest_one_up_to_the_limit() -> None:
+    lengths = [20, 25, 30, 35, 40]
+    samples = Samples(tuple(answer("autonomous", "right", tokens) for tokens in lengths), 1.0, 50, 20)
+    logs = np.log(lengths)
+    drawn = np.exp(np.random.default_rng(0).normal(logs.mean(), logs.std(), (4000, 192))).max(axis=1)
+    assert samples.longest(192, 1000) == pytest.approx(float(np.median(drawn)), rel=0.05)
+    assert samples.longest(4, 1000) == 40  # as long as was seen
+    assert samples.longest(192, 50) == 50
+    alike = Samples((answer("autonomous", "right", 20),), 1.0, 50, 20)
+    assert alike.longest(192, 1000) == pytest.approx(20)
+
+
+def test_validation_and_warm_up_are_counted(recipe: Recipe, data: Path) -> None:
+    config = recipe(
+        "training.steps=10", "training.validation.every=4", "training.validation.k=2", "training.validation.problems=3",
+        "training.sampling.max_new_tokens=20", "evaluation.sampling.max_new_tokens=20",
+    )  # fmt: skip
+    write_problems(read_problems(data / "problems" / "held_out.parquet"), data / "problems" / "tuning.parquet")
+    samples = Samples((answer("autonomous", "right", 20),), 1.0, 50, 20)
+    estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), samples, Ahead(warmup_rows=7))
+    # After 4, 8 and 10 steps: 6 responses of 20 tokens.
+    assert estimate.validation_seconds == pytest.approx(3 * (20 * 0.1 + 6 * 20 * 0.01))
+    assert estimate.warmup_seconds == 14.0
+    parts = estimate.training_seconds + estimate.evaluation_seconds
+    assert estimate.seconds == pytest.approx(parts + estimate.validation_seconds + 14.0)
+
+
+def test_rows_of_a_warm_up_are_those_of_its_split_else_the_share_kept_for_it(
+    recipe: Recipe, data: Path, model_folder: Path
+) -> None:
+    config, params = recipe("warmup.epochs=3"), PipelineParams.model_validate({"splits": {"warmup_fraction": 0.25}})
+    (data / "splits" / "warmup.parquet").unlink(missing_ok=True)
+    assert warmup_rows(config, model_folder, params, 40, {}) == 30
+    assert warmup_rows(config, model_folder, None, 40, {}) == 0
+    assert warmup_rows(recipe(), model_folder, params, 40, {}) == 0
+    write_problems(read_problems(data / "problems" / "train.parquet")[:4], data / "splits" / "warmup.parquet")
+    assert warmup_rows(config, model_folder, params, 40, {}) == 12
+
+
+def test_a_retraining_s_processes_strategies_and_check_are_counted(recipe: Recipe) -> None:
+    """Beside sampling and gradients, in starts: a machine that starts twice as slowly takes twice as long for them."""
+    config, params = recipe(), PipelineParams()
+    samples = Samples((answer("autonomous", "right", 20),), 1.0, 50, 20)
+    fast, slow = (
+        estimate_run(config, params, Rates(0.0, 0.0, 0.0, start, 1.5), samples, Ahead(5.0, strategies=100))
+        for start in (2.0, 4.0)
+    )
+    # The check, the probe, training, champion and challenger; repro of three stages, their four commands but the
+    # probe's, and a push.
+    assert (fast.processes.with_model, fast.processes.small) == (5, 7)
+    opened = 5 * 1.5
+    assert slow.processes.seconds - opened == pytest.approx(2 * (fast.processes.seconds - opened))
+    assert slow.strategies_seconds == pytest.approx(2 * fast.strategies_seconds)
+    assert fast.strategies_seconds > 0
+    assert fast.seconds == pytest.approx(fast.processes.seconds + fast.strategies_seconds + 5.0)
+    there = estimate_run(config, params, Rates(0.0, 0.0, 0.0, 2.0, 1.5), samples, Ahead(5.0))
+    assert (there.processes.small, there.strategies_seconds) == (5, 0.0)
+    unchecked = recipe("checks.before_training=false")
+    estimate = estimate_run(unchecked, params, Rates(0.0, 0.0, 0.0, 2.0, 1.5), samples, Ahead(5.0))
+    assert (estimate.processes.with_model, estimate.checking_seconds) == (4, 0.0)
+    endpoint = TeacherConfig(kind="openai", base_url="http://x/v1", budget_tokens=1)
+    assert strategies_seconds(PipelineParams(teacher=endpoint), 100, 2.0) == 0.0
 
 
 def test_a_few_wrong_answers_do_not_make_training_free(recipe: Recipe) -> None:
@@ -81,7 +149,9 @@ def test_a_check_that_samples_has_an_estimate_in_table_and_json(recipe: Recipe, 
     checked = check(recipe("training.sampling.max_new_tokens=8"), model_folder)
     assert checked.estimate is not None
     assert checked.estimate.seconds > 0
-    assert [finding.what for finding in checked.findings if finding.group == "estimate"] == ["training", "evaluation"]
+    lines = ["training", "evaluation", "processes, statistics, tracking", "whole retraining"]
+    assert [finding.what for finding in checked.findings if finding.group == "estimate"] == lines
+    assert checked.estimate.process_seconds > 0
     assert '"step_seconds"' in checked.as_json()
 
 

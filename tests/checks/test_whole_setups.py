@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sgpo.checks import check
+from sgpo.checks.counts import responses_to_evaluate
 from sgpo.checks.data import check_data, check_probe_size
 from sgpo.checks.dry_run import of_probe
-from sgpo.checks.estimate import responses_to_evaluate
 from sgpo.checks.teacher import check_teacher
 from sgpo.checks.teacher_cost import estimate_teacher
 from sgpo.config import RunConfig
