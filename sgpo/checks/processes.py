@@ -19,13 +19,13 @@ from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 
 IMPORTS = "import sgpo.training.run"
-WITH_MODEL = 1.4
+WITH_MODEL = 1.5
 """Starts that `sgpo train`, `evaluate`, `probe` or `check` takes: imports, verifier's processes, statistics, exit."""
 SMALL = 0.3
 """Starts of `dvc repro`, `dvc push`, or a stage of data."""
 FLOW = 2.0
 """Starts of what the flow itself does: tracking, comparison, registering, the report."""
-PER_PROBLEM = {"scripted": 0.004, "recorded": 0.0015}
+PER_PROBLEM = {"scripted": 0.005, "recorded": 0.0012}
 """Starts that a problem's strategy takes with a strong model that answers at once."""
 
 
