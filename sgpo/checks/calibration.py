@@ -20,7 +20,7 @@ from sgpo.config import RunConfig
 from sgpo.config.algorithm import read_algorithm
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.model_folder import pad_id
-from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.policy import Policy
 from sgpo.training.step import Gradient
 from sgpo.training.world import open_world
@@ -57,7 +57,7 @@ def calibrate(
     """
     prompts = [list(prompt) for one in drawn for prompt in (one.autonomous_prompt, one.guided_prompt) if prompt]
     position, row = _engine_rates(config, engine, prompts)
-    trained_row = _seconds_of_gradient(config, opened, drawn) / _weight(GroupSizes(2, 2), drawn)
+    trained_row = _seconds_of_gradient(config, opened, drawn) / _weight(drawn)
     return Rates(position, row, trained_row, start_seconds(), opened.seconds + opening)
 
 
@@ -108,16 +108,15 @@ def _with_rewards(one: ProblemSamples) -> ProblemSamples:
     )
 
 
-def _weight(sizes: GroupSizes, drawn: Sequence[ProblemSamples]) -> float:
-    return sum(trained_rows(sizes, 1.0, 0.5 if one.guided else 0.0) for one in drawn)
+def _weight(drawn: Sequence[ProblemSamples]) -> float:
+    """Return the rows that `_with_rewards` has trained on: of two guided answers one is right."""
+    return sum(trained_rows(len(one.autonomous), float(len(one.guided) > 0), len(one.guided) / 2.0) for one in drawn)
 
 
-def trained_rows(sizes: GroupSizes, share: float, guided_pass: float) -> float:
+def trained_rows(autonomous: float, reached: float, candidates: float) -> float:
     """Return what a problem's gradient costs, in rows with a backward: three forwards make one.
 
-    `share` of problems have autonomous rewards that differ. A target needs a forward with its strategy; candidates one
-    each where there are several.
+    `autonomous` are the rows of groups whose rewards differ; `reached` is the share of problems with a target, which
+    needs a forward with its strategy, and `candidates` each need one where there are several.
     """
-    reached = 1.0 - (1.0 - guided_pass) ** sizes.guided if sizes.guided else 0.0
-    candidates = sizes.guided * guided_pass
-    return sizes.autonomous * share + reached * 4.0 / 3.0 + (candidates if candidates > 1 else 0.0) / 3.0
+    return autonomous + reached * 4.0 / 3.0 + (candidates if candidates > 1 else 0.0) / 3.0

@@ -10,12 +10,12 @@ from sgpo.checks.amounts import shown_time, shown_tokens
 from sgpo.checks.calibration import Rates, trained_rows
 from sgpo.checks.counts import responses_to_evaluate, responses_to_validate
 from sgpo.checks.finding import Finding
+from sgpo.checks.pass_rates import pass_rate, share_that_differs, share_with_a_right_one
 from sgpo.checks.processes import Processes, count_processes, process_seconds, strategies_seconds
 from sgpo.checks.samples import Samples
 from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 from sgpo.config.sampling import SamplingConfig
-from sgpo.rollouts.schema import Group
 
 GROUP = "estimate"
 
@@ -103,7 +103,12 @@ def estimate_run(
     rows = training.problems_per_step * (sizes.autonomous + sizes.guided)
     engines = config.processes if config.engine.kind != "vllm-server" else 1
     sampling = sampling_seconds(rates, samples, rows / engines, training.sampling)
-    trained = trained_rows(sizes, _differing(samples, sizes.autonomous), _pass_rate(samples, "guided"))
+    guided = pass_rate(samples, "guided")
+    trained = trained_rows(
+        sizes.autonomous * share_that_differs(pass_rate(samples, "autonomous"), sizes.autonomous),
+        share_with_a_right_one(guided, sizes.guided),
+        sizes.guided * guided,
+    )
     gradient = rates.trained_row * training.problems_per_step * trained / config.processes
     asked = 2.0 * responses_to_evaluate(config)
     validations, validated = responses_to_validate(config)
@@ -133,21 +138,3 @@ def sampling_seconds(rates: Rates, samples: Samples, rows: float, sampling: Samp
     """Return the seconds to draw `rows` responses; 0.0 of none."""
     longest = samples.longest(min(rows, sampling.batch_size), sampling.max_new_tokens)
     return rates.sampling(rows, sampling.batch_size, samples.mean, longest)
-
-
-def _differing(samples: Samples, rollouts: int) -> float:
-    """Return the share of problems of whose group of `rollouts` some are right and some not, by the pass rate alone.
-
-    An estimate of the mean pass rate says little of single problems: a share that is rather too large.
-    """
-    rate = _pass_rate(samples, "autonomous")
-    return 1.0 - rate**rollouts - (1.0 - rate) ** rollouts
-
-
-def _pass_rate(samples: Samples, context: Group) -> float:
-    """Return the mean of what the pass rate may be, by Laplace's rule: a few wrong answers do not make it zero.
-
-    It is one half in a context that was not sampled, such as that of strategies that are not there yet.
-    """
-    answers = samples.of(context)
-    return (sum(answer.outcome == "right" for answer in answers) + 1.0) / (len(answers) + 2.0)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import betabinom
 from typer.testing import CliRunner
 
 from sgpo.checks import check
 from sgpo.checks.calibration import Rates, trained_rows
 from sgpo.checks.counts import warmup_rows
 from sgpo.checks.estimate import Ahead, estimate_run
+from sgpo.checks.pass_rates import share_that_differs, share_with_a_right_one
 from sgpo.checks.processes import strategies_seconds
 from sgpo.checks.samples import Answer, Samples
 from sgpo.checks.teacher_cost import responses_cost, strategies_cost
@@ -21,7 +23,6 @@ from sgpo.config import RunConfig, dump_config
 from sgpo.config.pipeline import PipelineParams
 from sgpo.config.strategies import StrategyConfig, TeacherConfig
 from sgpo.problems import Problem, read_problems, write_problems
-from sgpo.rollouts.schema import GroupSizes
 
 Recipe = Callable[..., RunConfig]
 
@@ -41,9 +42,11 @@ def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
     estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), Samples(tuple(both), 1.0, 50, 20))
     # 20 responses in two batches, each to the longest of 30 tokens, of 20 tokens in the mean.
     assert estimate.sampling_seconds == pytest.approx(2 * 30 * 0.1 + 20 * 20 * 0.01)
-    # By Laplace's rule 1/2 are right alone, and 2/3 guided: of three differ 3/4; a target with its guide where one of
-    # two is right, and 4/3 candidates.
-    gradient = 2.0 * 4 * (3 * 0.75 + 8 / 9 * 4 / 3 + 4 / 9)
+    # By Laplace's rule 1/2 are right alone, and 2/3 guided; a target with its guide where one of two is right, and 4/3
+    # candidates.
+    alone, guided = betabinom(3, 1.0, 1.0), betabinom(2, 4 / 3, 2 / 3)
+    differ, reached = 1 - alone.pmf(0) - alone.pmf(3), 1 - guided.pmf(0)
+    gradient = 2.0 * 4 * (3 * differ + reached * 4 / 3 + 4 / 9)
     assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
     assert estimate.training_seconds == pytest.approx(10 * estimate.step_seconds)
     # 40 held-out problems, 5 responses, champion and challenger.
@@ -120,15 +123,16 @@ def test_a_few_wrong_answers_do_not_make_training_free(recipe: Recipe) -> None:
     """Before there are strategies none is sampled with one, and a weak model may be wrong eight times of eight."""
     wrong = Samples(tuple(answer("autonomous", "wrong", 10) for _ in range(8)), 1.0, 50, 20)
     estimate = estimate_run(recipe("training.problems_per_step=4"), None, Rates(0.1, 0.01, 2.0), wrong)
-    differ = 1 - 0.9**8 - 0.1**8
-    reached, candidates = 1 - 0.5**4, 2
+    alone = betabinom(8, 0.2, 1.8)
+    differ, reached, candidates = 1 - alone.pmf(0) - alone.pmf(8), 1 - betabinom(4, 1, 1).pmf(0), 2
     gradient = 2.0 * 4 * (8 * differ + reached * 4 / 3 + candidates / 3)
     assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
 
 
 def test_a_problem_without_strategy_costs_its_autonomous_rows_alone() -> None:
-    assert trained_rows(GroupSizes(8, 0), 1.0, 0.5) == 8
-    assert trained_rows(GroupSizes(8, 4), 0.0, 0.0) == 0
+    assert trained_rows(8, 0.0, 0.0) == 8
+    assert trained_rows(0, 1.0, 1.0) == 4 / 3
+    assert share_that_differs(0.5, 0) == share_with_a_right_one(0.5, 0) == 0.0
 
 
 def test_the_strong_model_s_tokens_and_price() -> None:
