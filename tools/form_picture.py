@@ -1,7 +1,8 @@
 """`python tools/form_picture.py FILE`: Prefect's form of `retrain` with its settings open, in headless Chromium.
 
-On a server with a database of its own; nothing is run. Leaves the picture in FILE and exits with 1 where the form sends
-something else than what was filled in. Needs Debian's package chromium.
+On a server with a database of its own; nothing is run. Leaves the picture in FILE, and beside it the form as it opens
+and the page after it was sent. Exits with 1 where it sends something else than what was filled in. Needs Debian's
+package chromium.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 from real_servers import answers, running, wait_until
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests" / "flows"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 
 from site_of_services import free_ports
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 STEPS = 4
-MORE = {"training.learning_rate": "0.001", "gate.margin": "0.02"}
+CLEARED = {"training.learning_rate": "0.001", "gate.margin": "0.02"}
 """Filled in, and emptied again."""
 
 
@@ -63,12 +64,13 @@ def main() -> None:
                 page.wait_for_timeout(3000)
                 page.screenshot(path=file.with_name(f"{file.stem}-closed.png"))
                 open_settings(page)
-                fill_in(page, "training.steps", str(STEPS))
-                for name, value in MORE.items():
-                    fill_in(page, name, value)
-                    fill_in(page, name, "")
-                page.set_viewport_size({"width": 1280, "height": 2000})
-                page.screenshot(path=file, full_page=True)
+                write(page, "training.steps", str(STEPS))
+                for name, value in CLEARED.items():
+                    write(page, name, value)
+                    write(page, name, "")
+                page.set_viewport_size({"width": 1280, "height": 2560})
+                page.locator("label", has_text="recipe").first.scroll_into_view_if_needed()
+                page.screenshot(path=file)
                 page.get_by_role("button", name="Submit").click()
                 page.wait_for_timeout(5000)
                 page.screenshot(path=file.with_name(f"{file.stem}-sent.png"))
@@ -89,7 +91,7 @@ def open_settings(page: Page) -> None:
     page.locator("label", has_text="gate.tolerance").wait_for()
 
 
-def fill_in(page: Page, setting: str, value: str) -> None:
+def write(page: Page, setting: str, value: str) -> None:
     """Write a number into the field of a setting."""
     label = page.locator("label", has_text=setting)
     label.locator("xpath=ancestor::*[.//input][1]").locator("input").first.fill(value)

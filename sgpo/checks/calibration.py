@@ -16,6 +16,7 @@ import numpy as np
 from sgpo.algorithms import registry
 from sgpo.checks.model import OpenedModel
 from sgpo.checks.processes import start_seconds
+from sgpo.checks.samples import Samples
 from sgpo.config import RunConfig
 from sgpo.config.algorithm import read_algorithm
 from sgpo.rollouts.engine import RolloutEngine
@@ -31,14 +32,14 @@ SHORT, FEW, MANY = 64, 16, 128
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds that a position of a batch takes, that a row adds to it, and that training on a row takes.
+    """Seconds that a position of a batch takes, that a row adds to it, and that training on a token takes.
 
     `start` is that of a process's imports, `opening` that of the model and its engine.
     """
 
     position: float
     row: float
-    trained_row: float
+    trained_token: float
     start: float = 0.0
     opening: float = 0.0
 
@@ -49,16 +50,18 @@ class Rates:
 
 
 def calibrate(
-    config: RunConfig, opened: OpenedModel, engine: RolloutEngine, drawn: Sequence[ProblemSamples], opening: float = 0.0
+    config: RunConfig, opened: OpenedModel, engine: RolloutEngine, samples: Samples, opening: float = 0.0
 ) -> Rates:
     """Measure the rates on answers that were sampled already; opening the engine took `opening` seconds.
 
     Raises UserError where the engine or the method does.
     """
+    drawn = samples.drawn
     prompts = [list(prompt) for one in drawn for prompt in (one.autonomous_prompt, one.guided_prompt) if prompt]
     position, row = _engine_rates(config, engine, prompts)
-    trained_row = _seconds_of_gradient(config, opened, drawn) / _weight(drawn)
-    return Rates(position, row, trained_row, start_seconds(), opened.seconds + opening)
+    trained = sum(_tokens_of_gradient(one, config.training.shared_prompts) for one in drawn)
+    token = _seconds_of_gradient(config, opened, drawn) / trained
+    return Rates(position, row, token, start_seconds(), opened.seconds + opening)
 
 
 def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float]:
@@ -108,15 +111,39 @@ def _with_rewards(one: ProblemSamples) -> ProblemSamples:
     )
 
 
-def _weight(drawn: Sequence[ProblemSamples]) -> float:
-    """Return the rows that `_with_rewards` has trained on: of two guided answers one is right."""
-    return sum(trained_rows(len(one.autonomous), float(len(one.guided) > 0), len(one.guided) / 2.0) for one in drawn)
+def _tokens_of_gradient(one: ProblemSamples, shared: bool) -> float:
+    """Return the tokens that `_with_rewards` has trained on: of two guided answers one is right."""
+    alone, guided = len(one.autonomous_prompt), len(one.guided_prompt)
+    answers = [*one.autonomous, *one.guided]
+    mean = sum(len(answer.token_ids) for answer in answers) / len(answers)
+    lengths = PromptAndResponse(alone, max(0, guided - alone), mean)
+    return trained_tokens(lengths, len(one.autonomous), 1.0, float(guided > 0), len(one.guided) / 2.0, shared)
 
 
-def trained_rows(autonomous: float, reached: float, candidates: float) -> float:
-    """Return what a problem's gradient costs, in rows with a backward: three forwards make one.
+@dataclass(frozen=True, slots=True)
+class PromptAndResponse:
+    """Mean tokens of a prompt, of what a strategy adds to it, and of a response."""
 
-    `autonomous` are the rows of groups whose rewards differ; `reached` is the share of problems with a target, which
-    needs a forward with its strategy, and `candidates` each need one where there are several.
+    prompt: float
+    strategy: float
+    response: float
+
+    def together(self, responses: float, shared: bool) -> float:
+        """Return the tokens of so many responses behind the prompt, which they share or each have."""
+        return (1.0 if shared else responses) * self.prompt + responses * self.response
+
+
+def trained_tokens(
+    lengths: PromptAndResponse, autonomous: int, share: float, reached: float, candidates: float, shared: bool
+) -> float:
+    """Return what a problem's gradient costs, in tokens with a backward; three tokens of a forward make one.
+
+    `share` of problems have `autonomous` responses whose rewards differ; `reached` of them have a target, which lies
+    behind the same prompt and needs a forward with its strategy; `candidates` are scored where there are several.
     """
-    return autonomous + reached * 4.0 / 3.0 + (candidates if candidates > 1 else 0.0) / 3.0
+    policy = share * lengths.together(autonomous, shared) if autonomous else 0.0
+    alone = 1.0 - share if shared and autonomous else 1.0  # a shared prompt is there already
+    target = reached * (lengths.response + alone * lengths.prompt)
+    guide = reached * (lengths.prompt + lengths.strategy + lengths.response)
+    scored = lengths.together(candidates, shared) if candidates > 1 else 0.0
+    return policy + target + (guide + scored) / 3.0

@@ -117,7 +117,7 @@ def _sample(
             if agreement.verdict == "wrong":
                 return [agreement], None, None
             samples = take_samples(config, engine, opened.chat, data.train, texts)
-            rates = calibrate(config, opened, engine, samples.drawn, opening)
+            rates = calibrate(config, opened, engine, samples, opening)
     except UserError as error:
         return [refusal(ENGINE, "opens", error)], None, None
     except ModuleNotFoundError as error:

@@ -128,4 +128,4 @@ def _measured(
     with tempfile.TemporaryDirectory() as work, open_engine(config, opened, Path(work)) as engine:
         opening = time.perf_counter() - begun
         samples = take_samples(config, engine, opened.chat, problems, texts)
-        return calibrate(config, opened, engine, samples.drawn, opening), samples
+        return calibrate(config, opened, engine, samples, opening), samples

@@ -7,7 +7,7 @@ from typing import Any
 
 from sgpo.algorithms import registry
 from sgpo.checks.amounts import shown_time, shown_tokens
-from sgpo.checks.calibration import Rates, trained_rows
+from sgpo.checks.calibration import PromptAndResponse, Rates, trained_tokens
 from sgpo.checks.counts import responses_to_evaluate, responses_to_validate
 from sgpo.checks.finding import Finding
 from sgpo.checks.pass_rates import pass_rate, share_that_differs, share_with_a_right_one
@@ -104,12 +104,13 @@ def estimate_run(
     engines = config.processes if config.engine.kind != "vllm-server" else 1
     sampling = sampling_seconds(rates, samples, rows / engines, training.sampling)
     guided = pass_rate(samples, "guided")
-    trained = trained_rows(
-        sizes.autonomous * share_that_differs(pass_rate(samples, "autonomous"), sizes.autonomous),
-        share_with_a_right_one(guided, sizes.guided),
-        sizes.guided * guided,
-    )
-    gradient = rates.trained_row * training.problems_per_step * trained / config.processes
+    lengths = PromptAndResponse(samples.prompt_tokens, samples.strategy_tokens, samples.mean)
+    trained = trained_tokens(
+        lengths, sizes.autonomous, share_that_differs(pass_rate(samples, "autonomous"), sizes.autonomous),
+        share_with_a_right_one(guided, sizes.guided), sizes.guided * guided, training.shared_prompts,
+    )  # fmt: skip
+    gradient = rates.trained_token * training.problems_per_step * trained / config.processes
+    taught = lengths.prompt + config.warmup.guided_fraction * lengths.strategy + lengths.response
     asked = 2.0 * responses_to_evaluate(config)
     validations, validated = responses_to_validate(config)
     probe = strategies = 0.0
@@ -128,7 +129,7 @@ def estimate_run(
         process_seconds=process_seconds(rates.start, rates.opening),
         probe_seconds=probe,
         validation_seconds=validations * sampling_seconds(rates, samples, validated / engines, evaluation.sampling),
-        warmup_seconds=ahead.warmup_rows * rates.trained_row / config.processes,
+        warmup_seconds=ahead.warmup_rows * taught * rates.trained_token / config.processes,
         strategies_seconds=strategies,
         checking_seconds=ahead.checking if params is not None and config.checks.before_training else 0.0,
     )

@@ -11,7 +11,7 @@ from scipy.stats import betabinom
 from typer.testing import CliRunner
 
 from sgpo.checks import check
-from sgpo.checks.calibration import Rates, trained_rows
+from sgpo.checks.calibration import PromptAndResponse, Rates, trained_tokens
 from sgpo.checks.counts import warmup_rows
 from sgpo.checks.estimate import Ahead, estimate_run
 from sgpo.checks.pass_rates import share_that_differs, share_with_a_right_one
@@ -42,11 +42,13 @@ def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
     estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), Samples(tuple(both), 1.0, 50, 20))
     # 20 responses in two batches, each to the longest of 30 tokens, of 20 tokens in the mean.
     assert estimate.sampling_seconds == pytest.approx(2 * 30 * 0.1 + 20 * 20 * 0.01)
-    # By Laplace's rule 1/2 are right alone, and 2/3 guided; a target with its guide where one of two is right, and 4/3
-    # candidates.
-    alone, guided = betabinom(3, 1.0, 1.0), betabinom(2, 4 / 3, 2 / 3)
+    # By Laplace's rule 1/2 are right alone, and 2/3 guided. A prompt of 50 tokens once for three responses of 20 and
+    # the target, which has a prompt of its own where the others teach nothing; a forward with a strategy of 20, and
+    # 4/3 candidates scored.
+    alone, guided = betabinom(3, 0.75, 0.75), betabinom(2, 1.0, 0.5)
     differ, reached = 1 - alone.pmf(0) - alone.pmf(3), 1 - guided.pmf(0)
-    gradient = 2.0 * 4 * (3 * differ + reached * 4 / 3 + 4 / 9)
+    target = reached * (20 + (1 - differ) * 50 + 90 / 3)
+    gradient = 2.0 * 4 * (differ * (50 + 3 * 20) + target + (50 + 4 / 3 * 20) / 3)
     assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
     assert estimate.training_seconds == pytest.approx(10 * estimate.step_seconds)
     # 40 held-out problems, 5 responses, champion and challenger.
@@ -77,9 +79,9 @@ def test_validation_and_warm_up_are_counted(recipe: Recipe, data: Path) -> None:
     estimate = estimate_run(config, None, Rates(0.1, 0.01, 2.0), samples, Ahead(warmup_rows=7))
     # After 4, 8 and 10 steps: 6 responses of 20 tokens.
     assert estimate.validation_seconds == pytest.approx(3 * (20 * 0.1 + 6 * 20 * 0.01))
-    assert estimate.warmup_seconds == 14.0
+    assert estimate.warmup_seconds == 7 * (50 + 20) * 2.0
     parts = estimate.training_seconds + estimate.evaluation_seconds
-    assert estimate.seconds == pytest.approx(parts + estimate.validation_seconds + 14.0)
+    assert estimate.seconds == pytest.approx(parts + estimate.validation_seconds + estimate.warmup_seconds)
 
 
 def test_rows_of_a_warm_up_are_those_of_its_split_else_the_share_kept_for_it(
@@ -123,15 +125,20 @@ def test_a_few_wrong_answers_do_not_make_training_free(recipe: Recipe) -> None:
     """Before there are strategies none is sampled with one, and a weak model may be wrong eight times of eight."""
     wrong = Samples(tuple(answer("autonomous", "wrong", 10) for _ in range(8)), 1.0, 50, 20)
     estimate = estimate_run(recipe("training.problems_per_step=4"), None, Rates(0.1, 0.01, 2.0), wrong)
-    alone = betabinom(8, 0.2, 1.8)
-    differ, reached, candidates = 1 - alone.pmf(0) - alone.pmf(8), 1 - betabinom(4, 1, 1).pmf(0), 2
-    gradient = 2.0 * 4 * (8 * differ + reached * 4 / 3 + candidates / 3)
+    alone = betabinom(8, 0.15, 1.35)
+    differ, reached = 1 - alone.pmf(0) - alone.pmf(8), 1 - betabinom(4, 0.75, 0.75).pmf(0)
+    target = reached * (10 + (1 - differ) * 50 + 80 / 3)
+    gradient = 2.0 * 4 * (differ * (50 + 8 * 10) + target + (50 + 2 * 10) / 3)
     assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
 
 
-def test_a_problem_without_strategy_costs_its_autonomous_rows_alone() -> None:
-    assert trained_rows(8, 0.0, 0.0) == 8
-    assert trained_rows(0, 1.0, 1.0) == 4 / 3
+def test_tokens_of_a_gradient_with_prompts_shared_and_in_every_row() -> None:
+    lengths = PromptAndResponse(50, 20, 10)
+    assert trained_tokens(lengths, 8, 1.0, 0.0, 0.0, True) == 50 + 80
+    assert trained_tokens(lengths, 8, 1.0, 0.0, 0.0, False) == 8 * 60
+    assert trained_tokens(lengths, 8, 0.5, 1.0, 1.0, True) == 65 + 10 + 25 + 80 / 3
+    assert trained_tokens(lengths, 8, 0.5, 1.0, 1.0, False) == 240 + 60 + 80 / 3
+    assert trained_tokens(lengths, 0, 0.0, 1.0, 2.0, True) == 60 + (80 + 70) / 3
     assert share_that_differs(0.5, 0) == share_with_a_right_one(0.5, 0) == 0.0
 
 
