@@ -1,7 +1,8 @@
 """How fast this machine samples and trains this model by this recipe, and starts processes, measured in a few seconds.
 
-The engine draws two short batches of different size: what a token's position costs, whatever the rows, and what each
-row adds. The gradient of the recipe's method is computed for the sampled answers, with rewards that differ.
+The engine reads prompts, and draws two short batches of different size: what a token of a prompt costs, a token's
+position, whatever the rows, and what each row adds. The gradient of the recipe's method is computed for the sampled
+answers, with rewards that differ.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sgpo.algorithms import registry
+from sgpo.checks.gradient_tokens import PromptAndResponse, trained_tokens
 from sgpo.checks.model import OpenedModel
 from sgpo.checks.processes import start_seconds
 from sgpo.checks.samples import Samples
@@ -34,7 +36,8 @@ SHORT, FEW, MANY = 64, 16, 128
 class Rates:
     """Seconds that a position of a batch takes, that a row adds to it, and that training on a token takes.
 
-    `start` is that of a process's imports, `opening` that of the model and its engine.
+    `prompt_token` is what a token of a prompt takes that is read, once for all its responses in a batch. `start` is
+    that of a process's imports, `opening` that of the model and its engine.
     """
 
     position: float
@@ -42,11 +45,15 @@ class Rates:
     trained_token: float
     start: float = 0.0
     opening: float = 0.0
+    prompt_token: float = 0.0
 
-    def sampling(self, rows: float, batch_size: int, mean: float, longest: float) -> float:
-        """Return the seconds to draw `rows` responses of `mean` tokens, the longest of a batch of `longest`."""
+    def sampling(self, rows: float, batch_size: int, mean: float, longest: float, prompts: float) -> float:
+        """Return the seconds to draw `rows` responses of `mean` tokens, the longest of a batch of `longest`.
+
+        `prompts` are the tokens of all prompts, each read once.
+        """
         batches = math.ceil(rows / batch_size)
-        return batches * longest * self.position + rows * mean * self.row
+        return batches * longest * self.position + rows * mean * self.row + prompts * self.prompt_token
 
 
 def calibrate(
@@ -58,28 +65,39 @@ def calibrate(
     """
     drawn = samples.drawn
     prompts = [list(prompt) for one in drawn for prompt in (one.autonomous_prompt, one.guided_prompt) if prompt]
-    position, row = _engine_rates(config, engine, prompts)
+    prompt_token, position, row = _engine_rates(config, engine, prompts)
     trained = sum(_tokens_of_gradient(one, config.training.shared_prompts) for one in drawn)
     token = _seconds_of_gradient(config, opened, drawn) / trained
-    return Rates(position, row, token, start_seconds(), opened.seconds + opening)
+    return Rates(position, row, token, start_seconds(), opened.seconds + opening, prompt_token)
 
 
-def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float]:
-    """Solve positions x a + tokens x b = seconds for both batches; neither is negative."""
-    sampling = config.training.sampling
-    short = sampling.model_copy(update={"max_new_tokens": min(SHORT, sampling.max_new_tokens)})
-    many = min(MANY, sampling.batch_size)
-    sizes, seconds = [], []
-    for rows in (FEW, min(FEW, many), many):  # the first one warms the engine up
+def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float, float]:
+    """Return seconds of a prompt's token, of a position, and of a row's token; none is negative.
+
+    One token of each prompt is drawn for the first; of two batches positions x a + tokens x b = the other seconds.
+    """
+    sampling, distinct = config.training.sampling, {tuple(prompt) for prompt in prompts}
+    read = sum(map(len, distinct))
+
+    def seconds_of(rows: int, most: int) -> tuple[float, list[int]]:
+        short = sampling.model_copy(update={"max_new_tokens": min(most, sampling.max_new_tokens)})
+        asked = [prompts[place % len(prompts)] for place in range(rows)]
         begun = time.perf_counter()
-        answers = engine.generate([prompts[place % len(prompts)] for place in range(rows)], short, list(range(rows)))
-        seconds.append(time.perf_counter() - begun)
-        lengths = [len(answer.token_ids) for answer in answers]
+        answers = engine.generate(asked, short, list(range(rows)))
+        return time.perf_counter() - begun, [len(answer.token_ids) for answer in answers]
+
+    seconds_of(len(prompts), SHORT)  # it warms the engine up
+    reading, _ = seconds_of(len(prompts), 1)
+    sizes, seconds = [], []
+    many = min(MANY, sampling.batch_size)
+    for rows in (min(FEW, many), many):
+        taken, lengths = seconds_of(rows, SHORT)
         sizes.append((max(lengths), sum(lengths)))
+        seconds.append(max(0.0, taken - reading * min(1.0, rows / len(prompts))))
     from scipy.optimize import nnls
 
-    found, _ = nnls(np.array(sizes[1:], dtype=float), np.array(seconds[1:]))
-    return float(found[0]), float(found[1])
+    found, _ = nnls(np.array(sizes, dtype=float), np.array(seconds))
+    return reading / read, float(found[0]), float(found[1])
 
 
 def _seconds_of_gradient(config: RunConfig, opened: OpenedModel, drawn: Sequence[ProblemSamples]) -> float:
@@ -118,32 +136,3 @@ def _tokens_of_gradient(one: ProblemSamples, shared: bool) -> float:
     mean = sum(len(answer.token_ids) for answer in answers) / len(answers)
     lengths = PromptAndResponse(alone, max(0, guided - alone), mean)
     return trained_tokens(lengths, len(one.autonomous), 1.0, float(guided > 0), len(one.guided) / 2.0, shared)
-
-
-@dataclass(frozen=True, slots=True)
-class PromptAndResponse:
-    """Mean tokens of a prompt, of what a strategy adds to it, and of a response."""
-
-    prompt: float
-    strategy: float
-    response: float
-
-    def together(self, responses: float, shared: bool) -> float:
-        """Return the tokens of so many responses behind the prompt, which they share or each have."""
-        return (1.0 if shared else responses) * self.prompt + responses * self.response
-
-
-def trained_tokens(
-    lengths: PromptAndResponse, autonomous: int, share: float, reached: float, candidates: float, shared: bool
-) -> float:
-    """Return what a problem's gradient costs, in tokens with a backward; three tokens of a forward make one.
-
-    `share` of problems have `autonomous` responses whose rewards differ; `reached` of them have a target, which lies
-    behind the same prompt and needs a forward with its strategy; `candidates` are scored where there are several.
-    """
-    policy = share * lengths.together(autonomous, shared) if autonomous else 0.0
-    alone = 1.0 - share if shared and autonomous else 1.0  # a shared prompt is there already
-    target = reached * (lengths.response + alone * lengths.prompt)
-    guide = reached * (lengths.prompt + lengths.strategy + lengths.response)
-    scored = lengths.together(candidates, shared) if candidates > 1 else 0.0
-    return policy + target + (guide + scored) / 3.0

@@ -15,15 +15,14 @@ from sgpo.training.warmup import record_of
 from sgpo.training.warmup_rows import data_digest
 
 
-def responses_to_evaluate(config: RunConfig) -> int:
-    """Return how many responses one evaluation draws, each benchmark's k; 0 where its problems are not there yet."""
+def responses_to_evaluate(config: RunConfig) -> tuple[int, int]:
+    """Return the problems and responses of one evaluation, each benchmark's k; none where they are not there yet."""
     places = [config.data / folder / "held_out.parquet" for folder in ("splits", "problems")]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        return 0
-    return sum(
-        config.evaluation.k_of(source) for source in pq.read_table(file, columns=["source"])["source"].to_pylist()
-    )
+        return 0, 0
+    sources = pq.read_table(file, columns=["source"])["source"].to_pylist()
+    return len(sources), sum(config.evaluation.k_of(source) for source in sources)
 
 
 def responses_to_validate(config: RunConfig) -> tuple[int, int]:

@@ -22,7 +22,8 @@ from sgpo.config.pipeline import PipelineParams
 from sgpo.config.sampling import SamplingConfig
 from sgpo.evaluation.outcomes import read_outcomes
 from sgpo.jsonl import JsonlFile
-from sgpo.pipeline.splits import problems_for_warmup
+from sgpo.pipeline.splits import check_warmup, problems_for_warmup
+from sgpo.pipeline.warm_up import warmup_inputs
 from sgpo.problems import Problem, read_problems
 from sgpo.rollouts.model_folder import ModelFolderError, local_folder
 from sgpo.strategies.bank import load_strategies
@@ -50,6 +51,22 @@ def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
         f"from {len(inputs.problems)} problems ({len(inputs.strategies)} strategies)",
         f"about {shown_time(estimate.process_seconds + seconds)} here: {estimate.step_seconds:.1f} s a step, "
         f"{shown_tokens(left * estimate.step_tokens)} sampled tokens",
+        NOTHING,
+    ]
+
+
+def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run: Path) -> list[str]:
+    """Say how many responses a warm-up would teach in how many epochs, and how long that would take here."""
+    check_warmup(config.warmup, params)
+    problems, strategies = warmup_inputs(config, params)
+    done = " (done already)" if (run / "done").is_file() else ""
+    rates, samples = _measured(config, model, problems, strategies)
+    rows = config.warmup.epochs * len(problems)
+    estimate = estimate_run(config, None, rates, samples, Ahead(warmup_rows=rows))
+    return [
+        f"{run}: {config.warmup.epochs} epochs on {len(problems)} responses{done}",
+        f"about {shown_time(estimate.process_seconds + estimate.warmup_seconds)} here, with responses as long as the "
+        "model's own",
         NOTHING,
     ]
 
@@ -113,7 +130,8 @@ def _sampling(
     )
     rates, samples = _measured(config.model_copy(update={"training": training}), model, problems, texts)
     beside = process_seconds(rates.start, rates.opening)
-    return beside + sampling_seconds(rates, samples, rows, sampling), rows * samples.mean
+    read = len(problems) * (samples.prompt_tokens + (samples.prompt_tokens + samples.strategy_tokens) * bool(texts))
+    return beside + sampling_seconds(rates, samples, rows, sampling, read), rows * samples.mean
 
 
 def _measured(

@@ -7,9 +7,10 @@ from typing import Any
 
 from sgpo.algorithms import registry
 from sgpo.checks.amounts import shown_time, shown_tokens
-from sgpo.checks.calibration import PromptAndResponse, Rates, trained_tokens
+from sgpo.checks.calibration import Rates
 from sgpo.checks.counts import responses_to_evaluate, responses_to_validate
 from sgpo.checks.finding import Finding
+from sgpo.checks.gradient_tokens import PromptAndResponse, trained_tokens
 from sgpo.checks.pass_rates import pass_rate, share_that_differs, share_with_a_right_one
 from sgpo.checks.processes import Processes, count_processes, process_seconds, strategies_seconds
 from sgpo.checks.samples import Samples
@@ -102,7 +103,11 @@ def estimate_run(
     sizes = registry.build(training, config.seed).groups()
     rows = training.problems_per_step * (sizes.autonomous + sizes.guided)
     engines = config.processes if config.engine.kind != "vllm-server" else 1
-    sampling = sampling_seconds(rates, samples, rows / engines, training.sampling)
+    alone, with_strategy = samples.prompt_tokens, samples.prompt_tokens + samples.strategy_tokens
+    read = (sizes.autonomous > 0) * alone + (sizes.guided > 0) * with_strategy
+    sampling = sampling_seconds(
+        rates, samples, rows / engines, training.sampling, training.problems_per_step * read / engines
+    )
     guided = pass_rate(samples, "guided")
     lengths = PromptAndResponse(samples.prompt_tokens, samples.strategy_tokens, samples.mean)
     trained = trained_tokens(
@@ -111,31 +116,34 @@ def estimate_run(
     )  # fmt: skip
     gradient = rates.trained_token * training.problems_per_step * trained / config.processes
     taught = lengths.prompt + config.warmup.guided_fraction * lengths.strategy + lengths.response
-    asked = 2.0 * responses_to_evaluate(config)
+    problems, asked = responses_to_evaluate(config)
     validations, validated = responses_to_validate(config)
+    valid = validated / engines
     probe = strategies = 0.0
     if params is not None:
         drawn = params.probe.problems * (params.probe.autonomous_rollouts + params.probe.guided_rollouts)
-        probe = sampling_seconds(rates, samples, drawn, params.probe.sampling)
+        read = params.probe.problems * (alone + with_strategy)
+        probe = sampling_seconds(rates, samples, drawn, params.probe.sampling, read)
         strategies = strategies_seconds(params, ahead.strategies, rates.start)
     return Estimate(
         steps=training.steps,
         step_seconds=max(sampling, gradient) if training.overlap else sampling + gradient,
         sampling_seconds=sampling,
         step_tokens=rows * samples.mean,
-        evaluation_seconds=sampling_seconds(rates, samples, asked, evaluation.sampling),
-        evaluation_tokens=asked * samples.mean,
+        evaluation_seconds=2 * sampling_seconds(rates, samples, asked, evaluation.sampling, problems * alone),
+        evaluation_tokens=2 * asked * samples.mean,
         processes=count_processes(config, params, ahead.strategies > 0, rates.start, rates.opening),
         process_seconds=process_seconds(rates.start, rates.opening),
         probe_seconds=probe,
-        validation_seconds=validations * sampling_seconds(rates, samples, validated / engines, evaluation.sampling),
+        validation_seconds=validations
+        * sampling_seconds(rates, samples, valid, evaluation.sampling, valid / config.training.validation.k * alone),
         warmup_seconds=ahead.warmup_rows * taught * rates.trained_token / config.processes,
         strategies_seconds=strategies,
         checking_seconds=ahead.checking if params is not None and config.checks.before_training else 0.0,
     )
 
 
-def sampling_seconds(rates: Rates, samples: Samples, rows: float, sampling: SamplingConfig) -> float:
-    """Return the seconds to draw `rows` responses; 0.0 of none."""
+def sampling_seconds(rates: Rates, samples: Samples, rows: float, sampling: SamplingConfig, prompts: float) -> float:
+    """Return the seconds to draw `rows` responses to prompts of so many tokens in all; 0.0 of none."""
     longest = samples.longest(min(rows, sampling.batch_size), sampling.max_new_tokens)
-    return rates.sampling(rows, sampling.batch_size, samples.mean, longest)
+    return rates.sampling(rows, sampling.batch_size, samples.mean, longest, prompts)

@@ -11,9 +11,10 @@ from scipy.stats import betabinom
 from typer.testing import CliRunner
 
 from sgpo.checks import check
-from sgpo.checks.calibration import PromptAndResponse, Rates, trained_tokens
+from sgpo.checks.calibration import Rates
 from sgpo.checks.counts import warmup_rows
 from sgpo.checks.estimate import Ahead, estimate_run
+from sgpo.checks.gradient_tokens import PromptAndResponse, trained_tokens
 from sgpo.checks.pass_rates import share_that_differs, share_with_a_right_one
 from sgpo.checks.processes import strategies_seconds
 from sgpo.checks.samples import Answer, Samples
@@ -45,16 +46,26 @@ def test_the_estimate_adds_up_what_was_measured(recipe: Recipe) -> None:
     # By Laplace's rule 1/2 are right alone, and 2/3 guided. A prompt of 50 tokens once for three responses of 20 and
     # the target, which has a prompt of its own where the others teach nothing; a forward with a strategy of 20, and
     # 4/3 candidates scored.
-    alone, guided = betabinom(3, 0.75, 0.75), betabinom(2, 1.0, 0.5)
-    differ, reached = 1 - alone.pmf(0) - alone.pmf(3), 1 - guided.pmf(0)
+    differ = 1 - sum(betabinom.pmf(right, 3, 0.75, 0.75) for right in (0, 3))
+    reached = 1 - betabinom.pmf(0, 2, 1.0, 0.5)
     target = reached * (20 + (1 - differ) * 50 + 90 / 3)
     gradient = 2.0 * 4 * (differ * (50 + 3 * 20) + target + (50 + 4 / 3 * 20) / 3)
     assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
     assert estimate.training_seconds == pytest.approx(10 * estimate.step_seconds)
     # 40 held-out problems, 5 responses, champion and challenger.
     assert estimate.evaluation_tokens == 2 * 40 * 5 * 20
-    assert estimate.evaluation_seconds == pytest.approx(30 * 0.1 + 400 * 20 * 0.01)
+    assert estimate.evaluation_seconds == pytest.approx(2 * (30 * 0.1 + 200 * 20 * 0.01))
     assert estimate.seconds == pytest.approx(estimate.training_seconds + estimate.evaluation_seconds)
+
+
+def test_prompts_are_read_once_for_all_their_responses(recipe: Recipe) -> None:
+    config = recipe("training.problems_per_step=4", "evaluation.k=5")
+    samples = Samples((answer("autonomous", "right", 20),), 1.0, 50, 20)
+    reading = Rates(0.0, 0.0, 0.0, prompt_token=0.1)
+    estimate = estimate_run(config, PipelineParams(), reading, samples)
+    assert estimate.sampling_seconds == pytest.approx(4 * (50 + 70) * 0.1)
+    assert estimate.evaluation_seconds == pytest.approx(2 * 40 * 50 * 0.1)
+    assert estimate.probe_seconds == pytest.approx(PipelineParams().probe.problems * (50 + 70) * 0.1)
 
 
 def test_more_answers_have_a_longer_longest_one_up_to_the_limit() -> None:
@@ -125,8 +136,8 @@ def test_a_few_wrong_answers_do_not_make_training_free(recipe: Recipe) -> None:
     """Before there are strategies none is sampled with one, and a weak model may be wrong eight times of eight."""
     wrong = Samples(tuple(answer("autonomous", "wrong", 10) for _ in range(8)), 1.0, 50, 20)
     estimate = estimate_run(recipe("training.problems_per_step=4"), None, Rates(0.1, 0.01, 2.0), wrong)
-    alone = betabinom(8, 0.15, 1.35)
-    differ, reached = 1 - alone.pmf(0) - alone.pmf(8), 1 - betabinom(4, 0.75, 0.75).pmf(0)
+    differ = 1 - sum(betabinom.pmf(right, 8, 0.15, 1.35) for right in (0, 8))
+    reached = 1 - betabinom.pmf(0, 4, 0.75, 0.75)
     target = reached * (10 + (1 - differ) * 50 + 80 / 3)
     gradient = 2.0 * 4 * (differ * (50 + 8 * 10) + target + (50 + 2 * 10) / 3)
     assert estimate.step_seconds - estimate.sampling_seconds == pytest.approx(gradient)
