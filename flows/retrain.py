@@ -10,7 +10,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from flows.check import check_first, estimate_tags, tell_what_it_takes
+from flows.check import check_first, estimate_beside, estimate_tags, tell_what_it_takes
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import evaluate
@@ -91,6 +91,9 @@ def retrain(
                 push_data()
                 summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
                 _log_summary(tracker, config, run_id, summary)
+            if told := estimate_beside(config, run_id, clock.seconds):
+                show(f"  {told}")
+                get_run_logger().info("%s", told)
     write_json(REPOSITORY / ended, summary.model_dump(mode="json"))
     return _completed(decision_in_a_sentence(change, comparison), summary)
 

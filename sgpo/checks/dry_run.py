@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgpo.algorithms import registry
-from sgpo.checks.amounts import shown_time, shown_tokens
+from sgpo.amounts import shown_time, shown_tokens
 from sgpo.checks.calibration import Rates, calibrate
 from sgpo.checks.counts import warmup_rows
 from sgpo.checks.engine import open_engine

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sgpo.algorithms import registry
-from sgpo.checks.amounts import shown_time, shown_tokens
+from sgpo.amounts import shown_time, shown_tokens
 from sgpo.checks.calibration import Rates
 from sgpo.checks.counts import responses_to_evaluate, responses_to_validate
 from sgpo.checks.finding import Finding

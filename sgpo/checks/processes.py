@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 
-from sgpo.checks.amounts import shown_time
+from sgpo.amounts import shown_time
 from sgpo.config import RunConfig
 from sgpo.config.pipeline import PipelineParams
 
