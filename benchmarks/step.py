@@ -1,6 +1,7 @@
 """One optimiser step on the same random rollouts: SGPO with plain rows and with shared prompts, and TRL's GRPOTrainer.
 
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/step.py [--shape testbed|smollm2] [--rounds 3] [--json FILE]
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/step.py --clock cpu [...]       # on a machine that is busy with more
 
 SGPO's step is on 8 autonomous and 4 guided rollouts of each problem: choose targets, look at them with the strategy,
 GRPO and distillation, clip, AdamW. TRL's is on 12 autonomous ones, the same sample budget, and does not distil.
@@ -13,7 +14,6 @@ shared prompts, prompts once.
 import argparse
 import multiprocessing
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import torch
 from counts import Cost, Counts, step_costs
-from measure import add_json, in_turns, no_collections, peak_bytes, product_rate, write_figures
+from measure import CLOCKS, add_json, in_turns, no_collections, peak_bytes, product_rate, write_figures
 from shapes import SHAPES, Shape, random_model, random_samples
 from trl_step import trl_step
 
@@ -36,7 +36,8 @@ from sgpo.training.world import World
 Step = Callable[[], object]
 QUICK_S = 20.0
 """Where a round takes less, TRL's sizes are tried twice: the first call of each only warms up."""
-_steps: list[Step] = []  # in a process of one version: its step
+_steps: list[Step] = []  # in a process of one version: its step, and what it is timed by
+_clock: list[str] = []
 
 
 def settings(shape: Shape, shared: bool) -> TrainingConfig:
@@ -69,8 +70,9 @@ def sgpo_step(shape: Shape, shared: bool) -> Step:
     return step
 
 
-def prepare(version: str, shape_name: str, folder: str) -> None:
+def prepare(version: str, shape_name: str, folder: str, clock: str) -> None:
     """Build a version in its own process: "plain", "shared", or TRL's rows at a time."""
+    _clock[:] = [clock]
     shape = SHAPES[shape_name]
     if version.isdigit():
         _steps.append(trl_step(random_model(shape), rollouts(shape), int(version), folder, settings(shape, False)))
@@ -81,24 +83,25 @@ def prepare(version: str, shape_name: str, folder: str) -> None:
 def timed_step() -> dict[str, float]:
     """Return seconds and growth of the resident memory of one step, with the tokens that SGPO's computed."""
     before = peak_bytes()
+    now = CLOCKS[_clock[0]]
     with no_collections():
-        begun = time.perf_counter()
+        begun = now()
         sums = _steps[0]()
-        seconds = time.perf_counter() - begun
+        seconds = now() - begun
     more = sums if isinstance(sums, dict) else {}
     return {"seconds": seconds, "mib": (peak_bytes() - before) / 2**20, **more}
 
 
-def measure(name: str, rounds: int) -> tuple[dict[str, dict[str, float]], float]:
+def measure(name: str, rounds: int, clock: str) -> tuple[dict[str, dict[str, float]], float]:
     """Return the best figures of every version, and the product rate: versions step in turns."""
     shape = SHAPES[name]
     trials = [str(rows) for rows in shape.trl_rows]
-    rates = [product_rate()]
+    rates = [product_rate(clock=clock)]
     with ExitStack() as stack:
         pools: dict[str, ProcessPoolExecutor] = {}
         for version in ("plain", "shared", *trials):
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            arguments = (version, name, folder)
+            arguments = (version, name, folder, clock)
             context = multiprocessing.get_context("spawn")
             pools[version] = stack.enter_context(
                 ProcessPoolExecutor(1, mp_context=context, initializer=prepare, initargs=arguments)
@@ -112,7 +115,7 @@ def measure(name: str, rounds: int) -> tuple[dict[str, dict[str, float]], float]
         for version in set(trials) - {fastest}:
             pools[version].shutdown()
         left = {version: step for version, step in steps.items() if version in ("plain", "shared", fastest)}
-        for version, found in in_turns(left, rounds, lambda: rates.append(product_rate())).items():
+        for version, found in in_turns(left, rounds, lambda: rates.append(product_rate(clock=clock))).items():
             results[version] = results[version][:1] + found
     best = {}
     for version, found in results.items():
@@ -126,15 +129,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="testbed")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: the processor's seconds, of one thread")
     add_json(parser)
     arguments = parser.parse_args()
+    if arguments.clock == "cpu" and torch.get_num_threads() > 1:
+        parser.error("--clock cpu counts every thread's seconds (expected OMP_NUM_THREADS=1)")
     shape = SHAPES[arguments.shape]
-    best, rate = measure(arguments.shape, arguments.rounds)
+    best, rate = measure(arguments.shape, arguments.rounds, arguments.clock)
     costs = step_costs(Counts(random_model(shape)), own_group(shape, random_samples(shape, 12)))
     flops = sum(costs.values(), Cost()).flops
     fastest = min((str(rows) for rows in shape.trl_rows), key=lambda version: best[version]["seconds"])
     plain, shared, trl = (best[version]["seconds"] for version in ("plain", "shared", fastest))
-    print(f"{arguments.shape}, {torch.get_num_threads()} threads; products at {rate / 1e9:.0f} GFLOP/s")
+    print(
+        f"{arguments.shape}, {torch.get_num_threads()} threads, {arguments.clock} clock; "
+        f"products at {rate / 1e9:.0f} GFLOP/s"
+    )
     print(f"a step needs {flops / 1e9:.1f} GFLOP\n")
     columns = (
         "| step | seconds | against TRL's fastest | share of the product rate | tokens computed | extra peak MiB |"
@@ -151,7 +160,8 @@ def main() -> None:
         )
     print(f"\nplain over shared {plain / shared:.2f}; SGPO with shared prompts over TRL's fastest {shared / trl:.2f}")
     figures = {
-        "shape": arguments.shape, "plain_over_shared": plain / shared, "sgpo_over_trl": shared / trl,
+        "shape": arguments.shape, "clock": arguments.clock, "plain_over_shared": plain / shared,
+        "sgpo_over_trl": shared / trl,
         "plain_over_trl": plain / trl, "product_rate_share": flops / shared / rate, "useful_flops": flops,
         "trl_rows": int(fastest),
         "padding_share": best["shared"]["padding_tokens"] / best["shared"]["padded_tokens"],

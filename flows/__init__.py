@@ -1,1 +1,1 @@
-"""Prefect flows: when, where and again. No mathematics, no file formats."""
+"""Prefect flows: when and where things run, and retries. No mathematics and no file formats."""

@@ -29,9 +29,9 @@ QUICK_PROBE = 8
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="A few steps: does it run here?")] = False,
-    svamp: Annotated[Path | None, typer.Option(help="SVAMP's file, to be measured on it too")] = None,
-    gguf: Annotated[Path, typer.Option(help="The student")] = REPOSITORY / STUDENT,
-    sha256: Annotated[str, typer.Option(help="What the student's file must be; empty: anything")] = SHA256,
+    svamp: Annotated[Path | None, typer.Option(help="SVAMP's file, to measure on it too")] = None,
+    gguf: Annotated[Path, typer.Option(help="GGUF file of the student")] = REPOSITORY / STUDENT,
+    sha256: Annotated[str, typer.Option(help="Expected sha256 of the student's file; empty: any")] = SHA256,
     here: Annotated[bool, typer.Option("--here", hidden=True)] = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=10")] = None,
 ) -> None:

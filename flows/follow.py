@@ -11,7 +11,7 @@ from flows.local.processes import FOLDER, read_started
 from sgpo.cli.main import run
 from sgpo.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Retrainings by the server.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Start and follow retrainings on the server.")
 
 DEPLOYMENT = "retrain/retrain"
 INTERRUPTED = 130
@@ -25,18 +25,16 @@ class FollowError(UserError):
 @app.command()
 def retrain(
     settings: Annotated[
-        list[str] | None, typer.Argument(help="Settings over the recipe's, such as training.steps=100")
+        list[str] | None, typer.Argument(help="Settings that replace the recipe's, such as training.steps=100")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Run recipe; default: that of the deployment")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Run recipe; default: the deployment's")] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Name of the run directory; an unfinished one resumes; default: by date")
+        str | None, typer.Option(help="Name of the run directory; an unfinished run resumes; default: by date")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and say what it would take; train nothing")
-    ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show its steps until the decision")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate the cost; train nothing")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the retraining until the decision")] = False,
 ) -> None:
-    """Ask the server of `sgpo up` for a retraining; with --follow, show it until the decision."""
+    """Start a retraining on the server of `sgpo up`; --follow shows it until the decision."""
     given = {"recipe": recipe, "run_id": run_id, "overrides": settings, "dry_run": dry_run or None}
     parameters = {name: value for name, value in given.items() if value is not None}
     _connected(lambda client: _ask(client, parameters, follow))
@@ -48,7 +46,7 @@ def follow_run(
         str | None, typer.Argument(help="Id of a flow run, or the run directory's name; default: the newest retraining")
     ] = None,
 ) -> None:
-    """Show a retraining's steps until the decision; Ctrl-C ends the showing, and not the retraining."""
+    """Follow a retraining until the decision; Ctrl-C stops following, not the retraining."""
     _connected(lambda client: _follow(client, _find(client, flow_run)))
 
 

@@ -39,7 +39,7 @@ QUESTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 WORDS = {
-    "training.algorithm.type": "The method; another than the recipe's begins from its own defaults",
+    "training.algorithm.type": "The method; one other than the recipe's begins from its own defaults",
     "engine.kind": "What draws responses: transformers, or vLLM in each training process, or beside them",
 }
 """Descriptions of fields whose settings have none, or one that is longer than a line."""

@@ -16,28 +16,29 @@ RunName = Annotated[str, Field(description="Name of the run directory", pattern=
 RunId = Annotated[
     str,
     Field(
-        description="Name of the run directory; an unfinished run of this name resumes. Empty: a new one, by date",
+        description="Name of the run directory; an unfinished run of this name resumes. Empty: a new name, by date",
         pattern=f"^$|{RUN_NAME}",
     ),
 ]
 Overrides = Annotated[
-    tuple[str, ...], Field(description="Any other setting over the recipe's, such as training.sampling.top_p=1.0")
+    tuple[str, ...],
+    Field(description="Any other settings that replace the recipe's, such as training.sampling.top_p=1.0"),
 ]
 Why = Annotated[str, Field(description="Why, for the record", min_length=1)]
 Version = Annotated[str, Field(description="Version of the registered model to probe. Empty: the champion")]
-ChosenVersion = Annotated[str, Field(description="Number of the version to be the champion", pattern=r"^\d+$")]
+ChosenVersion = Annotated[str, Field(description="Number of the version to make champion", pattern=r"^\d+$")]
 FromVersion = Annotated[
     str,
     Field(
-        description="Version to roll back from; refused when another is the champion by now. Empty: the champion",
+        description="Version to roll back from; refused if it is no longer the champion. Empty: the champion",
         pattern=r"^\d*$",
     ),
 ]
-Who = Annotated[str, Field(description="Who asks, for the record. Empty: the user whom the worker runs as")]
-DryRunOfRetraining = Annotated[bool, Field(description="Check the champion and say what it would take; train nothing")]
-DryRun = Annotated[bool, Field(description="Tell what the gate decides and change nothing")]
+Who = Annotated[str, Field(description="Who asks, for the record. Empty: the user that runs the worker")]
+DryRunOfRetraining = Annotated[bool, Field(description="Check the champion and estimate the cost; train nothing")]
+DryRun = Annotated[bool, Field(description="Report the gate's decision; change nothing")]
 
-MOST_CHANGED = Field(description="Settings of the recipe that are changed most")
+MOST_CHANGED = Field(description="The settings changed most often")
 _RetrainForm = make_form("RetrainSettings", ("what", "how_long", "measured", "promoted"))
 _TrainForm = make_form("TrainSettings", ("what", "how_long"))
 _EvaluateForm = make_form("EvaluateSettings", ("measured",))

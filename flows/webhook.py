@@ -111,10 +111,12 @@ def main(
     recipe: Annotated[
         str | None, typer.Option(help="Run recipe, which names the registered model; default: prefect.yaml's")
     ] = None,
-    seen: Annotated[Path, typer.Option(help="File of the deliveries of the last minutes")] = Path(
+    seen: Annotated[Path, typer.Option(help="File that remembers the last minutes' deliveries")] = Path(
         ".sgpo/services/deliveries.sqlite"
     ),
-    register: Annotated[str, typer.Option(help="MLflow server that is to send here; empty: set up already")] = "",
+    register: Annotated[
+        str, typer.Option(help="MLflow server to register the webhook in; empty: it is registered already")
+    ] = "",
 ) -> None:
     """Receive MLflow's registry webhooks."""
     _log_to_stderr()

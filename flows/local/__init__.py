@@ -1,1 +1,1 @@
-"""The local services of `sgpo up`: `stack` says which, `processes` starts and stops them. Servers are on loopback."""
+"""The local services of `sgpo up`, on loopback: `stack` lists them, `processes` starts and stops them."""

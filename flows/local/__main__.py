@@ -21,7 +21,7 @@ Port = typer.Option(min=1, max=65535)
 @app.command()
 def up(
     s3: Annotated[
-        bool, typer.Option("--s3", help="Also a local S3 (moto; what it holds is gone after `down`)")
+        bool, typer.Option("--s3", help="Also start a local S3 (moto; its content is gone after `down`)")
     ] = False,
     recipe: Annotated[
         str | None,
@@ -50,7 +50,7 @@ def up(
 
 @app.command()
 def down() -> None:
-    """Stop what `sgpo up` has started, and nothing else; runs in progress write their checkpoint."""
+    """Stop what `sgpo up` started, and nothing else; runs in progress write their checkpoint."""
     if not read_started(Path.cwd() / FOLDER):
         print("nothing runs")
         return
@@ -59,7 +59,7 @@ def down() -> None:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show what `sgpo up` has started here, and whether it still runs."""
+    """Show what `sgpo up` started here, and whether it still runs."""
     started = read_started(Path.cwd() / FOLDER)
     if as_json:
         rows = [{"name": one.name, "pid": one.pid, "url": one.url, "runs": one.alive()} for one in started]

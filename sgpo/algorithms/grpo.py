@@ -22,16 +22,18 @@ class GRPOSettings(AlgorithmSettings):
 
     type: str = "grpo"
     autonomous_rollouts: int = Field(default=12, ge=1, le=256, description="Responses without strategy per problem, G1")
-    clip_low: float | None = Field(default=0.2, ge=0.0, le=1.0, description="eps_low of Eq. 1; null does not clip")
+    clip_low: float | None = Field(default=0.2, ge=0.0, le=1.0, description="eps_low of Eq. 1; null: no clip")
     clip_high: float | None = Field(default=0.28, ge=0.0, description="eps_high of Eq. 1 (clip-higher); null: no clip")
     normalize_std: bool = Field(default=True, description="Divide advantages by the group's standard deviation")
     normalization: Normalization = Field(
-        default="sequence", description="Mean per response, per token, or by the constant sampling.max_new_tokens"
+        default="sequence", description="Loss as mean per response, per token, or divided by sampling.max_new_tokens"
     )
     importance_cap: float | None = Field(
-        default=None, gt=0.0, description="Cap of the truncated importance sampling against the sampler; null: off"
+        default=None, gt=0.0, description="Cap of truncated importance sampling against the sampler; null: off"
     )
-    entropy_coefficient: float = Field(default=0.0, ge=0.0, description="Entropy bonus on autonomous rollouts")
+    entropy_coefficient: float = Field(
+        default=0.0, ge=0.0, description="Weight of the entropy bonus on autonomous rollouts"
+    )
     mask_truncated: bool = Field(default=False, description="Leave responses that hit the length limit out of the loss")
 
 

@@ -24,9 +24,9 @@ class HPTSettings(GRPOSettings):
     clip_low: float | None = Field(default=None, ge=0.0, le=1.0, description="Lower clip of the ratio; null: no clip")
     clip_high: float | None = Field(default=None, ge=0.0, description="Upper clip of the ratio; null: no clip")
     normalize_std: bool = Field(default=False, description="Divide advantages by the group's standard deviation")
-    normalization: Normalization = Field(default="constant", description="By the constant sampling.max_new_tokens")
+    normalization: Normalization = Field(default="constant", description="Divide the loss by sampling.max_new_tokens")
     imitation_coefficient: float = Field(default=1.0, ge=0.0, description="Weight of the supervised loss")
-    gate: int = Field(default=0, ge=0, description="Imitate where at most this many rollouts are right")
+    gate: int = Field(default=0, ge=0, description="Imitate if at most this many rollouts are right")
 
 
 class HPT(GRPO[HPTSettings]):

@@ -25,9 +25,11 @@ class LUFFYSettings(GRPOSettings):
     clip_low: float | None = Field(default=None, ge=0.0, le=1.0, description="Lower clip of the ratio; null: no clip")
     clip_high: float | None = Field(default=None, ge=0.0, description="Upper clip of the ratio; null: no clip")
     normalize_std: bool = Field(default=False, description="Divide advantages by the group's standard deviation")
-    normalization: Normalization = Field(default="constant", description="By the constant sampling.max_new_tokens")
-    entropy_coefficient: float = Field(default=0.001, ge=0.0, description="Entropy bonus on the policy's responses")
-    shaping: float = Field(default=0.1, gt=0.0, description="f(p) = p / (p + this) of the trace's tokens")
+    normalization: Normalization = Field(default="constant", description="Divide the loss by sampling.max_new_tokens")
+    entropy_coefficient: float = Field(
+        default=0.001, ge=0.0, description="Weight of the entropy bonus on the policy's responses"
+    )
+    shaping: float = Field(default=0.1, gt=0.0, description="Constant c of f(p) = p / (p + c) on the trace's tokens")
 
 
 class LUFFY(GRPO[LUFFYSettings]):

@@ -28,36 +28,40 @@ class SGPOSettings(GRPOSettings):
     type: str = "sgpo"
     autonomous_rollouts: int = Field(default=8, ge=1, le=256, description="Responses without strategy per problem, G1")
     guided_rollouts: int = Field(default=4, ge=1, le=256, description="Responses with strategy per problem, G2")
-    grpo: bool = Field(default=True, description="Eq. 1 on the autonomous rollouts; without it distillation alone")
+    grpo: bool = Field(default=True, description="Eq. 1 on the autonomous rollouts; false: distillation alone")
     distillation: Literal["forward_kl", "reverse_kl", "sft"] = Field(
         default="forward_kl", description="forward_kl is Eq. 3; sft is cross-entropy on the guided target"
     )
     target: Literal["sum", "mean", "random", "all"] = Field(
-        default="sum", description="Reachable target choice, Eq. 4; all is the mean over every correct guided rollout"
+        default="sum",
+        description="Choice of the reachable target, Eq. 4; all: the mean over all correct guided rollouts",
     )
-    delta: float | None = Field(default=1.0, gt=0.0, description="KL in nats above which a token is clipped, Eq. 5")
-    delta_end: float | None = Field(default=None, gt=0.0, description="Delta of the last step, reached linearly")
-    clipping: Literal["mask", "truncate"] = Field(default="mask", description="Mask a token above delta, or cap it")
+    delta: float | None = Field(
+        default=1.0, gt=0.0, description="KL above which a token is clipped, nats, Eq. 5; null: none"
+    )
+    delta_end: float | None = Field(default=None, gt=0.0, description="delta of the last step, reached linearly")
+    clipping: Literal["mask", "truncate"] = Field(
+        default="mask", description="Mask tokens above delta, or cap their loss"
+    )
     weight: Literal["adaptive", "fixed", "group_advantage"] = Field(
-        default="adaptive", description="alpha by Eq. 6, alpha_max always, or the target's advantage in the group"
+        default="adaptive", description="alpha by Eq. 6, always alpha_max, or the target's advantage in its group"
     )
     alpha0: float = Field(default=0.5, ge=0.0, description="Scale of Eq. 6")
     gamma: float = Field(default=0.1, gt=0.0, description="Smoothing of Eq. 6")
     alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
     guide: Literal["live", "frozen", "ema"] = Field(
-        default="live",
-        description="Weights that read the strategy: the policy's, those training began from, or an average of them",
+        default="live", description="The guide's weights: the policy's, those training began from, or a moving average"
     )
-    guide_half_life: float = Field(default=20.0, gt=0.0, description="Steps after which weights count half in ema")
+    guide_half_life: float = Field(default=20.0, gt=0.0, description="Half-life of the moving average (ema), in steps")
     train_guide: bool = Field(default=False, description="Eq. 1 on the guided rollouts too, in their own context")
-    own_rollouts: bool = Field(default=False, description="Distil on the autonomous rollouts too: the guide reads them")
+    own_rollouts: bool = Field(default=False, description="Distil on the autonomous rollouts too")
     guided_below: float | None = Field(
         default=None, gt=0.0, le=1.0,
-        description="Guided rollouts where the autonomous pass rate is below this, further autonomous ones elsewhere",
+        description="Sample guided rollouts only below this autonomous pass rate, else more autonomous ones",
     )  # fmt: skip
 
     contrast: bool = Field(
-        default=False, description="Subtract the shift that a strategy of another problem type makes in the guide"
+        default=False, description="Subtract from the guide the shift caused by a strategy of another problem type"
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""`sgpo check`: everything that a run will need, before anything is spent on it."""
+"""`sgpo check`: check everything that a run will need, before anything is spent on it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,17 +17,17 @@ def check(
     model: Annotated[str, typer.Option(help="Model folder or hub id, such as data/champion")],
     config: Annotated[Path | None, typer.Option(help="Run recipe, such as configs/testbed.yaml")] = None,
     params: Annotated[
-        Path, typer.Option(help="Settings of the data stages; left out where there is no such file")
+        Path, typer.Option(help="Settings of the data stages; skipped if there is no such file")
     ] = PARAMS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print findings and samples for a program")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings and samples as JSON")] = False,
     sampling: Annotated[
-        bool, typer.Option("--sample/--no-sample", help="Sample a few answers, and compare the engine")
+        bool, typer.Option("--sample/--no-sample", help="Sample a few answers, and compare engine and trainer")
     ] = True,
     answers: Annotated[bool, typer.Option("--answers/--no-answers", help="Show the sampled answers")] = True,
-    output: Annotated[Path | None, typer.Option(help="File that gets findings and samples as JSON, too")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write findings and samples to this file, as JSON")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
 ) -> None:
-    """Check model, data, teacher, engine, servers, disk and memory, and look at a few answers. 1: it would fail."""
+    """Check model, data, teacher, engine, servers and machine, and sample a few answers. Exit code 1: it would fail."""
     from sgpo.checks import check as check_all
     from sgpo.checks.table import show_findings, show_samples
     from sgpo.config import load_config

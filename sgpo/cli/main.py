@@ -43,7 +43,7 @@ from sgpo.errors import UserError
 from sgpo.progress import QUIET
 
 app = typer.Typer(no_args_is_help=True)
-problems_app = typer.Typer(no_args_is_help=True, help="Problems of your own.")
+problems_app = typer.Typer(no_args_is_help=True, help="Import problems of your own.")
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
@@ -63,9 +63,7 @@ add_rollouts(app)
 
 @app.callback()
 def sgpo(
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Leave out progress bars and the line of each step")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress bars and the line of each step")] = False,
 ) -> None:
     """Strategy-Guided Policy Optimization."""
     if quiet:
@@ -77,21 +75,21 @@ def problems_import(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Parquet, JSONL, JSON or CSV files, in a published layout too; or reasoning-gym:TASK key=value …"
+            help="Parquet, JSONL, JSON or CSV files, also in published layouts; or reasoning-gym:TASK key=value …"
         ),
     ],
     split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the problems that are there")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing problems")] = False,
     data: Data = DATA,
     question: Annotated[str | None, typer.Option(help="Field with the question, text or messages")] = None,
     answer: Annotated[str | None, typer.Option(help="Field with the answer, or a solution with #### or a box")] = None,
     response: Annotated[str | None, typer.Option(help="Field with a strong model's response")] = None,
-    id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: of the content")] = None,
-    size: Annotated[int, typer.Option(min=1, help="Problems drawn from a task")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other problems of a task")] = 0,
-    levels: Annotated[int, typer.Option(min=0, help="Levels of difficulty of a task, as tiers; 0: its defaults")] = 0,
+    id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: from the content")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Problems to draw from a task")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a task: another one draws other problems")] = 0,
+    levels: Annotated[int, typer.Option(min=0, help="Difficulty levels of a task, as tiers; 0: its defaults")] = 0,
 ) -> None:
-    """Take problems of your own, or of a procedural task, in the place of the testbed's."""
+    """Import problems of your own, or of a procedural task, in place of the testbed's."""
     from sgpo.pipeline.imports import ProblemImportError, import_problems, import_task
     from sgpo.problems.layouts.mapping import FieldMapping
 
@@ -109,7 +107,7 @@ def problems_import(
 
 @app.command()
 def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
-    """Measure what the strategies are worth to a model."""
+    """Measure a model's pass rate with and without strategies."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
@@ -130,7 +128,7 @@ def warm_up(
     dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
-    """Warm a model up on strong-model responses, so that the first champion knows how to answer; resumes."""
+    """Warm up a model on strong-model responses, to make a first champion that knows the form; resumes."""
     from sgpo.config import load_config
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline.warm_up import warm_up_model
@@ -157,13 +155,13 @@ def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
 def train(
     model: Model,
     run: Run,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where model, data or settings differ")] = False,
-    parent: Annotated[Path | None, typer.Option(help="Run directory of the run that this is a part of")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Start over if model, data or settings differ")] = False,
+    parent: Annotated[Path | None, typer.Option(help="Run directory of the run that this one is part of")] = None,
     config: Config = None,
     dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
-    """Train with SGPO from `model`; resumes from the newest checkpoint of the run, here or in the storage."""
+    """Train by the recipe's method; resumes from the run's newest checkpoint, here or in storage."""
     from sgpo.config import load_config
     from sgpo.registry.provenance import note_provenance
     from sgpo.tracking.tracker import open_tracker, parent_of
@@ -198,7 +196,7 @@ def train(
 def evaluate(
     model: Model,
     output: Annotated[Path, typer.Option(help="File for the outcomes (JSONL)")],
-    problems: Annotated[Path | None, typer.Option(help="Problems to ask; default: the held-out split")] = None,
+    problems: Annotated[Path | None, typer.Option(help="Problems to answer; default: the held-out split")] = None,
     as_json: AsJson = False,
     config: Config = None,
     dry_run: DryRun = False,
@@ -228,7 +226,7 @@ def compare(
     champion: Annotated[Path, typer.Option(help="Outcomes of the champion")],
     challenger: Annotated[Path, typer.Option(help="Outcomes of the challenger")],
     better_worse: Annotated[
-        Path | None, typer.Option(help="File for the problems that got better or worse, with answers (JSONL)")
+        Path | None, typer.Option(help="File for problems that got better or worse, with answers (JSONL)")
     ] = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -256,7 +254,7 @@ def compare(
 
 @app.command()
 def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None:
-    """Send a run's metrics to MLflow that could not be sent while it ran."""
+    """Send MLflow the metrics that it missed while the run trained."""
     from sgpo.config import load_config
     from sgpo.tracking.tracker import replay as replay_run
 

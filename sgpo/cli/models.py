@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-model_app = typer.Typer(no_args_is_help=True, help="Model folders.")
+model_app = typer.Typer(no_args_is_help=True, help="Convert models to model folders.")
 
 
 @model_app.callback()
@@ -17,7 +17,7 @@ def _model() -> None:
 def model_convert(
     source: Annotated[Path, typer.Argument(help="GGUF file")],
     output: Annotated[Path, typer.Option(help="Folder that gets the model")],
-    sha256: Annotated[str | None, typer.Option(help="What the file must be, as hex")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expected sha256 of the file, as hex")] = None,
 ) -> None:
     """Convert a GGUF file to a model folder: safetensors, tokenizer, chat template, generation config."""
     from sgpo.rollouts.gguf import convert_gguf

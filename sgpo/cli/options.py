@@ -23,7 +23,7 @@ Model = Annotated[str, typer.Option(help="Model folder or hub id")]
 Run = Annotated[Path, typer.Option(help="Run directory")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how much; write nothing")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print it for a program")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 COLUMNS = 150
 """Width of a table where the output goes elsewhere than to a terminal."""

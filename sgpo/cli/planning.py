@@ -14,8 +14,8 @@ def add_planning(app: typer.Typer) -> None:
 
 def plan(
     shape: Annotated[str, typer.Option(help="Model folder, or a published model such as qwen2.5-7b")],
-    gpus: Annotated[int, typer.Option(help="Devices that train")],
-    kind: Annotated[str, typer.Option(help="h100, h200, h20, a100, l4, or cpu with --gflops")],
+    gpus: Annotated[int, typer.Option(help="Number of devices that train")],
+    kind: Annotated[str, typer.Option(help="Kind of device: h100, h200, h20, a100, l4, or cpu (with --gflops)")],
     config: Annotated[Path | None, typer.Option(help="Run recipe, such as configs/qwen2.5-7b.yaml")] = None,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Mean tokens of a prompt")] = 200,
     strategy_tokens: Annotated[int, typer.Option(min=0, help="Mean tokens that a strategy adds")] = 150,
@@ -23,21 +23,21 @@ def plan(
         int | None, typer.Option(help="Mean tokens of a response; default: half of training.sampling.max_new_tokens")
     ] = None,
     guided_pass: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of guided responses that are right")
+        float, typer.Option(min=0.0, max=1.0, help="Fraction of guided responses that are right")
     ] = 0.5,
     trained_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of problems whose autonomous rewards differ")
+        float, typer.Option(min=0.0, max=1.0, help="Fraction of problems whose autonomous rewards differ")
     ] = 1.0,
     endless_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of responses that meet the limit")
+        float, typer.Option(min=0.0, max=1.0, help="Fraction of responses that hit the length limit")
     ] = 0.01,
-    price: Annotated[float | None, typer.Option(min=0.0, help="Dollars for a device and hour")] = None,
-    gflops: Annotated[float | None, typer.Option(help="Measured float32 product rate of a cpu")] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="Dollars per device and hour")] = None,
+    gflops: Annotated[float | None, typer.Option(help="Measured rate of float32 products of a cpu, GFLOP/s")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of a cpu, GB")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print numbers for a program: bytes and seconds")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in bytes and seconds")] = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
 ) -> None:
-    """Estimate memory, seconds of each phase, hours and cost of a run, and what limits it; nothing is started."""
+    """Estimate a run's memory, seconds per phase, hours and cost, and what limits it; starts nothing."""
     from sgpo.config import load_config
     from sgpo.planning import describe_plan, find_shape, make_plan
     from sgpo.planning.devices import find_device

@@ -1,4 +1,4 @@
-"""`sgpo init`: a model, problems and a strong model of one's own, to settings that agree with each other."""
+"""`sgpo init`: from a model, problems and a strong model of your own to consistent settings."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,20 +14,28 @@ def add_project(app: typer.Typer) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(help="A checkout of sgpo, or a new folder that becomes a clone of it")],
     model: Annotated[str, typer.Option(help="Model folder or hub id")],
-    train: Annotated[list[Path], typer.Option(help="Problems to train on; several files by several options")],
-    held_out: Annotated[list[Path], typer.Option(help="Problems that decide about promotion")],
-    tuning: Annotated[list[Path] | None, typer.Option(help="Problems for validation during training")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the recipe; default: the model's last part")] = None,
+    train: Annotated[list[Path], typer.Option(help="File of problems to train on; repeat for more files")],
+    held_out: Annotated[list[Path], typer.Option(help="File of problems that decide promotion; repeat for more")],
+    tuning: Annotated[
+        list[Path] | None, typer.Option(help="File of problems for validation during training; repeat for more")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the recipe; default: the last part of the model's name")
+    ] = None,
     question: Annotated[str | None, typer.Option(help="Field with the question, text or messages")] = None,
     answer: Annotated[str | None, typer.Option(help="Field with the answer, or a solution with #### or a box")] = None,
     response: Annotated[str | None, typer.Option(help="Field with a strong model's response")] = None,
-    id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: of the content")] = None,
-    teacher_url: Annotated[str | None, typer.Option(help="The strong model's endpoint, up to and with its /v1")] = None,
-    teacher_model: Annotated[str | None, typer.Option(help="What the endpoint calls the model")] = None,
-    recording: Annotated[Path | None, typer.Option(help="Recorded answers of a strong model, instead of one")] = None,
+    id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: from the content")] = None,
+    teacher_url: Annotated[str | None, typer.Option(help="The strong model's endpoint, including /v1")] = None,
+    teacher_model: Annotated[str | None, typer.Option(help="The endpoint's name of the strong model")] = None,
+    recording: Annotated[
+        Path | None, typer.Option(help="Recorded answers of a strong model, instead of an endpoint")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest response, in tokens")] = None,
-    warmup: Annotated[bool, typer.Option("--warmup", help="Begin with a supervised warm-up on a third")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace recipe and problems that are there")] = False,
+    warmup: Annotated[
+        bool, typer.Option("--warmup", help="Begin with a supervised warm-up on a third of the problems")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing recipe and problems")] = False,
 ) -> None:
     """Write recipe, params.yaml, dvc.yaml and prefect.yaml for a model of your own, and import its problems."""
     from sgpo.pipeline.imports import Split

@@ -1,4 +1,4 @@
-"""`sgpo registry …`: the champion, where a version comes from, and making it again."""
+"""`sgpo registry …`: the champion, where a version comes from, and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from sgpo.cli.options import AsJson, Config
 if TYPE_CHECKING:
     from sgpo.config import TrackingConfig
 
-registry_app = typer.Typer(no_args_is_help=True, help="Champion, challenger, previous: the model registry.")
+registry_app = typer.Typer(no_args_is_help=True, help="The model registry: champion, roll-back, lineage.")
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings such as tracking.mlflow_uri=http://127.0.0.1:5000")
 ]
 Version = Annotated[str, typer.Argument(help="Version number or alias")]
+Number = Annotated[str, typer.Argument(help="Version number")]
+Why = Annotated[str, typer.Argument(help="Reason, for the record")]
 
 
 @registry_app.command("show")
 def registry_show(as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
-    """Aliases, every decision with who and why, and where the record has a gap."""
+    """Show aliases, every decision with who and why, and gaps in the record."""
     from sgpo.registry.records import CHAMPION, aliases, gaps, history
 
     tracking = _tracking(config, overrides)
@@ -57,7 +59,7 @@ def registry_register(
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Register a model that no run of this project has trained, such as the first champion; the same one only once."""
+    """Register a model that no run has trained, such as the first champion; the same model only once."""
     from sgpo.config import load_config
     from sgpo.registry.models import register_base_model
     from sgpo.rollouts.examination import examine
@@ -70,15 +72,15 @@ def registry_register(
 
 
 @registry_app.command("champion")
-def registry_champion(version: str, why: str, config: Config = None, overrides: Overrides = None) -> None:
-    """Make a version the champion without a gate."""
+def registry_champion(version: Number, why: Why, config: Config = None, overrides: Overrides = None) -> None:
+    """Make a version the champion, without a gate."""
     from sgpo.registry.promotion import set_champion
 
     print(set_champion(_tracking(config, overrides), version, getpass.getuser(), why).describe())
 
 
 @registry_app.command("roll-back")
-def registry_roll_back(why: str, config: Config = None, overrides: Overrides = None) -> None:
+def registry_roll_back(why: Why, config: Config = None, overrides: Overrides = None) -> None:
     """Make the previous champion the champion again."""
     from sgpo.registry.promotion import roll_back
 
@@ -88,11 +90,11 @@ def registry_roll_back(why: str, config: Config = None, overrides: Overrides = N
 @registry_app.command("download")
 def registry_download(
     version: Version,
-    target: Annotated[Path, typer.Argument(help="Folder to restore into")],
+    target: Annotated[Path, typer.Argument(help="Folder to write")],
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Restore a registered model's folder, checksums verified."""
+    """Download a registered model's folder; verifies checksums."""
     from sgpo.registry.models import download_version
 
     print(f"version {download_version(_tracking(config, overrides), version, target)}: {target}")
@@ -102,7 +104,7 @@ def registry_download(
 def registry_lineage(
     version: Version, as_json: AsJson = False, config: Config = None, overrides: Overrides = None
 ) -> None:
-    """Show data versions, code, parents, settings and decision of a version, and the command that makes it again."""
+    """Show a version's data, code, parents, settings and decision, and the command that reproduces it."""
     from sgpo.pipeline.reproduction import what_is_missing
     from sgpo.registry.ancestry import ancestry, describe_ancestry
 
@@ -122,12 +124,12 @@ def registry_lineage(
 @registry_app.command("reproduce")
 def registry_reproduce(
     version: Version,
-    output: Annotated[Path, typer.Option(help="New folder for code, data, parent and the model made again")],
+    output: Annotated[Path, typer.Option(help="New folder for code, data, parent and the reproduced model")],
     prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Do not train; print the command")] = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train a version again from what is recorded of it, and compare it byte for byte. Run in the repository."""
+    """Train a version again from its record, and compare it byte for byte. Run in the repository."""
     from sgpo.pipeline.reproduction import ReproductionError, prepare
 
     again = prepare(_tracking(config, overrides), version, output, Path.cwd())

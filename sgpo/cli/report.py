@@ -13,10 +13,10 @@ def add_report(app: typer.Typer) -> None:
     def report(
         run: Annotated[Path, typer.Argument(help="Run directory, such as runs/demo-001")],
         output: Annotated[
-            Path | None, typer.Option(help="HTML file; default: report/report.html of the run directory")
+            Path | None, typer.Option(help="HTML file; default: report/report.html in the run directory")
         ] = None,
     ) -> None:
-        """Write a run's report: one HTML file that loads nothing."""
+        """Write a run's report, one HTML file that loads nothing."""
         from sgpo.report.page import write_report
 
         output = output or run / "report" / "report.html"

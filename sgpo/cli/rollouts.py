@@ -19,25 +19,30 @@ def rollouts(
         Path, typer.Argument(help="Run directory, or a file of answers such as data/probe_rollouts.parquet")
     ],
     show: Annotated[
-        list[int] | None, typer.Option(help="Number of an answer to show whole; several are shown side by side")
+        list[int] | None, typer.Option(help="Number of an answer to show in full; repeat to show several side by side")
     ] = None,
-    problem: Annotated[str | None, typer.Option(help="Only of a problem: its id's beginning, or words of it")] = None,
-    verdict: Annotated[Literal["right", "wrong", "cut"] | None, typer.Option(help="Only these")] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="Only this problem: first characters of its id, or words of it")
+    ] = None,
+    verdict: Annotated[
+        Literal["right", "wrong", "cut"] | None, typer.Option(help="Only answers with this verdict")
+    ] = None,
     reason: Annotated[
         Literal["correct", "wrong", "no_answer", "unparsable", "timeout", "crashed"] | None,
-        typer.Option(help="Only where judging ended so (docs/verifier.md)"),
+        typer.Option(help="Only answers with this reason (docs/verifier.md)"),
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", help="Only from champion, challenger, or step; or one, as 'step 11'")
+        str | None,
+        typer.Option("--from", help="Only from champion, challenger or step; or one step, such as 'step 11'"),
     ] = None,
     group: Annotated[Literal["autonomous", "guided"] | None, typer.Option(help="Only without or with strategy")] = None,
-    shortest: Annotated[int, typer.Option(min=0, help="Only answers of so many tokens or more")] = 0,
-    longest: Annotated[int | None, typer.Option(min=0, help="Only answers of so many tokens or fewer")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Most answers that are listed; 0: all")] = 40,
-    html: Annotated[Path | None, typer.Option(help="File that gets them as a page which loads nothing")] = None,
+    shortest: Annotated[int, typer.Option(min=0, help="Only answers of at least this many tokens")] = 0,
+    longest: Annotated[int | None, typer.Option(min=0, help="Only answers of at most this many tokens")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="List at most this many answers; 0: all")] = 40,
+    html: Annotated[Path | None, typer.Option(help="Write them to this HTML file, which loads nothing")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the answers that a run has kept, or show some of them side by side."""
+    """List the answers that a run kept, or show some side by side."""
     from sgpo.browse.answer_table import list_answers, show_answers
     from sgpo.browse.kept_answers import Wanted, pick, read_kept
 

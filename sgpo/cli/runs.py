@@ -9,7 +9,7 @@ import typer
 
 from sgpo.cli.options import AsJson, console
 
-runs_app = typer.Typer(help="The runs of a folder: what they are, what came of them, and their size on disk.")
+runs_app = typer.Typer(help="List runs with result and size; delete what finished runs no longer need.")
 
 Folder = Annotated[Path, typer.Option(help="Folder of run directories")]
 RUNS = Path("runs")
@@ -17,7 +17,7 @@ RUNS = Path("runs")
 
 @runs_app.callback(invoke_without_command=True)
 def runs(context: typer.Context, folder: Folder = RUNS, as_json: AsJson = False) -> None:
-    """List the runs of a folder, the newest first: method, data, result, decision, size."""
+    """List the runs of a folder, newest first: method, data, result, decision, size."""
     if context.invoked_subcommand is not None:
         context.obj = folder
         return
@@ -38,15 +38,18 @@ def runs(context: typer.Context, folder: Folder = RUNS, as_json: AsJson = False)
 def runs_prune(
     context: typer.Context,
     folder: Annotated[Path | None, typer.Option(help="Folder of run directories; default: runs")] = None,
-    keep: Annotated[int, typer.Option(min=0, help="Newest finished runs of which all stays")] = 3,
+    keep: Annotated[int, typer.Option(min=0, help="Newest finished runs to keep completely")] = 3,
     unregistered: Annotated[
-        bool, typer.Option("--unregistered", help="Models too that are in no registry, and cannot be fetched again")
+        bool,
+        typer.Option("--unregistered", help="Also delete models that are in no registry and cannot be fetched again"),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and how much; delete nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be deleted and how much; delete nothing")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete checkpoints of finished runs, and models of which the registry has a copy without an alias."""
+    """Delete finished runs' checkpoints, and models that the registry also has, without an alias."""
     from sgpo.browse.copies import Registry
     from sgpo.browse.pruning import plan_pruning, prune
     from sgpo.browse.run_list import RunListError, list_runs

@@ -40,14 +40,14 @@ class OfRetrainings(PassedOn):
 def add_services(app: typer.Typer) -> None:
     """Add the commands; their options and `--help` are those of `flows.local` and `flows.follow`."""
     for name, what in (
-        ("up", "Start Prefect server, MLflow server, worker, and webhook receiver."),
-        ("down", "Stop what `sgpo up` has started, and nothing else."),
-        ("status", "Show what `sgpo up` has started here, and whether it still runs."),
+        ("up", "Start Prefect server, MLflow server, worker and webhook receiver."),
+        ("down", "Stop what `sgpo up` started, and nothing else."),
+        ("status", "Show what `sgpo up` started here, and whether it still runs."),
     ):
         app.command(name, cls=OfServices, help=what, context_settings=_AS_GIVEN)(_start)
     for name, what in (
-        ("retrain", "Ask the server of `sgpo up` for a retraining; with --follow, show it until the decision."),
-        ("follow", "Show a retraining's steps until the decision; Ctrl-C ends the showing, and not the retraining."),
+        ("retrain", "Start a retraining on the server of `sgpo up`; --follow shows it until the decision."),
+        ("follow", "Follow a retraining until the decision; Ctrl-C stops following, not the retraining."),
     ):
         app.command(name, cls=OfRetrainings, help=what, context_settings=_AS_GIVEN)(_become)
 

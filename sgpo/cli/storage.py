@@ -17,18 +17,18 @@ storage_app = typer.Typer(no_args_is_help=True, help="Checkpoints, models and ot
 
 Name = Annotated[str, typer.Argument(help="Name in the storage, such as runs/weekly-48/model")]
 Folder = Annotated[Path, typer.Argument(help="Folder on this machine")]
-Replace = Annotated[bool, typer.Option("--replace", help="Replace what is there")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace an existing folder")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as storage.bucket=models")]
 
 
 @storage_app.command("list")
 def storage_list(
-    under: Annotated[str, typer.Option(help="Only names that begin with this")] = "",
+    under: Annotated[str, typer.Option(help="Only names with this prefix")] = "",
     as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """List the folders that are stored."""
+    """List the stored folders."""
     from sgpo.storage import list_folders, read_manifest
 
     store = _open(config, overrides)
@@ -49,7 +49,7 @@ def storage_list(
 def storage_push(
     folder: Folder, name: Name, replace: Replace = False, config: Config = None, overrides: Overrides = None
 ) -> None:
-    """Store a folder; files that are there already are not sent again."""
+    """Store a folder; files that are already there are not sent again."""
     from sgpo.storage import push_folder
 
     publication = push_folder(_open(config, overrides), folder, name, replace=replace)
@@ -60,7 +60,7 @@ def storage_push(
 def storage_pull(
     name: Name, folder: Folder, replace: Replace = False, config: Config = None, overrides: Overrides = None
 ) -> None:
-    """Fetch a stored folder, every file's sha256 checked."""
+    """Fetch a stored folder; checks every file's sha256."""
     from sgpo.storage import StorageError, pull_folder
 
     store = _open(config, overrides)
@@ -71,7 +71,7 @@ def storage_pull(
 
 @storage_app.command("verify")
 def storage_verify(name: Name, config: Config = None, overrides: Overrides = None) -> None:
-    """Read a stored folder whole and check every file's sha256."""
+    """Read a stored folder completely and check every file's sha256."""
     from sgpo.storage import verify_folder
 
     print(f"{name}: {_contents(verify_folder(_open(config, overrides), name))}, all as published")
@@ -79,7 +79,7 @@ def storage_verify(name: Name, config: Config = None, overrides: Overrides = Non
 
 @storage_app.command("delete")
 def storage_delete(name: Name, config: Config = None, overrides: Overrides = None) -> None:
-    """Delete a stored folder, and what was sent of one that was never finished."""
+    """Delete a stored folder, or what an unfinished push has left."""
     from sgpo.storage import StorageError, delete_folder, list_folders
 
     store = _open(config, overrides)

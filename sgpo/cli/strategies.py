@@ -14,10 +14,12 @@ from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Data, DryRun, Params, W
 if TYPE_CHECKING:
     from sgpo.strategies.schema import Strategy
 
-strategies_app = typer.Typer(no_args_is_help=True, help="Strategies from a strong model's responses.")
+strategies_app = typer.Typer(
+    no_args_is_help=True, help="Make strategies from a strong model's responses, and look at them."
+)
 
 Limit = Annotated[
-    int | None, typer.Option(min=0, help="Most entries of a kind that are shown; 0: all. Default: 20, with --json all")
+    int | None, typer.Option(min=0, help="At most this many entries of a kind; 0: all. Default: 20, with --json all")
 ]
 SHOWN = 20
 
@@ -54,12 +56,12 @@ def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = 
 def strategies_list(
     band: Annotated[Literal["high", "medium", "low"] | None, typer.Option(help="Only this quality band")] = None,
     text: Annotated[str | None, typer.Option(help="Only strategies with these words")] = None,
-    family: Annotated[str | None, typer.Option(help="Only this family: its id, or the beginning")] = None,
+    family: Annotated[str | None, typer.Option(help="Only this family: its id, or the first characters")] = None,
     limit: Limit = None,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """List the strategies, best score first."""
+    """List strategies, best score first."""
     from sgpo.strategies.view.families import find_families
     from sgpo.strategies.view.listing import find_family, list_strategies, select_strategies
     from sgpo.strategies.view.records import strategy_record
@@ -76,7 +78,7 @@ def strategies_list(
 
 @strategies_app.command("show")
 def strategies_show(
-    problem: Annotated[str, typer.Argument(help="Problem id, or the beginning of one")],
+    problem: Annotated[str, typer.Argument(help="Problem id, or its first characters")],
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
@@ -98,12 +100,12 @@ def strategies_show(
 
 @strategies_app.command("families")
 def strategies_families(
-    threshold: Annotated[float, typer.Option(help="Cosine from which strategies are one family")] = 0.85,
+    threshold: Annotated[float, typer.Option(help="Least cosine of strategies in one family")] = 0.85,
     limit: Limit = None,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """List the families: strategies of different problems that say the same, largest first."""
+    """List families of strategies that say the same for different problems, largest first."""
     from sgpo.strategies.view.families import find_families
     from sgpo.strategies.view.listing import list_families
     from sgpo.strategies.view.records import family_record
@@ -117,8 +119,8 @@ def strategies_families(
 
 @strategies_app.command("diff")
 def strategies_diff(
-    old: Annotated[str, typer.Argument(help="Parquet file, or git revision")],
-    new: Annotated[str | None, typer.Argument(help="The same; default: the file as it is now")] = None,
+    old: Annotated[str, typer.Argument(help="Parquet file or git revision")],
+    new: Annotated[str | None, typer.Argument(help="Parquet file or git revision; default: the current file")] = None,
     limit: Limit = None,
     as_json: AsJson = False,
     data: Data = DATA,
@@ -157,12 +159,12 @@ def strategies_report(
 
 @strategies_app.command("retrieve")
 def strategies_retrieve(
-    question: Annotated[str, typer.Argument(help="The problem as text")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many different strategies")] = 3,
+    question: Annotated[str, typer.Argument(help="Text of the problem")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of different strategies")] = 3,
     as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Find the strategies of the bank for a new problem, without a strong model."""
+    """Find strategies in the bank for a new problem, without a strong model."""
     from sgpo.problems import read_problems
     from sgpo.strategies.view.records import match_record
     from sgpo.strategies.view.retrieval import StrategyIndex

@@ -12,15 +12,17 @@ def add_study(app: typer.Typer) -> None:
 
 
 def study(
-    file: Annotated[Path, typer.Argument(help="The study, a YAML file such as configs/studies/testbed.yaml")],
+    file: Annotated[Path, typer.Argument(help="YAML file of the study, such as configs/studies/testbed.yaml")],
     table: Annotated[
-        list[str] | None, typer.Option(help="Tables to run; default: all, in the order of the file")
+        list[str] | None, typer.Option(help="Table to run; repeat for more; default: all, in the file's order")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells are missing, and run none")] = False,
-    at_once: Annotated[int | None, typer.Option(min=1, max=64, help="Cells at a time; default: the file's")] = None,
-    report: Annotated[Path | None, typer.Option(help="Page of tables to write from the results")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the missing cells; run none")] = False,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Cells to run at the same time; default: the file's")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the tables of the results to this page")] = None,
 ) -> None:
-    """Run the cells that are missing of a study, a line of results each; or write its page with --report."""
+    """Run a study's missing cells, with one line of results each; or write its page with --report."""
     from sgpo.study.cells import cells_of, load_study
     from sgpo.study.results import Results
     from sgpo.study.runs import StudyRunner

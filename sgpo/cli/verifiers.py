@@ -11,15 +11,15 @@ import typer
 
 from sgpo.cli.options import AsJson
 
-verifiers_app = typer.Typer(no_args_is_help=True, help="What judges responses, by the domain of problems.")
+verifiers_app = typer.Typer(no_args_is_help=True, help="List and try the verifiers that judge each domain's responses.")
 
-Config = Annotated[Path | None, typer.Option(help="Run recipe, whose `domains` count")]
+Config = Annotated[Path | None, typer.Option(help="Run recipe, for its `domains`")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as domains.mine.verifier=my_package:judge")]
 
 
 @verifiers_app.command("list")
 def verifiers_list(as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
-    """List the domains: who registered each verifier, where it is, and from which score on it passes."""
+    """List the domains' verifiers: where each is, who registered it, and its passing score."""
     from sgpo.config import load_config
     from sgpo.problems.domains.registry import known_domains
 
@@ -38,14 +38,14 @@ def verifiers_list(as_json: AsJson = False, config: Config = None, overrides: Ov
 
 @verifiers_app.command("check")
 def verifiers_check(
-    problems: Annotated[Path, typer.Option(help="Problems whose verifiers are tried")] = Path(
+    problems: Annotated[Path, typer.Option(help="Problems on which verifiers are tried")] = Path(
         "data/problems/train.parquet"
     ),
-    most: Annotated[int, typer.Option(min=1, help="Problems of a domain that are tried")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="Try at most this many problems per domain")] = 20,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Try the verifiers on gold answers and on responses without an answer; exit code 1 where one may not reward."""
+    """Try verifiers on gold answers and on responses without an answer; exit code 1 if one is unfit to reward."""
     from sgpo.config import load_config
     from sgpo.problems import Verifier, read_problems
     from sgpo.problems.domains.stress import stress

@@ -7,7 +7,7 @@ import typer
 
 from sgpo.cli.options import DATA, PARAMS, WORK, Config, Data, Overrides, Params, Work
 
-world_app = typer.Typer(no_args_is_help=True, help="The testbed world: problems, base models and a strong model.")
+world_app = typer.Typer(no_args_is_help=True, help="Make the testbed's problems, base models and strong model.")
 
 
 @world_app.command("problems")
@@ -22,12 +22,12 @@ def world_problems(params: Params = PARAMS, data: Data = DATA) -> None:
 @world_app.command("functions")
 def world_functions(
     train: Annotated[int, typer.Option(min=1, help="Problems to train on")] = 300,
-    tuning: Annotated[int, typer.Option(min=1, help="Problems on which settings are chosen")] = 60,
-    held_out: Annotated[int, typer.Option(min=1, help="Problems for the final figures")] = 120,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other ones")] = 0,
+    tuning: Annotated[int, typer.Option(min=1, help="Problems for choosing settings")] = 60,
+    held_out: Annotated[int, typer.Option(min=1, help="Problems for final figures")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other problems")] = 0,
     data: Data = DATA,
 ) -> None:
-    """Draw tiny functions with unit tests, problems of the domain code, in the place of the testbed's."""
+    """Draw tiny functions with unit tests (problems of domain code), in place of the testbed's problems."""
     from sgpo.pipeline import stages
 
     stages.build_functions({"train": train, "tuning": tuning, "held_out": held_out}, seed, data)
@@ -38,10 +38,13 @@ def world_base_model(
     params: Params = PARAMS,
     data: Data = DATA,
     work: Work = WORK,
-    build: Annotated[bool, typer.Option("--build", help="Pre-train where the package has it too")] = False,
-    pack: Annotated[Path | None, typer.Option(help="Folder that gets it as the package ships base models")] = None,
+    build: Annotated[bool, typer.Option("--build", help="Pre-train even if the package includes it")] = False,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="Also write it to this folder, in the form in which the package ships base models"),
+    ] = None,
 ) -> None:
-    """Make the testbed's base model: the package's own when the settings are its, else pre-trained here."""
+    """Make the testbed's base model: the package's if the settings match, else pre-trained here."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
@@ -53,7 +56,7 @@ def world_domain_base(
     output: Annotated[Path, typer.Option(help="Folder for the model")],
     config: Config = None,
     steps: Annotated[int, typer.Option(min=1, help="Pre-training steps")] = 800,
-    right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of unguided examples that are right")] = 0.3,
+    right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Fraction of unguided examples that are right")] = 0.3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     data: Data = DATA,
     overrides: Overrides = None,
@@ -67,9 +70,9 @@ def world_domain_base(
 
 @world_app.command("teacher")
 def world_teacher(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any free one")] = 0,
 ) -> None:
-    """Serve the scripted strong model until Ctrl-C, for a teacher of kind openai to talk to."""
+    """Serve the scripted strong model until Ctrl-C, for a teacher of kind openai."""
     import asyncio
 
     from sgpo.strategies.teacher.concurrency import run

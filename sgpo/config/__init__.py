@@ -1,8 +1,8 @@
-"""Every setting, once: type, unit, default, bounds and one line of description.
+"""Every setting, once: type, unit, default, bounds and a one-line description.
 
-The command line (dotted overrides), the YAML files in `configs/` and the parameter forms of the Prefect deployments
-are all made from these models. An unknown key or a value out of range is an error that names it. Imports nothing of
-the other rooms: `run` is one retraining, `pipeline` the data stages (params.yaml), the others are their sections.
+The command line (dotted overrides), the YAML files in `configs/` and the forms of the Prefect deployments are all made
+from these models. An unknown key or a value out of range is an error that names it. `run` is one retraining, `pipeline`
+the data stages (params.yaml), the other files are their sections. Imports no other folder of sgpo.
 """
 
 from sgpo.config.algorithm import AlgorithmSettings

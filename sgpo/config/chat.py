@@ -1,4 +1,4 @@
-"""How conversations are written for a model, beyond what its chat template does by itself."""
+"""How prompts are written for a model, beyond what its chat template does by itself."""
 
 import datetime
 
@@ -20,18 +20,18 @@ def _is_default(prompt: str) -> bool:
 
 
 class ChatConfig(Settings):
-    """What the chat template is told. Weights and scores depend on it, so that it is part of what a run is made of."""
+    """What the chat template is given. Weights and scores depend on it, so a run records it."""
 
     system_prompt: str = Field(
         default=SYSTEM_PROMPT, min_length=1, max_length=4000, exclude_if=_is_default,
-        description="What every conversation begins with; another domain says here how its answer is stated",
+        description="System prompt; for another domain it must say how the answer is to be stated",
     )  # fmt: skip
     chat_template_kwargs: dict[str, JsonValue] = Field(
         default={}, description="Variables for the chat template, such as {enable_thinking: false}"
     )
     date: datetime.date = Field(
         default=datetime.date(2026, 1, 1),
-        description="The date that a template which writes today's date writes instead: the same prompts every week",
+        description="Date written by templates that would write today's, so that prompts are the same every week",
     )
 
     @field_validator("chat_template_kwargs")

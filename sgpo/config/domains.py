@@ -1,4 +1,4 @@
-"""Verifiers by domain: what judges problems whose `domain` is not mathematics, or judges a domain in another way."""
+"""Verifiers by domain: for problems whose `domain` is not mathematics, or to judge a domain in another way."""
 
 from typing import Literal
 
@@ -7,24 +7,24 @@ from pydantic import Field, JsonValue
 from sgpo.config.base import Settings
 
 Prompts = Literal["mathematics", "logic", "code"]
-"""Which wording the strong model is asked in, and what counts as a leak of the answer."""
+"""The wording for the strong model, and what counts as a leak of the answer."""
 
 
 class DomainConfig(Settings):
-    """One entry of `domains`: the name is the `domain` of problems. Whatever is not named is the domain's own."""
+    """One entry of `domains`; its name is the `domain` of problems. What is not set is the domain's default."""
 
     verifier: str = Field(
         default="", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
-        description="Import path, such as my_package.units:judge; empty: the verifier that has the domain's name",
+        description="Import path, such as my_package.units:judge; empty: the verifier with the domain's name",
     )  # fmt: skip
     options: dict[str, JsonValue] = Field(default={}, description="Keyword arguments of the verifier")
     threshold: float = Field(
-        default=1.0, gt=0.0, le=1.0, description="A verdict with a score is correct from this score on"
+        default=1.0, gt=0.0, le=1.0, description="Lowest score of a verdict that counts as correct"
     )
     timeout_s: float | None = Field(
         default=None, gt=0.0, description="Seconds for one verdict; null: evaluation.verifier_timeout"
     )
-    memory_mb: int = Field(default=1024, ge=64, description="Megabytes of data that a worker process may hold")
+    memory_mb: int = Field(default=1024, ge=64, description="Memory limit of a worker process, MB")
     prompts: Prompts | None = Field(
         default=None, description="Prompts and leak checks of strategies; null: the domain's own, or else logic"
     )

@@ -10,37 +10,36 @@ EngineKind = Literal["transformers", "vllm", "vllm-server"]
 
 
 class EngineConfig(Settings):
-    """What draws the rollouts. No setting here changes what is computed, only where and how fast."""
+    """The engine that samples rollouts. No setting here changes what is computed, only where and how fast."""
 
     kind: EngineKind = Field(
         default="transformers",
-        description="transformers needs nothing else installed; vllm runs in each training process; vllm-server beside",
+        description="transformers needs no vLLM; vllm runs inside each training process, vllm-server beside training",
     )
     urls: tuple[str, ...] = Field(
-        default=(), description="Running servers for vllm-server, such as http://127.0.0.1:8000; none: they are started"
+        default=(),
+        description="Running servers for vllm-server, such as http://127.0.0.1:8000; none: servers are started",
     )
-    replicas: int = Field(default=1, ge=1, le=64, description="Servers to start when no urls are given")
-    request_timeout_s: float = Field(default=600.0, gt=0.0, description="Seconds for one response, or weight update")
+    replicas: int = Field(default=1, ge=1, le=64, description="Servers to start if no urls are given")
+    request_timeout_s: float = Field(default=600.0, gt=0.0, description="Seconds for one response or one weight update")
     start_timeout_s: float = Field(default=480.0, gt=0.0, description="Seconds until a started server must answer")
     attempts: int = Field(
         default=3, ge=1, le=20, description="Attempts of one request before its server counts as lost"
     )
-    concurrency: int = Field(default=256, ge=1, le=4096, description="Requests under way at one server")
+    concurrency: int = Field(default=256, ge=1, le=4096, description="Simultaneous requests to one server")
     cpu_cache_gib: float = Field(default=1.0, gt=0.0, description="vLLM's key-value cache on a CPU, GiB")
     max_model_len: int | None = Field(
         default=None, ge=16,
-        description="Longest prompt and response together that vLLM makes room for; null: the model's positions",
+        description="Longest prompt plus response for vLLM, in tokens; null: the model's positions",
     )  # fmt: skip
-    sleep: bool = Field(
-        default=False, description="vLLM in process gives a GPU's memory back while the policy is trained"
-    )
+    sleep: bool = Field(default=False, description="vLLM in process frees its GPU memory while the policy trains")
     gpu_memory_share: float = Field(
-        default=0.4, gt=0.0, lt=1.0, description="Share of a GPU's memory for vLLM: its weights and cache"
+        default=0.4, gt=0.0, lt=1.0, description="Fraction of a GPU's memory for vLLM's weights and cache"
     )
     mismatch_bound: float | None = Field(
         default=None, gt=0.0,
-        description="Nats between the engine's and the trainer's log-probability of a token above which training does "
-        "not start; null: 0.001 in float32 and 0.25 in bfloat16",
+        description="Largest difference of a token's log-probability, engine to trainer, for training to start; "
+        "nats; null: 0.001 in float32, 0.25 in bfloat16",
     )  # fmt: skip
 
     @field_validator("urls")

@@ -7,11 +7,11 @@ from sgpo.config.engine import EngineConfig
 from sgpo.config.sampling import SamplingConfig
 
 UNNAMED = "other"
-"""The benchmark of problems that name none."""
+"""The benchmark of problems without a `source`."""
 
 
 class BenchmarkConfig(Settings):
-    """What is other for one benchmark; null: as for all."""
+    """Exceptions for one benchmark; null: as for all."""
 
     k: int | None = Field(default=None, ge=1, le=1024, description="Responses per problem; null: evaluation.k")
     temperature: float | None = Field(
@@ -28,13 +28,16 @@ class EvaluationConfig(Settings):
     k: int = Field(default=6, ge=1, le=1024, description="Responses per problem, avg@k and pass@k")
     sampling: SamplingConfig = SamplingConfig(temperature=0.6)
     benchmarks: dict[str, BenchmarkConfig] = Field(
-        default={}, description="k and limits of single benchmarks, by the `source` of their problems (`other` without)"
+        default={},
+        description="k and limits per benchmark, by the `source` of its problems (`other` if they have none)",
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Level of the intervals")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Confidence level of the intervals")
     resamples: int = Field(default=2000, ge=100, le=1_000_000, description="Bootstrap resamples")
     verifier_timeout: float = Field(default=5.0, gt=0.0, description="Seconds for one verdict")
-    verifier_workers: int = Field(default=2, ge=1, le=256)
-    engine: EngineConfig | None = Field(default=None, description="What draws the responses; null: as in training")
+    verifier_workers: int = Field(default=2, ge=1, le=256, description="Processes that judge answers")
+    engine: EngineConfig | None = Field(
+        default=None, description="Engine that samples the responses; null: as in training"
+    )
 
     def k_of(self, benchmark: str | None) -> int:
         """Return the responses per problem of a benchmark."""
@@ -52,5 +55,7 @@ class EvaluationConfig(Settings):
 class GateConfig(Settings):
     """When a challenger replaces the champion."""
 
-    margin: float = Field(default=0.0, ge=-1.0, le=1.0, description="Lower bound of the overall gain must exceed this")
-    tolerance: float = Field(default=0.05, ge=0.0, le=1.0, description="No tier may fall by more than this")
+    margin: float = Field(
+        default=0.0, ge=-1.0, le=1.0, description="The gain's lower bound must exceed this, to promote"
+    )
+    tolerance: float = Field(default=0.05, ge=0.0, le=1.0, description="No tier may fall by more than this, to promote")

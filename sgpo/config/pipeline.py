@@ -20,13 +20,13 @@ class ProbeConfig(Settings):
 
     seed: int = Field(default=0, ge=0)
     problems: int = Field(
-        default=120, ge=1, description="Training problems that are probed, the first ones after warm-up's"
+        default=120, ge=1, description="Training problems that are probed: the first ones after those of the warm-up"
     )
-    autonomous_rollouts: int = Field(default=4, ge=1)
-    guided_rollouts: int = Field(default=4, ge=1)
+    autonomous_rollouts: int = Field(default=4, ge=1, description="Responses without strategy per problem")
+    guided_rollouts: int = Field(default=4, ge=1, description="Responses with strategy per problem")
     sampling: SamplingConfig = SamplingConfig()
     engine: EngineConfig = EngineConfig()
-    chat: ChatConfig = Field(default=ChatConfig(), description="As in the recipe that trains: the same prompts")
+    chat: ChatConfig = Field(default=ChatConfig(), description="Same as in the training recipe, so that prompts agree")
     precision: Precision = "float32"
 
 
@@ -34,14 +34,17 @@ class SplitConfig(Settings):
     """Which problems are trained on."""
 
     warmup_fraction: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="Share kept for SFT warm-up: the first ones, not probed"
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="Fraction kept for the SFT warm-up: the first problems, which are not probed",
     )
-    drop_solved: bool = Field(default=False, description="Leave out problems always solved unguided")
+    drop_solved: bool = Field(default=False, description="Leave out problems always solved without a strategy")
     min_lift: float | None = Field(
         default=None,
         ge=-1.0,
         le=1.0,
-        description="Leave out problems whose strategy adds less to the champion's pass rate; all must be probed",
+        description="Leave out problems whose strategy lifts the champion's pass rate by less; all must be probed",
     )
 
 
@@ -54,7 +57,7 @@ class PipelineParams(Settings):
     teacher: TeacherConfig = TeacherConfig()
     probe: ProbeConfig = ProbeConfig()
     splits: SplitConfig = SplitConfig()
-    domains: Domains = Field(default={}, description="As in the recipe that trains: the same verifiers")
+    domains: Domains = Field(default={}, description="Same as in the training recipe, so that verifiers agree")
 
 
 def load_params(path: Path) -> PipelineParams:

@@ -25,13 +25,15 @@ def _is_empty(domains: Domains) -> bool:
 class RunConfig(Settings):
     """One retraining, whole."""
 
-    seed: int = Field(default=0, ge=0, description="Everything random is derived from it")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random")
     data: Path = Field(Path("data"), description="Folder with problems, strategies and splits")
     runs: Path = Field(Path("runs"), description="Folder of run directories")
-    processes: int = Field(default=1, ge=1, le=4096, description="Training processes; several run under torchrun")
+    processes: int = Field(default=1, ge=1, le=4096, description="Training processes; more than one run under torchrun")
     chat: ChatConfig = ChatConfig()
     domains: Domains = Field(
-        default={}, exclude_if=_is_empty, description="Verifiers by the domain of problems, beside the ones built in"
+        default={},
+        exclude_if=_is_empty,
+        description="Verifiers by the domain of problems, in addition to the built-in ones",
     )
     warmup: WarmupConfig = WarmupConfig()
     training: TrainingConfig = Field(default_factory=TrainingConfig)

@@ -1,4 +1,4 @@
-"""Where results and runs go beside this machine: MLflow and object storage."""
+"""Where results and runs are sent: MLflow and object storage."""
 
 from typing import Literal
 
@@ -11,9 +11,13 @@ from sgpo.config.base import Settings, without_password
 class TrackingConfig(Settings):
     """Where results go."""
 
-    mlflow_uri: str = Field(default="sqlite:///.sgpo/mlflow.db", min_length=1, description="Tracking and registry URI")
-    artifact_root: str = Field(default=".sgpo/mlartifacts", description="Artifacts of a new experiment on SQLite")
-    experiment: str = Field(default="sgpo", min_length=1)
+    mlflow_uri: str = Field(
+        default="sqlite:///.sgpo/mlflow.db", min_length=1, description="URI of MLflow's tracking and registry"
+    )
+    artifact_root: str = Field(
+        default=".sgpo/mlartifacts", description="Where artifacts of new experiments go, if on SQLite"
+    )
+    experiment: str = Field(default="sgpo", min_length=1, description="MLflow experiment")
     registered_model: str = Field(default="sgpo-testbed", min_length=1, description="Name in the model registry")
 
     @field_validator("mlflow_uri")
@@ -34,24 +38,28 @@ class TrackingConfig(Settings):
 
 
 class StorageConfig(Settings):
-    """Where runs are stored beside this machine: any endpoint that speaks S3. Off without a bucket.
+    """Where runs are stored besides this machine: any endpoint that speaks S3. Off without a bucket.
 
     Credentials are never settings: boto3 takes them from the environment, a profile or the machine's role.
     """
 
-    bucket: str | None = Field(default=None, min_length=1, description="Bucket of checkpoints and models; null: off")
-    prefix: str = Field(
-        default="sgpo", pattern=r"^[\w.-]*(/[\w.-]+)*$", description="What keys in the bucket begin with"
-    )
+    bucket: str | None = Field(default=None, min_length=1, description="Bucket for checkpoints and models; null: off")
+    prefix: str = Field(default="sgpo", pattern=r"^[\w.-]*(/[\w.-]+)*$", description="Prefix of all keys in the bucket")
     endpoint_url: str | None = Field(
-        default=None, pattern=r"^https?://[^\s/@?#]+/?$", description="The S3 server; null: boto3's own, which is AWS"
+        default=None,
+        pattern=r"^https?://[^\s/@?#]+/?$",
+        description="The S3 server; null: boto3's default, which is AWS",
     )
-    region: str | None = Field(default=None, min_length=1, description="Null: boto3's own; us-east-1 where it has none")
+    region: str | None = Field(default=None, min_length=1, description="Region; null: boto3's default, or us-east-1")
     checksum: Literal["sha256", "crc32", "none"] = Field(
-        default="sha256", description="What the server checks uploads by, as far as it can; readers always use sha256"
+        default="sha256", description="Checksum by which the server checks uploads; readers always use sha256"
     )
     attempts: int = Field(default=12, ge=1, le=100, description="Attempts of one request, with growing waits")
     timeout_s: float = Field(default=60.0, gt=0.0, description="Seconds without an answer that end an attempt")
-    part_mib: int = Field(default=16, ge=5, le=5120, description="Larger files go up and down in parts of so many MiB")
-    lease_s: float = Field(default=60.0, ge=1.0, description="Seconds until the lock of a run that died may be taken")
-    patience_s: float = Field(default=300.0, ge=0.0, description="Seconds a run waits at its end for an outage to pass")
+    part_mib: int = Field(
+        default=16, ge=5, le=5120, description="Larger files are sent and fetched in parts of this size, MiB"
+    )
+    lease_s: float = Field(default=60.0, ge=1.0, description="Seconds until a dead run's lock may be taken over")
+    patience_s: float = Field(
+        default=300.0, ge=0.0, description="Seconds that a run waits at its end for an outage to pass"
+    )

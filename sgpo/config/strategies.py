@@ -1,4 +1,4 @@
-"""Settings of strategy extraction: what is asked for, who is asked, and what may be spent."""
+"""Settings of strategy extraction: what is requested, from whom, and what may be spent."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -11,16 +11,16 @@ from sgpo.config.base import Settings, without_password
 class StrategyConfig(Settings):
     """From problems to strategies [docs/method.md section 2]; the paper's five candidates by default."""
 
-    seed: int = Field(default=0, ge=0, description="Every request's seed is derived from it")
-    candidates: int = Field(default=5, ge=1, le=64, description="Strategies that the teacher writes per response")
-    tries: int = Field(default=3, ge=1, le=64, description="Requests for one accepted response or ranking")
-    max_words: int = Field(default=160, ge=20, le=2000, description="A longer strategy is refused")
+    seed: int = Field(default=0, ge=0, description="Seed of all requests")
+    candidates: int = Field(default=5, ge=1, le=64, description="Candidate strategies per response")
+    tries: int = Field(default=3, ge=1, le=64, description="Attempts at an accepted response or ranking")
+    max_words: int = Field(default=160, ge=20, le=2000, description="Longer strategies are refused")
     # DeepSeek-R1's usage notes recommend 0.5-0.7, and warn of endless repetition when greedy.
     temperature: float | None = Field(
-        default=0.6, ge=0.0, le=2.0, description="The teacher's sampling temperature; null: none is sent"
+        default=0.6, ge=0.0, le=2.0, description="The teacher's sampling temperature; null: not sent"
     )
     refused_at_start: int | None = Field(
-        default=20, ge=1, description="So many first answers that are all refused end the run; null: nothing does"
+        default=20, ge=1, description="End the run if this many first answers are all refused; null: never"
     )
 
 
@@ -29,36 +29,36 @@ class TeacherConfig(Settings):
 
     kind: Literal["scripted", "openai", "recorded", "plugin"] = Field(
         default="scripted",
-        description="The testbed's own teacher, any endpoint that speaks OpenAI's protocol, a file of its answers, "
+        description="The testbed's own teacher, an endpoint with OpenAI's protocol, a file of recorded answers, "
         "or a class of your own",
     )
     recording: Path | None = Field(
-        default=None, description="JSONL file of responses, candidates and scores by problem id, for kind recorded"
+        default=None, description="JSONL file of responses, candidates and scores by problem id; for kind recorded"
     )
     plugin: str = Field(
         default="", pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="Import path of a Teacher for kind plugin, such as my_package.teacher:MyTeacher",
+        description="Import path such as my_package.teacher:MyTeacher; for kind plugin",
     )  # fmt: skip
-    base_url: str = Field(default="", description="The endpoint, up to and with its /v1")
-    model: str = Field(default="scripted-strong-model", min_length=1, description="What the endpoint calls the model")
+    base_url: str = Field(default="", description="The endpoint's address, including /v1")
+    model: str = Field(default="scripted-strong-model", min_length=1, description="The endpoint's name of the model")
     api_key_env: str = Field(
-        default="SGPO_TEACHER_API_KEY", description="Environment variable that holds the key; empty: no key is sent"
+        default="SGPO_TEACHER_API_KEY", description="Environment variable with the key; empty: no key is sent"
     )
-    concurrency: int = Field(default=16, ge=1, le=1024, description="Requests under way at once")
-    max_tokens: int = Field(
-        default=16_384, ge=16, description="Tokens that one answer may have, its reasoning included"
-    )
+    concurrency: int = Field(default=16, ge=1, le=1024, description="Simultaneous requests")
+    max_tokens: int = Field(default=16_384, ge=16, description="Longest answer in tokens, reasoning included")
     length_parameter: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="What the endpoint calls it; OpenAI's reasoning models refuse max_tokens"
+        default="max_tokens", description="Name of that parameter; OpenAI's reasoning models refuse max_tokens"
     )
-    send_seed: bool = Field(default=True, description="Some endpoints refuse the seed parameter")
+    send_seed: bool = Field(default=True, description="Send the seed; some endpoints refuse it")
     request_timeout_s: float = Field(default=900.0, gt=0, description="Seconds for one attempt at a request")
-    total_timeout_s: float = Field(default=3600.0, gt=0, description="Seconds for a request with all its attempts")
-    attempts: int = Field(default=8, ge=1, le=100, description="Attempts at a request that fails in passing")
-    prompt_price: float | None = Field(default=None, ge=0, description="Price of a million prompt tokens")
-    completion_price: float | None = Field(default=None, ge=0, description="Price of a million completion tokens")
-    budget: float | None = Field(default=None, gt=0, description="Most that one set of problems may cost")
-    budget_tokens: int | None = Field(default=None, gt=0, description="Most tokens for one set of problems")
+    total_timeout_s: float = Field(default=3600.0, gt=0, description="Seconds for all attempts at a request")
+    attempts: int = Field(default=8, ge=1, le=100, description="Attempts at a request with transient failures")
+    prompt_price: float | None = Field(default=None, ge=0, description="Price per million prompt tokens")
+    completion_price: float | None = Field(default=None, ge=0, description="Price per million completion tokens")
+    budget: float | None = Field(default=None, gt=0, description="Upper limit of the cost of one set of problems")
+    budget_tokens: int | None = Field(
+        default=None, gt=0, description="Upper limit of the tokens for one set of problems"
+    )
 
     @field_validator("base_url")
     @classmethod

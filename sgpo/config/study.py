@@ -1,4 +1,4 @@
-"""A study as one file: which methods are trained on which worlds, with which seeds, and how each is measured."""
+"""A study as one file: which methods are trained on which worlds and seeds, and how they are measured."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from sgpo.config.base import Settings
 
 OWN = "own"
-"""The benchmark that is the world's own problems, of the table's split."""
+"""The benchmark of the world's own problems, of the table's split."""
 
 
 def _as_names(given: Any) -> Any:
@@ -17,23 +17,25 @@ def _as_names(given: Any) -> Any:
 
 
 class StudyWorld(Settings):
-    """Data and base models; `decisions` and `habit` are noted in the results."""
+    """Data and base models; `decisions` and `habit` are copied into the results."""
 
     data: Path = Field(description="Folder with problems, strategies and splits")
     models: dict[str, Path] = Field(description="Base model of each family")
     benchmarks: dict[str, Path] = Field(
-        default={}, description="Files of problems that are measured beside its own; one that is not there is left out"
+        default={}, description="Further problem files to measure on; files that do not exist are skipped"
     )
     decisions: int | None = Field(default=None, ge=1)
     habit: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
 class StudyMethod(Settings):
-    """A method: what it changes in the recipe, and what it starts from."""
+    """A method: its changes to the recipe, and the model that it starts from."""
 
     settings: tuple[str, ...] = Field(default=(), description="Overrides such as training.algorithm.type=grpo")
-    start: str | None = Field(default=None, description="Method whose trained model it starts from; null: the base")
-    train: bool = Field(default=True, description="false measures what it starts from")
+    start: str | None = Field(
+        default=None, description="Method whose trained model it starts from; null: the base model"
+    )
+    train: bool = Field(default=True, description="false: only measure the model that it starts from")
 
 
 class StudyTable(Settings):
@@ -44,26 +46,28 @@ class StudyTable(Settings):
     methods: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
     variants: dict[str, tuple[str, ...]] = Field(
-        default={"": ()}, min_length=1, description="Further overrides by a name: a dimension of the grid"
+        default={"": ()}, min_length=1, description="Named sets of further overrides: a dimension of the grid"
     )
     split: Literal["tuning", "held_out"] = "held_out"
-    k: tuple[int, ...] = Field(default=(4,), min_length=1, description="Responses per problem; the largest is drawn")
-    rates_from: str | None = Field(
-        default=None, description="Table on the tuning split whose best learning rate each method takes"
+    k: tuple[int, ...] = Field(
+        default=(4,), min_length=1, description="Responses per problem; the largest number is sampled"
     )
-    benchmarks: tuple[str, ...] = Field(default=(), description="Benchmarks of its worlds that are measured too")
+    rates_from: str | None = Field(
+        default=None, description="Table on the tuning split that gives its best rate to each method that names none"
+    )
+    benchmarks: tuple[str, ...] = Field(default=(), description="Benchmarks of its worlds to measure too")
     against: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = Field(
-        default=(), description="Methods that the others are compared with in the report"
+        default=(), description="Methods with which the report compares the others"
     )
 
 
 class StudyConfig(Settings):
     """One study, whole."""
 
-    recipe: Path = Field(description="Run recipe that every cell begins from")
-    results: Path = Field(description="One line per finished cell and k; made to be committed")
+    recipe: Path = Field(description="Run recipe of every cell")
+    results: Path = Field(description="File with one line per finished cell and k; meant to be committed")
     runs: Path = Field(description="Folder of the cells' runs")
-    at_once: int = Field(default=2, ge=1, le=64, description="Cells at a time, one thread each")
+    at_once: int = Field(default=2, ge=1, le=64, description="Cells that run at the same time, one thread each")
     worlds: dict[str, StudyWorld]
     methods: dict[str, StudyMethod]
     tables: dict[str, StudyTable]

@@ -1,4 +1,4 @@
-"""The training loop, how the model lies over the processes, and the warm-up before RL."""
+"""The training loop, sharding over processes, and the warm-up before RL."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,47 +16,48 @@ class TrainingConfig(Settings):
     """The training loop (Algorithm 1), whatever the method."""
 
     algorithm: Annotated[SerializeAsAny[AlgorithmSettings], BeforeValidator(read_algorithm)] = Field(
-        default_factory=lambda: read_algorithm({}), description="The method and its settings, told apart by `type`"
+        default_factory=lambda: read_algorithm({}), description="The method (`type`) and its settings"
     )
     steps: int = Field(default=60, ge=0, description="Optimiser steps")
-    problems_per_step: int = Field(default=16, ge=1, description="Problems sampled for one step, over all processes")
+    problems_per_step: int = Field(default=16, ge=1, description="Problems sampled per step, over all processes")
     minibatches: int = Field(default=1, ge=1, description="Optimiser steps per sampled batch")
     overlap: bool = Field(
-        default=False, description="Draw the next step's rollouts while a step trains: they are one step old then"
+        default=False, description="Sample the next step's rollouts while a step trains, so that they are one step old"
     )
     refill_rounds: int = Field(
         default=0, ge=0, le=16,
-        description="Times that problems whose groups tell nothing are replaced by further ones; 0 keeps them",
+        description="Rounds in which problems without a gradient are replaced by others; 0: none",
     )  # fmt: skip
-    learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)
+    learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0, description="Peak learning rate")
     warmup_steps: int = Field(default=5, ge=0, description="Steps of linear learning-rate warm-up")
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    weight_decay: float = Field(default=0.0, ge=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="Learning rate after its warm-up"
+    )
+    weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW's weight decay")
     max_grad_norm: float = Field(default=1.0, gt=0.0, description="Gradient norm is clipped to this")
     tokens_per_microbatch: int = Field(default=16384, ge=1, description="Padded tokens in one forward and backward")
     shared_prompts: bool = Field(
-        default=True, description="Compute a prompt once for all responses of its group; same gradient but for rounding"
+        default=True, description="Compute a prompt once for all responses of its group; same gradient up to rounding"
     )
     checkpoint_every: int = Field(default=10, ge=1, description="Steps between checkpoints")
-    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints that are kept, beside the best one")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints to keep, besides the best one")
     grace_s: float = Field(default=20.0, gt=0.0, description="Seconds to finish the step after SIGTERM or Ctrl-C")
     skip_grad_norm: float | None = Field(
-        default=None, gt=0.0, description="A step whose gradient norm exceeds this is skipped; null: only NaN and inf"
+        default=None, gt=0.0, description="Skip steps with a larger gradient norm; null: only NaN and inf"
     )
-    max_skipped_steps: int = Field(default=5, ge=1, description="The run stops after so many skipped steps in a row")
+    max_skipped_steps: int = Field(default=5, ge=1, description="Stop after this many skipped steps in a row")
     stop_after_equal_steps: int | None = Field(
         default=10, ge=1,
-        description="Steps in a row that taught nothing (rewards of each group equal, nothing to distil) after which "
-        "the run stops, to be resumed; null: it does not",
+        description="Stop after this many steps in a row without a gradient (equal rewards in each group, nothing to "
+        "distil); null: never",
     )  # fmt: skip
     fused_optimizer: bool = Field(default=False, description="AdamW in one kernel")
-    log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollout samples")
+    log_rollouts_every: int = Field(default=10, ge=1, description="Steps between recorded rollouts")
     exclude_problems: tuple[str, ...] = Field(
-        default=(), description="Ids of training problems that are left out; may change when a run is resumed"
+        default=(), description="Ids of training problems to leave out; may be changed on resuming"
     )
     leave_out_too_long: bool = Field(
-        default=False,
-        description="Leave out problems that do not fit the model's positions, where a run would not start otherwise",
+        default=False, description="Leave out problems that exceed the model's positions, instead of refusing to start"
     )
     lora: LoraConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
@@ -80,27 +81,29 @@ class TrainingConfig(Settings):
 
 
 class ShardingConfig(Settings):
-    """How the model lies over the processes (FSDP2)."""
+    """How the model is sharded over the processes (FSDP2)."""
 
     replicas: int = Field(default=1, ge=1, description="Groups of processes that each hold the whole model, sharded")
     precision: Precision = Field(
-        default="float32", description="Forward and backward; master weights, sums and optimiser stay float32"
+        default="float32", description="Precision of forward and backward; weights, sums and optimiser stay float32"
     )
-    activation_checkpointing: bool = Field(default=False, description="Compute activations again in backward")
+    activation_checkpointing: bool = Field(default=False, description="Recompute activations in backward")
     cpu_offload: bool = Field(default=False, description="Keep parameters and optimiser state in main memory")
     compile: bool | None = Field(
-        default=None, description="Compile the layers (torch.compile), which takes a minute; null: on a GPU"
+        default=None, description="Compile the layers with torch.compile, which takes a minute; null: only on a GPU"
     )
 
 
 class WarmupConfig(Settings):
     """Supervised warm-up on strong-model responses before RL (docs/method.md section 8); zero epochs skips it."""
 
-    epochs: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=1e-5, gt=0.0, le=1.0)
-    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
-    held_out_fraction: float = Field(default=0.1, ge=0.0, lt=1.0, description="Share that selects the best epoch")
+    epochs: int = Field(default=0, ge=0, description="Passes over the warm-up responses; 0: no warm-up")
+    batch_size: int = Field(default=64, ge=1, description="Responses per optimiser step")
+    learning_rate: float = Field(default=1e-5, gt=0.0, le=1.0, description="Learning rate, constant after its rise")
+    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0, description="Fraction of steps in which the rate rises")
+    held_out_fraction: float = Field(
+        default=0.1, ge=0.0, lt=1.0, description="Fraction held out to select the best epoch"
+    )
     guided_fraction: float = Field(
-        default=0.0, ge=0.0, le=1.0, description="Share of the responses that follow the prompt with the strategy"
+        default=0.0, ge=0.0, le=1.0, description="Fraction of responses learnt with the strategy in the prompt"
     )

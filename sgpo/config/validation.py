@@ -1,4 +1,4 @@
-"""How training is validated while it goes on."""
+"""Validation during training."""
 
 from typing import Self
 
@@ -12,15 +12,15 @@ class ValidationConfig(Settings):
 
     every: int | None = Field(
         default=None, ge=1,
-        description="Steps between validations, and one after the last step; each saves a checkpoint, and the best one "
-        "is exported. null: none, and the last weights are exported",
+        description="Steps between validations (one more after the last step), of which the best weights are exported; "
+        "null: none, and the last weights are exported",
     )  # fmt: skip
-    k: int = Field(default=4, ge=1, le=1024, description="Responses per problem, drawn as evaluation.sampling says")
+    k: int = Field(default=4, ge=1, le=1024, description="Responses per problem, sampled by evaluation.sampling")
     problems: int | None = Field(
         default=64, ge=1, description="Problems of the tuning split, chosen by the seed; null: all"
     )
     patience: int | None = Field(
-        default=None, ge=1, description="Validations without a new best after which training stops; null: it does not"
+        default=None, ge=1, description="Stop after this many validations without a new best; null: never"
     )
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
-"""The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; torch is all that is imported.
+"""The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; imports only torch.
 
 `group_advantages`, `grpo_row_losses` (Eq. 1); `select_target`, `target_weights` (Eq. 4); `clipped_kd_loss` (Eq. 5);
-`adaptive_weight` (Eq. 6); what goes over the whole vocabulary (Eq. 3) is `sgpo.vocabulary`, and can be imported here.
-sgpo/algorithms puts them together, one method a file; docs/objectives.md goes through them equation by equation.
+`adaptive_weight` (Eq. 6). Eq. 3, over the whole vocabulary, is in `sgpo.vocabulary` and can be imported from here.
+sgpo/algorithms combines them into methods; docs/objectives.md goes through them equation by equation.
 
 Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems,
 B rows (responses), T positions of a row.

@@ -1,4 +1,4 @@
-"""What is asked and how an answer is judged: the problem, its files, the verifier."""
+"""Problems, their files, and the verifier that judges answers."""
 
 from sgpo.problems.readers import read_problems, write_problems
 from sgpo.problems.rows import ProblemFileError

@@ -1,8 +1,8 @@
-"""The model registry: register a model folder, decide, promote, roll back; where a version comes from.
+"""The model registry: register a model folder, decide, promote, roll back; and where a version comes from.
 
 `models` registers and fetches, `gate` decides, `promotion` moves aliases under a lock (`store`) and keeps `records`;
-`lineage`, `provenance` and `ancestry` say what a version was made of. Tags and aliases are a contract with versions
-that exist. Imports mlflow only when it is used.
+`lineage`, `provenance` and `ancestry` say what a version was made from. Tags and aliases are a contract with existing
+versions. Imports mlflow only when it is used.
 """
 
 from sgpo.registry.gate import Decision, decide

@@ -1,7 +1,7 @@
 """Folders and locks on any endpoint that speaks S3.
 
-`objects` is the bucket, `client` the connection to it, `readback` tells whether it kept what was sent, `manifest` says
-what a folder holds, `folders` publishes and fetches whole folders, `lock` keeps two machines from running one run id,
+`objects` is the bucket, `client` the connection to it, `readback` checks that it kept what was sent, `manifest` lists
+a folder's files, `folders` publishes and fetches whole folders, `lock` keeps two machines from running the same run id,
 `runs` names what is stored of a run.
 """
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from sgpo import __version__
 from sgpo.config import RunConfig, load_config
-from sgpo.config.study import OWN, StudyConfig
+from sgpo.config.study import OWN, StudyConfig, StudyMethod
 from sgpo.study.cells import Cell
 from sgpo.study.digests import digest_of
 from sgpo.study.rates import best_rate
 from sgpo.study.results import Results, StudyError
 from sgpo.training.inputs import reads_responses
 from sgpo.training.recovery.origin import digest_of_what_is_computed
+
+RATE = "training.learning_rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None 
     name = method or cell.method
     chosen, table, world = study.methods[name], study.tables[cell.table], study.worlds[cell.world]
     settings = [*chosen.settings]
-    if table.rates_from is not None and chosen.train:
+    if table.rates_from is not None and chosen.train and not names_its_rate(chosen):
         rate = best_rate(study, results, table.rates_from, name, cell.world, cell.family)
-        settings.append(f"training.learning_rate={rate!r}")
+        settings.append(f"{RATE}={rate!r}")
     if name == cell.method:
         settings += table.variants[cell.variant]
     settings += [f"seed={cell.seed}", f"data={world.data}"]
@@ -60,6 +62,11 @@ def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None 
         re.sub(r"[^\w.]+", "-", part) for part in (*parts, start.folder.name[-8:] if start else "") if part
     )
     return Job(tuple(settings), config, study.runs / label, base, start, chosen.train)
+
+
+def names_its_rate(method: StudyMethod) -> bool:
+    """Return whether the method's own settings say its learning rate: no trials choose it then."""
+    return any(setting.partition("=")[0].strip() == RATE for setting in method.settings)
 
 
 def benchmarks_of(study: StudyConfig, cell: Cell) -> list[str]:

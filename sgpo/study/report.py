@@ -136,21 +136,19 @@ def draw(rows: Sequence[Result], title: str, path: Path) -> None:
     hatches, width = ("", "//", "..", "xx", "\\\\", "oo", "--", "++"), 0.8 / len(methods)
     figure, axis = plt.subplots(figsize=(max(6.0, 1.2 * len(groups)), 4.5), layout="constrained")
     for number, method in enumerate(methods):
-        for place, key in enumerate(places):
-            group = groups.get((*key, method))
-            if not group:
-                continue
-            values = [row.avg for row in group]
+        drawn = [place for place, key in enumerate(places) if groups.get((*key, method))]
+        for place in drawn:
+            values = [row.avg for row in groups[(*places[place], method)]]
             found = interval(values)
             mean = 100 * fmean(values)
             axis.bar(
                 place + (number + 0.5) * width - 0.4, mean, width, color=str(0.9 - 0.7 * number / len(methods)),
-                edgecolor="black", hatch=hatches[number % len(hatches)], label=method if place == 0 else None,
+                edgecolor="black", hatch=hatches[number % len(hatches)], label=method if place == drawn[0] else None,
                 yerr=[[mean - 100 * found[0]], [100 * found[1] - mean]] if found else None, capsize=3,
             )  # fmt: skip
     axis.set_xticks(range(len(places)), ["\n".join(part for part in key if part) for key in places])
     axis.set(title=title, ylabel="per cent right", ylim=(0.0, None))
-    axis.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(len(methods), 4), frameon=False)  # never over a bar
     with publish_file(path) as aside:
         figure.savefig(aside, dpi=110, format="png")
     plt.close(figure)

@@ -1,7 +1,7 @@
-"""Log-probabilities, entropy and divergences over the whole vocabulary without its [tokens, vocabulary] logits.
+"""Log-probabilities, entropy and divergences over the whole vocabulary, without a [tokens, vocabulary] matrix.
 
-`fused` is what trains: the loss of a token is asked for chunk by chunk and the gradient is there at once; `logprobs`
-and `divergence` return values per token with their exact gradient; `shifts` what a person looks at, without one;
-`projection` is the chunked product that all share.
-Imports torch and nothing of ours; tested in float64 against plain autograd.
+`fused` is used in training: it asks for the loss of a token chunk by chunk, and computes the gradient at once.
+`logprobs` and `divergence` return values per token with their exact gradient, `shifts` returns values for people to
+look at, without gradient; `projection` is the chunked product that all share.
+Imports torch and nothing else of sgpo; tested in float64 against plain autograd.
 """

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from sgpo.config import ConfigError
 from sgpo.study.cells import cells_of, load_study
+from sgpo.study.jobs import job_of
 from sgpo.study.rates import best_rate
 from sgpo.study.report import interval, paired, write_report
 from sgpo.study.results import Result, Results, StudyError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 STUDY = {
     "recipe": "recipe.yaml",
     "results": "results.jsonl",
@@ -128,6 +130,28 @@ def test_the_best_rate_is_that_of_the_world_by_the_largest_k(tmp_path):
     assert best_rate(study, results, "tuning", "grpo", "far", "qwen2") == 3e-4
     with pytest.raises(StudyError, match="no trials of method 'sft'"):
         best_rate(study, results, "tuning", "sft", "near", "qwen2")
+
+
+def test_a_method_that_names_its_rate_keeps_it(tmp_path):
+    def change(tree):
+        tree["methods"]["sft"]["settings"].append("training.learning_rate=2e-4")
+        tree["tables"]["main"]["methods"] = ["sft_grpo", "sft"]
+        tree["tables"]["tuning"]["methods"] = ["sft_grpo"]
+        tree["recipe"] = str(REPOSITORY / "configs" / "studies" / "recipe.yaml")
+
+    study, results = load(tmp_path, change), Results(tmp_path / "results.jsonl")
+    for world in ("near", "far"):
+        for variant, rate in (("low", 1e-4), ("high", 3e-4)):
+            cell = f"tuning/{world}/qwen2/sft_grpo/{variant}/0"
+            results.add(
+                result(cell=cell, world=world, variant=variant, method="sft_grpo", learning_rate=rate, avg=rate)
+            )
+    cells = {cell.method: cell for cell in cells_of(study, ("main",))}
+    job = job_of(study, results, cells["sft_grpo"])
+    assert job.config.training.learning_rate == 3e-4
+    assert job.start is not None
+    assert job.start.config.training.learning_rate == 2e-4
+    assert job_of(study, results, cells["sft"]).config.training.learning_rate == 2e-4
 
 
 def test_lines_of_other_data_are_refused_and_kept(tmp_path):

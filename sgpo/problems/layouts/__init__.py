@@ -1,4 +1,4 @@
-"""Published data sets as their publishers lay them out, one family a file; recognised by columns, never by name."""
+"""Published data sets in their publishers' layouts, one family per file; recognised by columns, never by name."""
 
 from collections.abc import Sequence
 

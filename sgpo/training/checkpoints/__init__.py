@@ -1,6 +1,6 @@
-"""What resuming needs: checkpoints written aside and published whole, sharded, in the background, and stored on S3.
+"""What resuming needs: sharded checkpoints, written in the background, published whole, and stored on S3.
 
-`checkpoint` writes, finds and loads them, `kept` says which stay, `sharded_state` is what lies in the shards,
+`checkpoint` writes, finds and loads them, `kept` decides which stay, `sharded_state` is what the shards contain,
 `stored_run` sends and fetches.
-A checkpoint that was published is never changed; the layout is a contract with runs that exist.
+A published checkpoint is never changed; its layout is a contract with existing runs.
 """

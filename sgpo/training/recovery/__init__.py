@@ -1,1 +1,1 @@
-"""What keeps a run going or ends it well: `session` (resume, record, save, stop), signals, memory, and its origin."""
+"""What keeps a run going or ends it well: `session` (resume, record, save, stop), signals, memory, origin."""
