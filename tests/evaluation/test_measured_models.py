@@ -67,7 +67,7 @@ def test_each_benchmark_has_its_k_and_limits_and_the_same_first_draws_as_alone(
 
 
 def test_a_mixed_evaluation_that_was_interrupted_goes_on_to_the_same_bytes(
-    tmp_path: Path, problems: list[Problem], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, problems: list[Problem], model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     config = settings(tmp_path, "evaluation.benchmarks={amc23: {k: 3}}", "evaluation.sampling.batch_size=1")
     evaluate_model(config, model_folder, tmp_path / "whole.jsonl")
@@ -83,6 +83,9 @@ def test_a_mixed_evaluation_that_was_interrupted_goes_on_to_the_same_bytes(
     monkeypatch.setattr(Sampler, "sample", sample)
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(config, model_folder, tmp_path / "parts.jsonl")
+    told = capsys.readouterr().err
+    assert "tokens/s" in told
+    assert "problems are kept, the same command resumes after them" in told
     evaluate_model(config, model_folder, tmp_path / "parts.jsonl")
     assert len(asked) == len(problems) + 1  # only what was under way is asked again
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
