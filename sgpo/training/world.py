@@ -13,8 +13,6 @@ from torch import nn
 from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.rendezvous import rendezvous
 
-from sgpo.training.main_memory import give_back_large_tensors
-
 ItemT = TypeVar("ItemT")
 COLLECTIVE_LIMIT = timedelta(minutes=10)
 """A collective that takes longer ends the run: a process was lost."""
@@ -100,8 +98,6 @@ def open_world(limit: timedelta = COLLECTIVE_LIMIT) -> Iterator[World]:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    else:
-        give_back_large_tensors()
     if size > 1:
         store = _store_of_this_attempt(limit)
         dist.init_process_group(backend(device), store=store, rank=rank, world_size=size, timeout=limit)
