@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from sgpo.config.chat import ChatConfig
 from sgpo.errors import UserError, one_line
 from sgpo.problems.responses import is_marker, thinking_opened_by
@@ -59,7 +57,7 @@ class ChatFormat:
         self._template = self._with_fixed_date()
         self._system_in_user = False
         self._place_system_prompt()
-        self.thinking = thinking_opened_by(self._write(self._messages("What is it?")))
+        self.thinking = thinking_opened_by(self._write(self.messages("What is it?")))
         of_template, of_tokenizer = self._end_of_template(), tokenizer.eos_token_id
         self.turn_end_of_template, self.generation_end_ids = of_template, tuple(generation_end_ids)
         ends = [*((of_tokenizer,) if isinstance(of_tokenizer, int) else ()), *generation_end_ids]
@@ -88,6 +86,12 @@ class ChatFormat:
         """Return the prompt with the strategy's text before the question."""
         return self._ids(GUIDED_TEMPLATE.format(strategy=strategy, question=question))
 
+    def messages(self, content: str) -> list[dict[str, str]]:
+        """Return the conversation that a prompt is written from: the system prompt, then `content` by the user."""
+        if self._system_in_user:
+            return [{"role": "user", "content": f"{self.settings.system_prompt}\n\n{content}"}]
+        return [{"role": "system", "content": self.settings.system_prompt}, {"role": "user", "content": content}]
+
     def build(self, question: str, strategy: str | None) -> list[int]:
         """Return the guided prompt, or the autonomous one where the strategy is None."""
         return self.autonomous(question) if strategy is None else self.guided(question, strategy)
@@ -100,7 +104,7 @@ class ChatFormat:
         # A clock cannot be handed to the template (transformers makes a text of it), so its calls are rewritten.
         template = _ASKED.sub("sgpo_day.replace('@', ", self._template)
         settings: dict[str, Any] = {"chat_template": template, "sgpo_day": f"{day} @"}
-        return str(self._apply(self._messages(question), tokenize=False, add_generation_prompt=True, **settings))
+        return str(self._apply(self.messages(question), tokenize=False, add_generation_prompt=True, **settings))
 
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Return a response to learn from as token ids: thinking closed where the prompt opened it, then the end."""
@@ -141,7 +145,7 @@ class ChatFormat:
         return "\n".join(f"    {line}" for line in text.split("\n"))
 
     def _ids(self, content: str) -> list[int]:
-        ids: Any = self._apply(self._messages(content), tokenize=True, return_dict=False, add_generation_prompt=True)
+        ids: Any = self._apply(self.messages(content), tokenize=True, return_dict=False, add_generation_prompt=True)
         while len(ids) > 1 and ids[0] == ids[1] == self.tokenizer.bos_token_id:
             ids = ids[1:]  # written by the template and once more by what it includes: exactly one begins a text
         return ids
@@ -154,14 +158,9 @@ class ChatFormat:
         settings: Any = {**self.settings.chat_template_kwargs, "chat_template": self._template, **options}
         try:
             return self.tokenizer.apply_chat_template(messages, **settings)
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+        except Exception as error:  # a template is a program
             said = one_line(error, 300)
             raise ChatFormatError(f"{self.name}: the chat template cannot write a prompt: {said}") from None
-
-    def _messages(self, content: str) -> list[dict[str, str]]:
-        if self._system_in_user:
-            return [{"role": "user", "content": f"{self.settings.system_prompt}\n\n{content}"}]
-        return [{"role": "system", "content": self.settings.system_prompt}, {"role": "user", "content": content}]
 
     def _with_fixed_date(self) -> str:
         """Return the template with the date of the settings where it asks the clock: the same prompt every day."""
@@ -185,13 +184,13 @@ class ChatFormat:
         self.notes += (f"the template takes no system role ({why}): the system prompt is in the user's turn",)
 
     def _writes_system_prompt(self) -> bool:
-        return self.settings.system_prompt.strip() in self._write(self._messages(_SAMPLE))
+        return self.settings.system_prompt.strip() in self._write(self.messages(_SAMPLE))
 
     def _end_of_template(self) -> int | None:
         """Return the special token with which the template ends an assistant's turn; None where it has none."""
         answer = {"role": "assistant", "content": _SAMPLE}
         try:
-            written = self._write([*self._messages("What is it?"), answer], add_generation_prompt=False)
+            written = self._write([*self.messages("What is it?"), answer], add_generation_prompt=False)
         except ChatFormatError:  # a template for one turn alone
             return None
         before, _, after = written.rpartition(_SAMPLE)

@@ -30,15 +30,19 @@ class Examination:
 
 
 def examine(
-    source: str | Path, chat_settings: ChatConfig | None = None, engine_kind: str = "transformers"
+    source: str | Path,
+    chat_settings: ChatConfig | None = None,
+    engine_kind: str = "transformers",
+    name: str | Path | None = None,
 ) -> Examination:
     """Examine a model folder or hub id, in the precision of its files.
 
     Every tensor of the architecture is there, none is left over, all are finite; the tokenizer opens, its chat template
     writes, its ids and the end tokens are below the vocabulary; the engine supports its attention.
+    `name` is what messages call it, where that is not the source itself.
     Raises ModelFolderError or ChatFormatError for the first thing that is not so.
     """
-    folder = local_folder(source)
+    folder, source = local_folder(source), name or source
     model = open_model(folder, source, "auto")
     tokenizer = open_ending_tokenizer(folder, source)
     chat = open_chat(folder, tokenizer, chat_settings)

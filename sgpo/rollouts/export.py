@@ -48,9 +48,13 @@ def _name_rope_in_both_ways(config: dict[str, Any]) -> None:
 
 
 def _name_tokenizer_in_both_ways(settings: dict[str, Any]) -> None:
-    """Name the class as 4.57 does too: it knows no TokenizersBackend, and reads `extra_special_tokens` as a mapping."""
+    """Name the class as 4.57 does too: it knows no TokenizersBackend, and reads `extra_special_tokens` as a mapping.
+
+    Its generic class gives `token_type_ids` beside the ids unless told otherwise, which `generate` of a Llama refuses.
+    """
     if settings.get("tokenizer_class") == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        settings.setdefault("model_input_names", ["input_ids", "attention_mask"])
     if isinstance(settings.get("extra_special_tokens"), list):
         settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
 

@@ -1,12 +1,13 @@
 """A model in one GGUF file, as llama.cpp and its relatives read it, to a Hugging Face folder that training opens."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.import_utils import is_gguf_available
 from transformers.utils.logging import disable_progress_bar
 
@@ -14,11 +15,13 @@ from sgpo.errors import one_line
 from sgpo.files import file_sha256, publish_folder
 from sgpo.rollouts.examination import Examination, examine
 from sgpo.rollouts.export import export_model
-from sgpo.rollouts.model_folder import ModelFolderError, open_chat
+from sgpo.rollouts.model_folder import ModelFolderError, check_report, open_chat, quiet_transformers
 
 CONVERSION = ".conversion.json"
 """What a folder was converted from, and the sha256 of every file; hidden, as it is no part of the model."""
-_MAGIC = b"GGUF"
+_MAGIC, _SHA256 = b"GGUF", re.compile("[0-9a-fA-F]{64}")
+_NO_PARAMETERS = ("rope_freqs", "rope_factors")
+"""How the names of tensors begin that a model computes by itself."""
 
 OpenedT = TypeVar("OpenedT")
 
@@ -32,6 +35,7 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
     without a tokenizer and for tensors that are missing or left over; ChatFormatError where the template fails.
     """
     source = _check_source(file, sha256)
+    _make_parent(output)
     if is_converted(output, source):
         return examine(output)
     if output.exists() and not (output / CONVERSION).is_file() and not _is_empty(output):
@@ -40,11 +44,18 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
         )
     with publish_folder(output) as aside:
         _write(file, aside)
-        found = examine(aside)
+        found = examine(aside, name=file)
         files = {path.name: file_sha256(path) for path in sorted(aside.iterdir())}
         record = {"source": file.name, "sha256": source, "files": files}
         (aside / CONVERSION).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Examination(output, found.chat, found.architecture, found.parameters, found.positions)
+
+
+def _make_parent(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFolderError(f"{output}: cannot be made ({error.strerror}; expected a folder to write in)") from None
 
 
 def _is_empty(path: Path) -> bool:
@@ -69,6 +80,8 @@ def _check_source(file: Path, sha256: str | None) -> str:
             magic = stream.read(len(_MAGIC))
     except OSError as error:
         raise ModelFolderError(f"{file}: cannot be read ({error.strerror}; expected a GGUF file)") from None
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise ModelFolderError(f"{file}: sha256 is to be '{sha256}' (expected 64 hexadecimal digits)")
     if magic != _MAGIC:
         raise ModelFolderError(f"{file}: begins with {magic!r} (expected a GGUF file, which begins with {_MAGIC!r})")
     found = file_sha256(file)
@@ -89,26 +102,47 @@ def _write(file: Path, folder: Path) -> None:
         file,
         "it",
         lambda: AutoModelForCausalLM.from_pretrained(
-            str(file.parent), dtype=torch.float32, output_loading_info=True, **options
+            str(file.parent), dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **options
         ),
     )
     model, report = opened
-    for key, what in (("missing_keys", "is not in the file"), ("unexpected_keys", "is nothing of the architecture")):
-        if names := sorted(map(str, report[key])):
-            raise ModelFolderError(f"{file}: tensor '{names[0]}' {what} (expected every tensor once)")
+    check_report(report, file, type(model).__name__, "the file")
+    _check_all_read(file, model)
     weights = model.state_dict()
     del model.config.quantization_config  # it says how the file was packed, and the folder no longer is
     plain = type(model)(model.config)  # the one that was opened refuses to be saved: it came from a quantizer
     plain.generation_config = model.generation_config
+    tokenizer.name_or_path = str(file)  # for messages; it was opened from the folder of the file
     export_model(plain, tokenizer, weights, folder, open_chat(file.parent, tokenizer).end_ids)
+
+
+def _check_all_read(file: Path, model: PreTrainedModel) -> None:
+    """Raise ModelFolderError for a tensor that transformers passed over, which it does without a word."""
+    from gguf import MODEL_ARCH_NAMES, GGUFReader, get_tensor_name_map
+
+    reader = GGUFReader(file)
+    tensors = [tensor for tensor in reader.tensors if not tensor.name.startswith(_NO_PARAMETERS)]
+    if sum(int(tensor.n_elements) for tensor in tensors) == sum(parameter.numel() for parameter in model.parameters()):
+        return
+    architecture = reader.fields["general.architecture"].contents()
+    number = next(number for number, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(number, model.config.num_hidden_layers)
+    read = {names.get_name(name, try_suffixes=(".weight", ".bias")) for name in model.state_dict()}
+    passed_over = sorted({tensor.name for tensor in tensors} - read) or ["?"]
+    raise ModelFolderError(
+        f"{file}: tensor '{passed_over[0]}' is in the file and nothing of {type(model).__name__} (expected every "
+        "tensor of the architecture once, and no other)"
+    )
 
 
 def _opened(file: Path, what: str, opener: Callable[[], OpenedT]) -> OpenedT:
     """Return what `opener` opens; whatever transformers and its libraries raise becomes one line."""
     try:
-        return opener()
+        with quiet_transformers():
+            return opener()
     except Exception as error:
+        said = f"{type(error).__name__}: {one_line(error, 300)}"
         raise ModelFolderError(
-            f"{file}: transformers cannot open {what} ({type(error).__name__}: {one_line(error, 300)}; expected a GGUF "
-            "file with its tokenizer, of an architecture that transformers reads, such as llama or qwen2)"
+            f"{file}: transformers cannot open {what} ({said}; expected a whole GGUF file with its tokenizer, of an "
+            "architecture that transformers reads, such as llama or qwen2)"
         ) from None

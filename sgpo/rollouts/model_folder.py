@@ -1,6 +1,8 @@
 """Opening a model: a local Hugging Face folder or a hub id, with its tokenizer."""
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
 from sgpo.config import ChatConfig
 from sgpo.errors import UserError, one_line
@@ -98,24 +101,43 @@ def _generation_end_ids(folder: Path) -> tuple[int, ...]:
 def _opened(folder: Path, source: str | Path, dtype: torch.dtype | str) -> PreTrainedModel:
     """Return the model as transformers opens it, whose loading report is an error here and not a warning."""
     try:
-        opened: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        with quiet_transformers():
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         said = one_line(error, 300)
         raise ModelFolderError(f"{source}: transformers cannot open it ({type(error).__name__}: {said})") from None
     model, report = opened
+    check_report(report, source, type(model).__name__)
+    return model
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from warning while it opens a model: `check_report` says the same in one line."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def check_report(
+    report: Mapping[str, Iterable[Any]], source: str | Path, architecture: str, where: str = "the folder"
+) -> None:
+    """Raise ModelFolderError for a tensor that transformers' loading report has as missing, left over or misshapen."""
     for key, what in (
-        ("missing_keys", "is not in the folder and would be random"),
-        ("unexpected_keys", "is in the folder and nothing of the architecture"),
-        ("mismatched_keys", "has another shape in the folder than in config.json"),
+        ("missing_keys", f"is not in {where} and would be random"),
+        ("unexpected_keys", f"is in {where} and nothing of the architecture"),
+        ("mismatched_keys", f"has another shape in {where} than its configuration says"),
     ):
         if names := sorted(str(name[0] if isinstance(name, tuple) else name) for name in report[key]):
             more = f", and {len(names) - 1} more" if len(names) > 1 else ""
             raise ModelFolderError(
-                f"{source}: tensor '{names[0]}' {what}{more} (expected every tensor of {type(model).__name__} once)"
+                f"{source}: tensor '{names[0]}' {what}{more} (expected every tensor of {architecture} once)"
             )
-    return model
 
 
 def open_ending_tokenizer(folder: Path, source: str | Path) -> PreTrainedTokenizerBase:

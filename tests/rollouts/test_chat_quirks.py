@@ -63,6 +63,7 @@ def test_the_export_is_read_alike_by_older_transformers(tmp_path: Path) -> None:
     assert config["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]  # 4.57 would add token_type_ids
     assert settings["additional_special_tokens"] == ["<|im_start|>"]
     assert "extra_special_tokens" not in settings
     again, same = load_model(tmp_path / "out")

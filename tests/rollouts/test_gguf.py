@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,30 +72,91 @@ def test_another_file_than_expected_is_refused_before_it_is_opened(file: Path, t
     assert not (tmp_path / "model").exists()
 
 
-def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    def refused(name: str) -> str:
-        with pytest.raises(ModelFolderError) as caught:
-            convert_gguf(tmp_path / name, tmp_path / "model")
+@pytest.fixture
+def refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., str]]:
+    """What is said of a file that cannot be converted: one line that begins with its name, and nothing beside it."""
+
+    def convert(name: str, output: Path = tmp_path / "model", sha256: str | None = None) -> str:
+        with pytest.raises((ModelFolderError, ChatFormatError)) as caught:
+            convert_gguf(tmp_path / name, output, sha256)
         assert "\n" not in str(caught.value)
-        assert not (tmp_path / "model").exists()
+        assert str(tmp_path / name) in str(caught.value)
+        assert not caplog.records  # such as transformers' own report of what it has loaded
+        assert not any(path.name.endswith("model") or "aside" in path.name for path in tmp_path.iterdir())
         return str(caught.value)
 
+    logging.getLogger("transformers").addHandler(caplog.handler)  # its records go no further than this logger
+    yield convert
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+
+
+def test_what_is_no_whole_gguf_file_is_one_line_and_leaves_nothing(file: Path, tmp_path: Path, refused) -> None:
+    whole = file.read_bytes()
     assert "cannot be read (No such file" in refused("none.gguf")
     (tmp_path / "text.gguf").write_text("not a model")
     assert "begins with b'not ' (expected a GGUF file" in refused("text.gguf")
-    (tmp_path / "torn.gguf").write_bytes(b"GGUF\x03\x00")
-    assert "transformers cannot open" in refused("torn.gguf")
+    for length in (6, 3000, len(whole) * 2 // 3):
+        (tmp_path / "torn.gguf").write_bytes(whole[:length])
+        assert "expected a whole GGUF file" in refused("torn.gguf")
     write_tiny_gguf(tmp_path / "other.gguf", architecture="an-unknown-one")
     assert "of an architecture that transformers reads" in refused("other.gguf")
     write_tiny_gguf(tmp_path / "mute.gguf", tokenizer=False)
     assert "cannot open its tokenizer" in refused("mute.gguf")
+    assert "sha256 is to be '12ab' (expected 64 hexadecimal digits)" in refused(file.name, sha256="12ab")
 
 
-def test_a_template_that_fails_is_refused(tmp_path: Path) -> None:
-    write_tiny_gguf(tmp_path / "tiny.gguf", template="{{ raise_exception('only in French') }}")
-    with pytest.raises(ChatFormatError, match="only in French"):
-        convert_gguf(tmp_path / "tiny.gguf", tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+def test_a_folder_that_cannot_be_made_is_one_line(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(ModelFolderError, match=r"file/model: cannot be made \(File exists; expected a folder"):
+        convert_gguf(file, tmp_path / "file" / "model")
+
+
+UP = "blk.0.ffn_up.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop(UP), "'model.layers.0.mlp.up_proj.weight' is not in the file and would be random"),
+        (lambda tensors: tensors.update({UP: tensors[UP][:-1]}), "up_proj.weight' has another shape in the file"),
+        (lambda tensors: tensors.update({UP: tensors[UP] * np.float32("nan")}), "values that are not finite"),
+        # Both are passed over by transformers without a word: a bias of queries, and a layer more than there should be.
+        (
+            lambda tensors: tensors.update({"blk.0.attn_q.bias": np.ones(32, np.float32)}),
+            "'blk.0.attn_q.bias' is in the file and nothing of LlamaForCausalLM",
+        ),
+        (
+            lambda tensors: tensors.update({"blk.1.ffn_up.weight": tensors[UP]}),
+            "'blk.1.ffn_up.weight' is in the file and nothing of LlamaForCausalLM",
+        ),
+    ],
+)
+def test_a_file_with_other_tensors_than_its_architecture_is_refused(
+    tmp_path: Path, refused, change: Callable[[dict], object], message: str
+) -> None:
+    write_tiny_gguf(tmp_path / "tiny.gguf", change=change)
+    assert message in refused("tiny.gguf")
+
+
+def test_frequencies_that_a_model_computes_itself_are_no_tensor_too_many(tmp_path: Path) -> None:
+    added = {"rope_freqs.weight": np.ones(4, np.float32)}
+    write_tiny_gguf(tmp_path / "tiny.gguf", change=lambda tensors: tensors.update(added))
+    assert convert_gguf(tmp_path / "tiny.gguf", tmp_path / "model").architecture == "LlamaForCausalLM"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (None, "has no chat template"),
+        ("{{ raise_exception('only in French') }}", "only in French"),
+        ("{% for message in messages %}{{ message.content", "unexpected end of template"),
+        ("{{ messages[0].turn.text }}", "has no attribute 'turn'"),
+        ("{{ 1 / 0 }}", "division by zero"),
+    ],
+)
+def test_a_template_that_fails_is_refused(tmp_path: Path, refused, template: str | None, message: str) -> None:
+    write_tiny_gguf(tmp_path / "tiny.gguf", template=template)
+    assert message in refused("tiny.gguf")
 
 
 def test_a_folder_of_something_else_is_kept(file: Path, tmp_path: Path) -> None:

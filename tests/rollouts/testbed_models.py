@@ -7,6 +7,7 @@ import importlib.util
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -22,10 +23,12 @@ needs_vllm = pytest.mark.skipif(
 FIRST_WORD = 8  # special tokens come before it
 
 
-def make_model(seed: int, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def make_model(
+    seed: int, tokenizer: PreTrainedTokenizerBase, family: Literal["qwen2", "llama"] = "qwen2"
+) -> PreTrainedModel:
     """Random weights, far enough from uniform that greedy tokens are clear."""
     torch.manual_seed(seed)
-    model = new_model(BaseModelConfig(hidden_size=64, layers=2), tokenizer)
+    model = new_model(BaseModelConfig(family=family, hidden_size=64, layers=2), tokenizer)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.12 * torch.randn_like(parameter))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -32,9 +33,13 @@ def tiny_llama() -> LlamaForCausalLM:
 
 
 def write_tiny_gguf(
-    path: Path, architecture: str = "llama", tokenizer: bool = True, template: str = TEMPLATE
+    path: Path,
+    architecture: str = "llama",
+    tokenizer: bool = True,
+    template: str | None = TEMPLATE,
+    change: Callable[[dict[str, np.ndarray]], object] = lambda tensors: None,
 ) -> LlamaForCausalLM:
-    """Write the file; returns the model in it."""
+    """Write the file; returns the model that is in it, unless `change` changes its tensors."""
     model = tiny_llama()
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(POSITIONS)
@@ -56,10 +61,13 @@ def write_tiny_gguf(
         writer.add_bos_token_id(1)
         writer.add_eos_token_id(END)
         writer.add_unk_token_id(0)
-        writer.add_chat_template(template)
-    for name, value in model.state_dict().items():
-        if name != "lm_head.weight":  # tied
-            writer.add_tensor(_name(name), _laid_out(name, value.numpy()))
+        if template is not None:
+            writer.add_chat_template(template)
+    state = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}  # tied
+    tensors = {_name(name): _laid_out(name, value.numpy()) for name, value in state.items()}
+    change(tensors)
+    for name, value in tensors.items():
+        writer.add_tensor(name, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
