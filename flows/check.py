@@ -1,6 +1,7 @@
 """The first part of a retraining: `sgpo check` on the champion, before anything is spent."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from flows.limits import this_checkout
 from flows.parameters import setting_arguments
 from flows.process import REPOSITORY, CommandFailed, run_command, show, training_command
 from flows.runs import run_folder
+from sgpo.amounts import shown_time
 from sgpo.config import ConfigError, RunConfig
 from sgpo.registry.promotion import CHAMPION, aliases
 
@@ -43,9 +45,8 @@ def check_first(config: RunConfig, recipe: str, overrides: list[str], run_id: st
         show("  checked already")
         return
     fetch_champion(config.tracking, champion)
-    (REPOSITORY / file).unlink(
-        missing_ok=True
-    )  # what an earlier try found may be cured, and this one may not get so far
+    # What an earlier try found may be cured, and this one may not get so far.
+    (REPOSITORY / file).unlink(missing_ok=True)
     try:
         check_process(recipe, overrides, str(file), run_id)
     except CommandFailed:
@@ -84,6 +85,15 @@ def estimate_tags(config: RunConfig, run_id: str) -> dict[str, str]:
     estimate = _read(run_folder(config, run_id) / FILE).get("estimate") or {}
     names = {"seconds": "sgpo.estimate.seconds", "step_seconds": "sgpo.estimate.step_seconds"}
     return {tag: f"{estimate[name]:.1f}" for name, tag in names.items() if name in estimate}
+
+
+def estimate_beside(config: RunConfig, run_id: str, seconds: Mapping[str, float]) -> str:
+    """Return what the check has estimated beside what the phases took; "" where there is no estimate."""
+    estimate = _read(run_folder(config, run_id) / FILE).get("estimate") or {}
+    if "seconds" not in estimate:
+        return ""
+    took = sum(seconds.values())
+    return f"estimated {shown_time(estimate['seconds'])}, took {shown_time(took)} since it was last started"
 
 
 def _read(file: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def demo(settings: RunConfig, base: Path, recipe: str, overrides: tuple[str, ...
         if read_start(settings, run_id) is None:
             with clock.phase("base model registered as champion"):
                 _register_base(settings, base)
-        summary = retrain(recipe, run_id, None, overrides)
+        summary = retrain(recipe, run_id, overrides=overrides)
     assert summary is not None  # as it is of a dry run
     summary = summary.model_copy(update={"seconds": {**clock.seconds, **summary.seconds}})
     folder = run_folder(settings, run_id)

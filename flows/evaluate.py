@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from flows.champion import CHAMPION_FOLDER, fetch_champion
 from flows.definitions import recorded_flow, retried_task
 from flows.limits import this_checkout
-from flows.parameters import Overrides, Recipe, RunName, Settings, all_overrides, setting_arguments, settings_of
+from flows.parameters import EvaluateSettings, Overrides, Recipe, RunName, all_overrides, setting_arguments, settings_of
 from flows.phases import log_evaluation
 from flows.process import REPOSITORY, run_command, training_command
 from flows.runs import run_folder, started
@@ -60,7 +60,10 @@ def comparison_of(config: RunConfig, run_id: str) -> Comparison:
 
 @recorded_flow(name="evaluate", flow_run_name="evaluate {run_id}")
 def evaluate(
-    run_id: RunName, recipe: Recipe = "configs/testbed.yaml", settings: Settings = None, overrides: Overrides = ()
+    run_id: RunName,
+    recipe: Recipe = "configs/testbed.yaml",
+    settings: EvaluateSettings = None,
+    overrides: Overrides = (),
 ) -> Comparison:
     """Measure a run's model and the champion it began from, and compare them problem by problem."""
     chosen = all_overrides(overrides, settings)

@@ -10,7 +10,7 @@ from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import comparison_of
 from flows.limits import one_change_of_champion
 from flows.names import promote_name
-from flows.parameters import DryRun, Overrides, Recipe, RunName, Settings, Who, Why, all_overrides, settings_of
+from flows.parameters import DryRun, Overrides, PromoteSettings, Recipe, RunName, Who, Why, all_overrides, settings_of
 from flows.phases import evaluation_metrics
 from flows.process import REPOSITORY
 from flows.runs import run_folder, started
@@ -90,7 +90,7 @@ def promote(
     recipe: Recipe = "configs/testbed.yaml",
     why: Why = "Measured against the champion.",
     dry_run: DryRun = False,
-    settings: Settings = None,
+    settings: PromoteSettings = None,
     overrides: Overrides = (),
     who: Who = "",
 ) -> ChampionChange:

@@ -76,7 +76,7 @@ def demo_real(
             with clock.phase("warm-up: what SGPO adds is measured against the model that knows the form"):
                 warm_up(recipe, overrides)
                 crown(settings)
-        summary = _ended(folder) or retrain(recipe, run_id, None, overrides)
+        summary = _ended(folder) or retrain(recipe, run_id, overrides=overrides)
         assert summary is not None  # as it is of a dry run
         if svamp is not None:
             with clock.phase("SVAMP: champion and challenger"):

@@ -1,6 +1,7 @@
 """A retraining that would only repeat one that has ended: same champion, same data, same settings, same code."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,8 +13,11 @@ from sgpo.pipeline.report import Summary, commit_of
 from sgpo.registry.lineage import git_state
 
 TRAINING_DATA = ("data/strategies.parquet", "data/splits")
-DECIDING = {"seed", "data", "warmup", "training", "evaluation", "gate"}
-"""Settings that the outcome depends on."""
+DECIDING: dict[str, Any] = {
+    "seed": True, "data": True, "chat": True, "domains": True, "warmup": True, "training": True, "evaluation": True,
+    "gate": True, "sharding": {"precision": True},
+}  # fmt: skip
+"""Settings that the outcome depends on, prompts and verifiers among them."""
 
 
 def same_retraining(config: RunConfig, start: Start, versions: Md5s) -> Summary | None:

@@ -10,7 +10,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from flows.check import check_first, estimate_tags, tell_what_it_takes
+from flows.check import check_first, estimate_beside, estimate_tags, tell_what_it_takes
 from flows.data_versions import Md5s, data_versions, push_data
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import evaluate
@@ -18,7 +18,7 @@ from flows.extract_strategies import extract_strategies
 from flows.generate_rollouts import generate_rollouts
 from flows.limits import this_checkout
 from flows.names import run_name
-from flows.parameters import DryRunOfRetraining, Overrides, Recipe, RunId, Settings, all_overrides, settings_of
+from flows.parameters import DryRunOfRetraining, Overrides, Recipe, RetrainSettings, RunId, all_overrides, settings_of
 from flows.phases import evaluation_metrics, log_data, log_probe, log_strategies, open_retraining
 from flows.process import REPOSITORY, show
 from flows.progress import Progress
@@ -47,9 +47,9 @@ PHASES = 7
 def retrain(
     recipe: Recipe = "configs/testbed.yaml",
     run_id: RunId = "",
-    settings: Settings = None,
-    overrides: Overrides = (),
     dry_run: DryRunOfRetraining = False,
+    settings: RetrainSettings = None,
+    overrides: Overrides = (),
 ) -> Summary | None:
     """Retrain, measure and promote. A run id that was interrupted resumes from what is done.
 
@@ -82,15 +82,18 @@ def retrain(
             if not named and (before := same_retraining(config, start, data_versions())):
                 return _completed(_tell_of_nothing_new(tracker, run_id, before), before)
             with clock.phase("training"):
-                train(recipe, run_id, None, tuple(chosen))
+                train(recipe, run_id, overrides=tuple(chosen))
             with clock.phase("evaluation"):
-                comparison = evaluate(run_id, recipe, None, tuple(chosen))
+                comparison = evaluate(run_id, recipe, overrides=tuple(chosen))
             with clock.phase("promotion"):
-                change = promote(run_id, recipe, "Retraining.", False, None, tuple(chosen))
+                change = promote(run_id, recipe, "Retraining.", overrides=tuple(chosen))
             with clock.phase("report"):
                 push_data()
                 summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)
                 _log_summary(tracker, config, run_id, summary)
+            if told := estimate_beside(config, run_id, clock.seconds):
+                show(f"  {told}")
+                get_run_logger().info("%s", told)
     write_json(REPOSITORY / ended, summary.model_dump(mode="json"))
     return _completed(decision_in_a_sentence(change, comparison), summary)
 

@@ -6,7 +6,7 @@ from flows.champion import CHAMPION_FOLDER, fetch_champion
 from flows.definitions import operated_flow, retried_task
 from flows.limits import one_training, this_checkout
 from flows.names import run_name
-from flows.parameters import Overrides, Recipe, RunId, Settings, all_overrides, setting_arguments, settings_of
+from flows.parameters import Overrides, Recipe, RunId, TrainSettings, all_overrides, setting_arguments, settings_of
 from flows.phases import log_rollouts
 from flows.process import REPOSITORY, run_command, show, training_command
 from flows.progress import Progress
@@ -32,7 +32,10 @@ def train_process(recipe: str, overrides: list[str], run_id: str) -> str:
 
 @operated_flow(name="train", flow_run_name=run_name("train"))
 def train(
-    recipe: Recipe = "configs/testbed.yaml", run_id: RunId = "", settings: Settings = None, overrides: Overrides = ()
+    recipe: Recipe = "configs/testbed.yaml",
+    run_id: RunId = "",
+    settings: TrainSettings = None,
+    overrides: Overrides = (),
 ) -> str:
     """Train a challenger from the champion on the data as they are; returns its model folder."""
     chosen = all_overrides(overrides, settings)

@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 import yaml
+from form_picture import CHROMIUM, FLAGS, open_settings, write
 from playwright.sync_api import Page, sync_playwright
 from real_servers import answers, postgres, radosgw, running, wait_until
 
@@ -33,11 +34,6 @@ from tiny_checkout import environment_of, make_tiny_checkout
 
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint, verify_checkpoint
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 RUN_ID, LONG_RUN_ID = "from-the-form", "to-be-cancelled"
 MODEL = "sgpo-testbed"
 BUCKETS = ("mlflow", "dvc", "runs")
@@ -163,9 +159,6 @@ def retrain_from_the_form(page: Page, servers: Servers, screenshots: Path) -> No
     page.wait_for_timeout(3000)
     page.screenshot(path=screenshots / "deployments.png")
     fill_in(page, servers, RUN_ID, 4)
-    page.set_viewport_size({"width": 1280, "height": 2350})
-    page.screenshot(path=screenshots / "form.png")
-    page.set_viewport_size({"width": 1280, "height": 900})
     page.get_by_role("button", name="Submit").click()
     run = wait_for_end(servers, 600)
     if run["state_type"] != "COMPLETED":
@@ -261,10 +254,8 @@ def fill_in(page: Page, servers: Servers, run_id: str, steps: int) -> None:
     """The form of `retrain`: a run id, and the number of steps."""
     page.goto(f"{servers.prefect}/deployments/deployment/{servers.deployment('retrain')}/run")
     _field(page, "run_id").locator("textarea").fill(run_id)
-    page.get_by_role("button", name="FormSettings").click()
-    field = page.locator("label", has_text="training.steps").locator("xpath=ancestor::*[.//button[.='int']][1]")
-    field.get_by_role("button", name="int").click()
-    field.locator("input[type=number]").fill(str(steps))
+    open_settings(page)
+    write(page, "training.steps", str(steps))
 
 
 def wait_for_end(servers: Servers, seconds: float) -> dict[str, Any]:

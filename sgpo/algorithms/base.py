@@ -22,7 +22,7 @@ SettingsT = TypeVar("SettingsT", bound=AlgorithmSettings)
 Score = Callable[[list[tuple[ProblemSamples, Rollout]]], list[float]]
 """sum_t log pi_theta(o_t | q, o_<t) of each rollout under its problem's autonomous prompt. Collective: a method that
 asks at all asks once a step, with whatever it has."""
-Metrics = Mapping[str, "torch.Tensor"]
+Metrics = Mapping[str, "torch.Tensor | float"]
 """Sums over tokens, to be added up over chunks and processes; names that end in _max are maxima."""
 
 

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from sgpo import objectives
 from sgpo.algorithms.base import Algorithm, Metrics, Score
-from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
+from sgpo.algorithms.rows import Tokens, TrainRow
 from sgpo.config.algorithm import AlgorithmSettings
+from sgpo.objectives.normalization import Normalization
 from sgpo.rollouts.schema import GroupSizes, ProblemSamples, Rollout
 
 if TYPE_CHECKING:
@@ -93,23 +94,20 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return Eq. 1's term of each token, and its ratio, clipping, entropy and distance to the sampler."""
-        settings, mask_C1 = self.settings, tokens.mask_C1()
-        logprobs_C1, old_C1 = tokens.logprobs_C[:, None], tokens.old_logprobs_C[:, None]
-        sampler_C1 = tokens.sampler_logprobs_C[:, None]
-        importance_C1, capped = None, {}
+        settings, logprobs_C, old_C = self.settings, tokens.logprobs_C, tokens.old_logprobs_C
+        importance_C, capped = None, {}
         if settings.importance_cap is not None:
-            importance_C1, capped = objectives.truncated_importance(
-                old_C1, sampler_C1, mask_C1, settings.importance_cap
+            importance_C, capped = objectives.truncated_importance(
+                old_C, tokens.sampler_logprobs_C, settings.importance_cap
             )
-        loss_C, clipping = objectives.grpo_row_losses(
-            logprobs_C1, old_C1, tokens.advantages_C, mask_C1, settings.clip_low, settings.clip_high, "token",
-            importance_C1,
-        )  # fmt: skip
+        loss_C, clipping = objectives.grpo_token_losses(
+            logprobs_C, old_C, tokens.advantages_C, settings.clip_low, settings.clip_high, importance_C
+        )
         loss_C = loss_C * tokens.weights_C
         if settings.entropy_coefficient:
             loss_C = loss_C - settings.entropy_coefficient / max(1.0, tokens.batch_tokens) * tokens.entropy_C
-        mismatch = objectives.sampler_mismatch_kl(logprobs_C1, sampler_C1, mask_C1)
-        mismatch["sampler_ratio_max"] = (tokens.logprobs_C.detach() - tokens.sampler_logprobs_C).max().exp()
+        mismatch = objectives.sampler_mismatch_kl(logprobs_C, tokens.sampler_logprobs_C)
+        mismatch["sampler_ratio_max"] = (logprobs_C.detach() - tokens.sampler_logprobs_C).max().exp()
         return loss_C, {"entropy_sum": tokens.entropy_C.sum(), **clipping, **mismatch, **capped}
 
 

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from sgpo.algorithms.base import Metrics, Score, expert_response
 from sgpo.algorithms.grpo import GRPO, GRPOSettings
-from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
+from sgpo.algorithms.rows import Tokens, TrainRow
 from sgpo.algorithms.sft import cross_entropy
+from sgpo.objectives.normalization import Normalization
 from sgpo.rollouts.schema import ProblemSamples
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from pydantic import Field
 from sgpo import objectives
 from sgpo.algorithms.base import Metrics, Score, expert_response
 from sgpo.algorithms.grpo import GRPO, GRPOSettings
-from sgpo.algorithms.rows import Normalization, Tokens, TrainRow
+from sgpo.algorithms.rows import Tokens, TrainRow
+from sgpo.objectives.normalization import Normalization
 from sgpo.rollouts.schema import ProblemSamples
 
 if TYPE_CHECKING:
@@ -67,7 +68,5 @@ class LUFFY(GRPO[LUFFYSettings]):
         """Return the shaped term of each token of a trace, Eq. 1's of each token of a rollout."""
         if tokens.kind != "expert":
             return super().token_loss(tokens)
-        loss_C = objectives.luffy_expert_row_losses(
-            tokens.logprobs_C[:, None], tokens.advantages_C, tokens.mask_C1(), self.settings.shaping
-        )
+        loss_C = objectives.luffy_expert_token_losses(tokens.logprobs_C, tokens.advantages_C, self.settings.shaping)
         return loss_C * tokens.weights_C, {}

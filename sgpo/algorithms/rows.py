@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sgpo.objectives.normalization import Normalization
+
 if TYPE_CHECKING:
     import torch
 
 
-Normalization = Literal["sequence", "token", "constant"]
 Kind = Literal["policy", "expert", "imitation", "distillation"]
 KINDS: tuple[Kind, ...] = ("policy", "expert", "imitation", "distillation")
 """What a row is to the loss; a micro-batch may have rows of several kinds, whose losses are asked for in this order.
@@ -86,7 +87,3 @@ class Tokens:
     old_logprobs_C: torch.Tensor
     sampler_logprobs_C: torch.Tensor
     batch_tokens: float
-
-    def mask_C1(self) -> torch.Tensor:
-        """Return the mask of tokens as rows of their own, [C, 1]: every one has its token."""
-        return self.weights_C.new_ones(len(self.weights_C), 1).bool()

@@ -219,6 +219,6 @@ class SGPO(GRPO[SGPOSettings]):
             return super().token_loss(tokens)
         if settings.distillation == "sft":
             return cross_entropy(tokens.logprobs_C, tokens.weights_C), {}
-        kl_C1, delta = tokens.divergence_C[:, None], self.delta_at(tokens.step)
-        loss_C, metrics = objectives.clipped_kd_loss(kl_C1, tokens.mask_C1(), delta, settings.clipping)
+        delta = self.delta_at(tokens.step)
+        loss_C, metrics = objectives.clipped_kd_token_losses(tokens.divergence_C, delta, settings.clipping)
         return loss_C * tokens.weights_C, metrics

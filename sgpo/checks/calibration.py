@@ -1,7 +1,8 @@
-"""How fast this machine samples and trains this model by this recipe, measured in a few seconds.
+"""How fast this machine samples and trains this model by this recipe, and starts processes, measured in a few seconds.
 
-The engine draws two short batches of different size: what a token's position costs, whatever the rows, and what each
-row adds. The gradient of the recipe's method is computed for the sampled answers, with rewards that differ.
+The engine reads prompts, and draws two short batches of different size: what a token of a prompt costs, a token's
+position, whatever the rows, and what each row adds. The gradient of the recipe's method is computed for the sampled
+answers, with rewards that differ.
 """
 
 from __future__ import annotations
@@ -14,57 +15,89 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sgpo.algorithms import registry
+from sgpo.checks.gradient_tokens import PromptAndResponse, trained_tokens
 from sgpo.checks.model import OpenedModel
+from sgpo.checks.processes import start_seconds
+from sgpo.checks.samples import Samples
 from sgpo.config import RunConfig
 from sgpo.config.algorithm import read_algorithm
 from sgpo.rollouts.engine import RolloutEngine
 from sgpo.rollouts.model_folder import pad_id
-from sgpo.rollouts.schema import GroupSizes, ProblemSamples
+from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.policy import Policy
 from sgpo.training.step import Gradient
 from sgpo.training.world import open_world
 
-SHORT, FEW, MANY = 32, 16, 128
+SHORT, FEW, MANY = 64, 16, 128
 """New tokens of a row, and rows of the two batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds that a position of a batch takes, that a row adds to it, and that training on a row takes."""
+    """Seconds that a position of a batch takes, that a row adds to it, and that training on a token takes.
+
+    `prompt_token` is what a token of a prompt takes that is read, once for all its responses in a batch. `start` is
+    that of a process's imports, `opening` that of the model and its engine.
+    """
 
     position: float
     row: float
-    trained_row: float
+    trained_token: float
+    start: float = 0.0
+    opening: float = 0.0
+    prompt_token: float = 0.0
 
-    def sampling(self, rows: float, batch_size: int, mean: float, longest: float) -> float:
-        """Return the seconds to draw `rows` responses of `mean` tokens, the longest of a batch of `longest`."""
+    def sampling(self, rows: float, batch_size: int, mean: float, longest: float, prompts: float) -> float:
+        """Return the seconds to draw `rows` responses of `mean` tokens, the longest of a batch of `longest`.
+
+        `prompts` are the tokens of all prompts, each read once.
+        """
         batches = math.ceil(rows / batch_size)
-        return batches * longest * self.position + rows * mean * self.row
+        return batches * longest * self.position + rows * mean * self.row + prompts * self.prompt_token
 
 
-def calibrate(config: RunConfig, opened: OpenedModel, engine: RolloutEngine, drawn: Sequence[ProblemSamples]) -> Rates:
-    """Measure the rates on answers that were sampled already. Raises UserError where the engine or the method does."""
+def calibrate(
+    config: RunConfig, opened: OpenedModel, engine: RolloutEngine, samples: Samples, opening: float = 0.0
+) -> Rates:
+    """Measure the rates on answers that were sampled already; opening the engine took `opening` seconds.
+
+    Raises UserError where the engine or the method does.
+    """
+    drawn = samples.drawn
     prompts = [list(prompt) for one in drawn for prompt in (one.autonomous_prompt, one.guided_prompt) if prompt]
-    position, row = _engine_rates(config, engine, prompts)
-    return Rates(position, row, _seconds_of_gradient(config, opened, drawn) / _weight(config, GroupSizes(2, 2), drawn))
+    prompt_token, position, row = _engine_rates(config, engine, prompts)
+    trained = sum(_tokens_of_gradient(one, config.training.shared_prompts) for one in drawn)
+    token = _seconds_of_gradient(config, opened, drawn) / trained
+    return Rates(position, row, token, start_seconds(), opened.seconds + opening, prompt_token)
 
 
-def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float]:
-    """Solve positions x a + tokens x b = seconds for both batches; neither is negative."""
-    sampling = config.training.sampling
-    short = sampling.model_copy(update={"max_new_tokens": min(SHORT, sampling.max_new_tokens)})
-    many = min(MANY, sampling.batch_size)
-    sizes, seconds = [], []
-    for rows in (FEW, min(FEW, many), many):  # the first one warms the engine up
+def _engine_rates(config: RunConfig, engine: RolloutEngine, prompts: list[list[int]]) -> tuple[float, float, float]:
+    """Return seconds of a prompt's token, of a position, and of a row's token; none is negative.
+
+    One token of each prompt is drawn for the first; of two batches positions x a + tokens x b = the other seconds.
+    """
+    sampling, distinct = config.training.sampling, {tuple(prompt) for prompt in prompts}
+    read = sum(map(len, distinct))
+
+    def seconds_of(rows: int, most: int) -> tuple[float, list[int]]:
+        short = sampling.model_copy(update={"max_new_tokens": min(most, sampling.max_new_tokens)})
+        asked = [prompts[place % len(prompts)] for place in range(rows)]
         begun = time.perf_counter()
-        answers = engine.generate([prompts[place % len(prompts)] for place in range(rows)], short, list(range(rows)))
-        seconds.append(time.perf_counter() - begun)
-        lengths = [len(answer.token_ids) for answer in answers]
+        answers = engine.generate(asked, short, list(range(rows)))
+        return time.perf_counter() - begun, [len(answer.token_ids) for answer in answers]
+
+    seconds_of(len(prompts), SHORT)  # it warms the engine up
+    reading, _ = seconds_of(len(prompts), 1)
+    sizes, seconds = [], []
+    many = min(MANY, sampling.batch_size)
+    for rows in (min(FEW, many), many):
+        taken, lengths = seconds_of(rows, SHORT)
         sizes.append((max(lengths), sum(lengths)))
+        seconds.append(max(0.0, taken - reading * min(1.0, rows / len(prompts))))
     from scipy.optimize import nnls
 
-    found, _ = nnls(np.array(sizes[1:], dtype=float), np.array(seconds[1:]))
-    return float(found[0]), float(found[1])
+    found, _ = nnls(np.array(sizes, dtype=float), np.array(seconds))
+    return reading / read, float(found[0]), float(found[1])
 
 
 def _seconds_of_gradient(config: RunConfig, opened: OpenedModel, drawn: Sequence[ProblemSamples]) -> float:
@@ -96,16 +129,10 @@ def _with_rewards(one: ProblemSamples) -> ProblemSamples:
     )
 
 
-def _weight(config: RunConfig, sizes: GroupSizes, drawn: Sequence[ProblemSamples]) -> float:
-    return sum(trained_rows(sizes, 1.0, 0.5 if one.guided else 0.0) for one in drawn)
-
-
-def trained_rows(sizes: GroupSizes, share: float, guided_pass: float) -> float:
-    """Return what a problem's gradient costs, in rows with a backward: three forwards make one.
-
-    `share` of problems have autonomous rewards that differ. A target needs a forward with its strategy; candidates one
-    each where there are several.
-    """
-    reached = 1.0 - (1.0 - guided_pass) ** sizes.guided if sizes.guided else 0.0
-    candidates = sizes.guided * guided_pass
-    return sizes.autonomous * share + reached * 4.0 / 3.0 + (candidates if candidates > 1 else 0.0) / 3.0
+def _tokens_of_gradient(one: ProblemSamples, shared: bool) -> float:
+    """Return the tokens that `_with_rewards` has trained on: of two guided answers one is right."""
+    alone, guided = len(one.autonomous_prompt), len(one.guided_prompt)
+    answers = [*one.autonomous, *one.guided]
+    mean = sum(len(answer.token_ids) for answer in answers) / len(answers)
+    lengths = PromptAndResponse(alone, max(0, guided - alone), mean)
+    return trained_tokens(lengths, len(one.autonomous), 1.0, float(guided > 0), len(one.guided) / 2.0, shared)

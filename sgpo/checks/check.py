@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sgpo.checks.calibration import Rates, calibrate
+from sgpo.checks.counts import warmup_rows
 from sgpo.checks.data import OpenedData, check_data
 from sgpo.checks.engine import GROUP as ENGINE
 from sgpo.checks.engine import check_engine, open_engine
-from sgpo.checks.estimate import Estimate, estimate_run
+from sgpo.checks.estimate import Ahead, Estimate, estimate_run
 from sgpo.checks.finding import Finding, refusal
 from sgpo.checks.machine import check_machine
 from sgpo.checks.model import OpenedModel, check_model
@@ -73,6 +75,7 @@ def check(
 
     `params` are those of the data stages, where they make the data.
     """
+    begun = time.perf_counter()
     findings, opened = check_model(model, config)
     of_data, data = check_data(config, params)
     findings += of_data
@@ -91,8 +94,11 @@ def check(
             findings += of_samples
         parameters = sum(parameter.numel() for parameter in opened.model.parameters())
         findings += check_machine(config, opened.model.config, parameters, assumptions_of(config, samples))
-    if samples is not None and rates is not None:
-        estimate = estimate_run(config, params, rates, samples)
+    if opened is not None and samples is not None and rates is not None:
+        missing = 0 if (config.data / "strategies.parquet").is_file() else len(data.train)
+        taught = warmup_rows(config, opened.folder, params, len(data.train), texts)
+        ahead = Ahead(time.perf_counter() - begun, missing, taught)
+        estimate = estimate_run(config, params, rates, samples, ahead)
         findings += estimate.findings()
     if params is not None and data.train:
         findings += estimate_teacher(params, config.data, data.train)
@@ -104,12 +110,14 @@ def _sample(
     config: RunConfig, opened: OpenedModel, data: OpenedData, texts: dict[str, str]
 ) -> tuple[list[Finding], Samples | None, Rates | None]:
     try:
+        begun = time.perf_counter()
         with tempfile.TemporaryDirectory() as work, open_engine(config, opened, Path(work)) as engine:
+            opening = time.perf_counter() - begun
             agreement = check_engine(config, opened, engine, data.train, texts)
             if agreement.verdict == "wrong":
                 return [agreement], None, None
             samples = take_samples(config, engine, opened.chat, data.train, texts)
-            rates = calibrate(config, opened, engine, samples.drawn)
+            rates = calibrate(config, opened, engine, samples, opening)
     except UserError as error:
         return [refusal(ENGINE, "opens", error)], None, None
     except ModuleNotFoundError as error:

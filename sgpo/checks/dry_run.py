@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from sgpo.algorithms import registry
-from sgpo.checks.amounts import shown_time, shown_tokens
+from sgpo.amounts import shown_time, shown_tokens
 from sgpo.checks.calibration import Rates, calibrate
+from sgpo.checks.counts import warmup_rows
 from sgpo.checks.engine import open_engine
-from sgpo.checks.estimate import estimate_run
+from sgpo.checks.estimate import Ahead, estimate_run, sampling_seconds
 from sgpo.checks.model import check_model
+from sgpo.checks.processes import process_seconds
 from sgpo.checks.samples import Samples, take_samples
 from sgpo.checks.teacher_cost import TeacherCost, responses_cost, strategies_cost
 from sgpo.config import RunConfig, load_config
@@ -19,9 +22,10 @@ from sgpo.config.pipeline import PipelineParams
 from sgpo.config.sampling import SamplingConfig
 from sgpo.evaluation.outcomes import read_outcomes
 from sgpo.jsonl import JsonlFile
-from sgpo.pipeline.splits import problems_for_warmup
+from sgpo.pipeline.splits import check_warmup, problems_for_warmup
+from sgpo.pipeline.warm_up import warmup_inputs
 from sgpo.problems import Problem, read_problems
-from sgpo.rollouts.model_folder import ModelFolderError
+from sgpo.rollouts.model_folder import ModelFolderError, local_folder
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint
 from sgpo.training.inputs import load_inputs
@@ -37,12 +41,32 @@ def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
     sizes, left = registry.build(training, config.seed).groups(), max(0, training.steps - done)
     rows = training.problems_per_step * (sizes.autonomous + sizes.guided)
     begins = "begins" if newest is None else f"resumes after step {done}"
-    estimate = estimate_run(config, None, *_measured(config, model, inputs.problems, inputs.strategies))
+    rates, samples = _measured(config, model, inputs.problems, inputs.strategies)
+    taught = 0 if done else warmup_rows(config, local_folder(model), None, len(inputs.problems), inputs.strategies)
+    estimate = estimate_run(config, None, rates, samples, Ahead(warmup_rows=taught))
+    each = estimate.step_seconds + estimate.validation_seconds / training.steps
+    seconds = left * each + estimate.warmup_seconds
     return [
         f"{run}: {training.algorithm.type} {begins}, {left} of {training.steps} steps left, of {rows} responses each, "
         f"from {len(inputs.problems)} problems ({len(inputs.strategies)} strategies)",
-        f"about {shown_time(left * estimate.step_seconds)} here: {estimate.step_seconds:.1f} s a step, "
+        f"about {shown_time(estimate.process_seconds + seconds)} here: {estimate.step_seconds:.1f} s a step, "
         f"{shown_tokens(left * estimate.step_tokens)} sampled tokens",
+        NOTHING,
+    ]
+
+
+def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run: Path) -> list[str]:
+    """Say how many responses a warm-up would teach in how many epochs, and how long that would take here."""
+    check_warmup(config.warmup, params)
+    problems, strategies = warmup_inputs(config, params)
+    done = " (done already)" if (run / "done").is_file() else ""
+    rates, samples = _measured(config, model, problems, strategies)
+    rows = config.warmup.epochs * len(problems)
+    estimate = estimate_run(config, None, rates, samples, Ahead(warmup_rows=rows))
+    return [
+        f"{run}: {config.warmup.epochs} epochs on {len(problems)} responses{done}",
+        f"about {shown_time(estimate.process_seconds + estimate.warmup_seconds)} here, with responses as long as the "
+        "model's own",
         NOTHING,
     ]
 
@@ -100,14 +124,14 @@ def _sampling(
     config: RunConfig, model: str | Path, problems: Sequence[Problem], texts: dict[str, str], rows: int,
     sampling: SamplingConfig,
 ) -> tuple[float, float]:  # fmt: skip
-    """Return seconds and tokens of so many responses."""
+    """Return the seconds of a process that draws so many responses, and their tokens."""
     training = config.training.model_copy(
         update={"sampling": sampling.model_copy(update={"temperature": sampling.temperature or 1.0})}
     )
     rates, samples = _measured(config.model_copy(update={"training": training}), model, problems, texts)
-    mean = samples.tokens / len(samples.answers)
-    longest = max(answer.tokens for answer in samples.answers)
-    return rates.sampling(rows, sampling.batch_size, mean, longest), rows * mean
+    beside = process_seconds(rates.start, rates.opening)
+    read = len(problems) * (samples.prompt_tokens + (samples.prompt_tokens + samples.strategy_tokens) * bool(texts))
+    return beside + sampling_seconds(rates, samples, rows, sampling, read), rows * samples.mean
 
 
 def _measured(
@@ -118,6 +142,8 @@ def _measured(
     if opened is None:
         wrong = next(finding for finding in findings if finding.verdict == "wrong")
         raise ModelFolderError(f"{wrong.found} (expected {wrong.cure})")
+    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as work, open_engine(config, opened, Path(work)) as engine:
+        opening = time.perf_counter() - begun
         samples = take_samples(config, engine, opened.chat, problems, texts)
-        return calibrate(config, opened, engine, samples.drawn), samples
+        return calibrate(config, opened, engine, samples, opening), samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -26,12 +27,13 @@ DAYS = date(2024, 2, 29), date(2031, 11, 30)
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """A model that could be opened, in the precision of the recipe, and its format of conversations."""
+    """A model that could be opened, in the precision of the recipe, its format of conversations, and what it took."""
 
     folder: Path
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     chat: ChatFormat
+    seconds: float = 0.0
 
 
 def check_model(source: str | Path, config: RunConfig) -> tuple[list[Finding], OpenedModel | None]:
@@ -41,7 +43,9 @@ def check_model(source: str | Path, config: RunConfig) -> tuple[list[Finding], O
     except UserError as error:
         return [refusal(GROUP, "folder", error)], None
     findings: list[Finding] = []
+    begun = time.perf_counter()
     model = _weights(folder, source, config, findings)
+    seconds = time.perf_counter() - begun
     tokenizer = chat = None
     try:
         tokenizer = open_ending_tokenizer(folder, source)
@@ -58,7 +62,7 @@ def check_model(source: str | Path, config: RunConfig) -> tuple[list[Finding], O
         check_ids(source, model, tokenizer, chat)
     except UserError as error:
         return [*findings, refusal(GROUP, "token ids", error)], None
-    return findings, OpenedModel(folder, model, tokenizer, chat)
+    return findings, OpenedModel(folder, model, tokenizer, chat, seconds)
 
 
 def _weights(folder: Path, source: str | Path, config: RunConfig, findings: list[Finding]) -> PreTrainedModel | None:

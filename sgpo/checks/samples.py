@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,6 +59,23 @@ class Samples:
         """Return the tokens that were sampled."""
         return sum(answer.tokens for answer in self.answers)
 
+    @property
+    def mean(self) -> float:
+        """Return the mean tokens of an answer."""
+        return self.tokens / len(self.answers)
+
+    def longest(self, rows: float, limit: int) -> float:
+        """Return the tokens that the longest of `rows` answers is expected to have, at most `limit`.
+
+        Lengths are taken to be lognormal; the rank of the longest is Blom's (Statistical Estimates and Transformed
+        Beta-Variables, 1958).
+        """
+        lengths = [math.log(max(1, answer.tokens)) for answer in self.answers]
+        rank = (rows - 0.375) / (rows + 0.25)
+        normal = statistics.NormalDist(statistics.mean(lengths), statistics.pstdev(lengths) or 1e-9)
+        seen = max(answer.tokens for answer in self.answers)
+        return min(float(limit), max(float(seen), math.exp(normal.inv_cdf(rank)))) if rows > 1 else self.mean
+
     def of(self, context: Group) -> list[Answer]:
         """Return the answers of one context."""
         return [answer for answer in self.answers if answer.context == context]
@@ -69,7 +89,7 @@ def take_samples(
     config: RunConfig, engine: RolloutEngine, chat: ChatFormat, problems: Sequence[Problem], texts: Mapping[str, str]
 ) -> Samples:
     """Sample PROBLEMS problems, those with a strategy first, ANSWERS times in each context, as training samples."""
-    chosen = _chosen([problem for problem in problems if problem.id in texts] or list(problems))
+    chosen = _chosen([problem for problem in problems if problem.id in texts] or list(problems), config.seed)
     evaluation = config.evaluation
     with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, config.domains, chosen) as verifier:
         sampler = Sampler(engine, chat, verifier, texts, config.seed)
@@ -93,10 +113,10 @@ def take_samples(
     )
 
 
-def _chosen(problems: list[Problem]) -> list[Problem]:
-    """Return PROBLEMS of them, evenly spaced."""
-    stride = max(1, len(problems) // PROBLEMS)
-    return problems[::stride][:PROBLEMS]
+def _chosen(problems: list[Problem], seed: int) -> list[Problem]:
+    """Return PROBLEMS of them by chance, in their order: a file that repeats its kinds would show one at even steps."""
+    places = random.Random(f"check/{seed}").sample(range(len(problems)), min(PROBLEMS, len(problems)))
+    return [problems[place] for place in sorted(places)]
 
 
 def _answer(problem: Problem, rollout: Rollout, verdict: Verdict) -> Answer:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgpo.checks.amounts import shown_tokens
+from sgpo.amounts import shown_tokens
 from sgpo.checks.finding import Finding
 from sgpo.config.pipeline import PipelineParams
 from sgpo.config.strategies import TeacherConfig

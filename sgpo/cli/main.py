@@ -121,14 +121,25 @@ def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work =
 
 @app.command("warm-up")
 def warm_up(
-    model: Model, run: Run, params: Params = PARAMS, config: Config = None, overrides: Overrides = None
+    model: Model,
+    run: Run,
+    params: Params = PARAMS,
+    config: Config = None,
+    dry_run: DryRun = False,
+    overrides: Overrides = None,
 ) -> None:
     """Warm up a model on strong-model responses, to make a first champion that knows the form; resumes."""
     from sgpo.config import load_config
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline.warm_up import warm_up_model
 
-    print(f"{warm_up_model(load_config(config, overrides or ()), load_params(params), model, run)}: warmed up")
+    settings, of_data = load_config(config, overrides or ()), load_params(params)
+    if dry_run:
+        from sgpo.checks.dry_run import of_warmup
+
+        print("\n".join(of_warmup(settings, of_data, model, run)))
+        return
+    print(f"{warm_up_model(settings, of_data, model, run)}: warmed up")
 
 
 @app.command("split")

@@ -1,4 +1,4 @@
-"""`sgpo model …`: model folders from other formats."""
+"""`sgpo model …`: model folders from other formats, and from the checkpoints of a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 model_app = typer.Typer(no_args_is_help=True, help="Convert models to model folders.")
-
-
-@model_app.callback()
-def _model() -> None:
-    """Keep `convert` a command of the group, although it is the only one."""
 
 
 @model_app.command("convert")
@@ -25,3 +20,16 @@ def model_convert(
     found = convert_gguf(source, output, sha256)
     print(found.describe())
     print(f"{output}: {source.name}, converted and checked")
+
+
+@model_app.command("export")
+def model_export(
+    run: Annotated[Path, typer.Argument(help="Run directory")],
+    model: Annotated[str, typer.Option(help="What the run began with: folder or hub id (after a warm-up, its model)")],
+    output: Annotated[Path, typer.Option(help="Folder that gets the model")],
+    step: Annotated[int | None, typer.Option(min=1, help="Step of the checkpoint; default: the newest one")] = None,
+) -> None:
+    """Export a checkpoint as a Hugging Face folder, adapters merged, without going on with the run."""
+    from sgpo.training.export import export_checkpoint
+
+    print(f"{export_checkpoint(run, model, output, step)}: exported")

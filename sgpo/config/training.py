@@ -18,7 +18,7 @@ class TrainingConfig(Settings):
     algorithm: Annotated[SerializeAsAny[AlgorithmSettings], BeforeValidator(read_algorithm)] = Field(
         default_factory=lambda: read_algorithm({}), description="The method (`type`) and its settings"
     )
-    steps: int = Field(default=60, ge=0, description="Optimiser steps")
+    steps: int = Field(default=60, ge=0, description="Sampled batches, each with `minibatches` optimiser steps")
     problems_per_step: int = Field(default=16, ge=1, description="Problems sampled per step, over all processes")
     minibatches: int = Field(default=1, ge=1, description="Optimiser steps per sampled batch")
     overlap: bool = Field(

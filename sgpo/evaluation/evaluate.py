@@ -7,7 +7,7 @@ from sgpo.config import RunConfig, config_digest
 from sgpo.evaluation.answers import write_answers
 from sgpo.evaluation.measure import batches_of, check_benchmarks, measure
 from sgpo.evaluation.outcomes import read_outcomes, write_outcomes
-from sgpo.evaluation.report import folder_digest
+from sgpo.evaluation.report import digest_of_ends, folder_digest
 from sgpo.evaluation.reuse import code_digest, copy_outcomes, find_same
 from sgpo.evaluation.scores import Outcome, Scores, score
 from sgpo.files import file_sha256
@@ -37,6 +37,7 @@ def evaluate_model(config: RunConfig, model: str | Path, output: Path, problems_
         print(f"{path}: no problems of {', '.join(idle)}, which evaluation.benchmarks has settings for", flush=True)
     about = {
         "weights": folder_digest(folder),
+        "ends": digest_of_ends(folder),
         "problems": file_sha256(path),
         "settings": config_digest(settings.model_copy(update=_OF_THE_SCORES)),
         "chat": config_digest(config.chat),

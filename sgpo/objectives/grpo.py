@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 
-from sgpo.objectives.rows import response_mask
+from sgpo.objectives.shapes import check_tokens
 
 STD_EPSILON = 1e-6
-Normalization = Literal["sequence", "token", "constant"]
 
 
 def group_advantages(rewards_G: torch.Tensor | Sequence[float], normalize_std: bool = True) -> torch.Tensor:
@@ -36,76 +34,43 @@ def group_advantages(rewards_G: torch.Tensor | Sequence[float], normalize_std: b
     return advantages_G.masked_fill(equal_G.all(dim=-1, keepdim=True), 0.0)
 
 
-def grpo_row_losses(
-    logprobs_BT: torch.Tensor,
-    old_logprobs_BT: torch.Tensor,
-    advantages_B: torch.Tensor,
-    mask_BT: torch.Tensor,
+def grpo_token_losses(
+    logprobs_N: torch.Tensor,
+    old_logprobs_N: torch.Tensor,
+    advantages_N: torch.Tensor,
     clip_low: float | None = 0.2,
     clip_high: float | None = 0.28,
-    normalization: Normalization = "sequence",
-    importance_BT: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """(loss_B, metrics): the inner sum of Eq. 1 for each response i [SGPO Eq. 1].
+    importance_N: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+    """(loss_N, metrics): the term of each token of Eq. 1, before the sums over tokens and responses [SGPO Eq. 1].
 
-    loss_i = -(1/|o_i|) sum_t w_it min(rho_it A_i, clip(rho_it, 1 - clip_low, 1 + clip_high) A_i),
-    rho_it = exp(log pi_theta - log pi_old), over the |o_i| positions where the mask is 1.
+    loss_t = -w_t min(rho_t A, clip(rho_t, 1 - clip_low, 1 + clip_high) A), rho_t = exp(log pi_theta - log pi_old), with
+    the advantage A of the token's response.
 
-    A bound of None does not clip. w is 1, or `importance_BT` (see `truncated_importance`), a number without gradient.
-    "sequence" is as written; "token" and "constant" leave 1/|o_i| out, for a caller who divides by the tokens of the
-    whole batch, or by a constant length. Either way the outer denominator is the caller's (`outer_denominator`), and
-    must be that of the whole batch, not of the micro-batch. The gradient goes to `logprobs_BT` only; B = 0 gives an
-    empty loss.
+    A bound of None does not clip. w is 1, or `importance_N` (see `truncated_importance`), a number without gradient.
+    What the sums are divided by is the caller's: 1/|o_i| and 1/G1 of the response, and `outer_denominator`. The
+    gradient goes to `logprobs_N` only.
 
-    Metrics, to be added up over micro-batches and processes except the first: `ratio_max` (largest rho, 0 for no row),
-    `clipped` (tokens whose clip binds, so that their gradient is 0) and `grpo_tokens`.
+    Metrics, to be added up over micro-batches and processes except the first: `ratio_max` (largest rho, 0 for no
+    token), `clipped` (tokens whose clip binds, so that their gradient is 0) and `grpo_tokens`.
 
-    Raises ValueError on mismatched shapes, a row without tokens, clip bounds out of range, an unknown normalization.
+    Raises ValueError on mismatched shapes and clip bounds out of range.
     """
-    if normalization not in get_args(Normalization):
-        raise ValueError(f"normalization is '{normalization}' (expected one of {', '.join(get_args(Normalization))})")
     low, high = 1.0 - (1.0 if clip_low is None else clip_low), 1.0 + (math.inf if clip_high is None else clip_high)
     if not (0.0 <= low <= 1.0 <= high):
         raise ValueError(f"clip bounds are {clip_low} and {clip_high} (expected 0 <= clip_low <= 1, 0 <= clip_high)")
-    mask_BT, lengths_B = response_mask(mask_BT, logprobs=logprobs_BT, old_logprobs=old_logprobs_BT)
-    if advantages_B.shape != mask_BT.shape[:1]:
-        raise ValueError(f"advantages have shape {tuple(advantages_B.shape)} (expected [{mask_BT.shape[0]}])")
-    advantages_B1 = advantages_B.detach().to(logprobs_BT.dtype)[:, None]
-    # Padding may hold anything: it is taken out before exp, so that neither value nor gradient can be NaN there.
-    ratio_BT = (logprobs_BT - old_logprobs_BT.detach()).masked_fill(~mask_BT, 0.0).exp()
-    surrogate_BT = ratio_BT * advantages_B1
-    clipped_BT = ratio_BT.clamp(low, high) * advantages_B1
-    loss_BT = -torch.minimum(surrogate_BT, clipped_BT)
-    if importance_BT is not None:
-        if importance_BT.shape != mask_BT.shape:
-            raise ValueError(f"importance has shape {tuple(importance_BT.shape)} (expected {tuple(mask_BT.shape)})")
-        loss_BT = loss_BT * importance_BT.detach()
-    loss_B = loss_BT.masked_fill(~mask_BT, 0.0).sum(dim=1)
-    if normalization == "sequence":
-        loss_B = loss_B / lengths_B
+    check_tokens(logprobs=logprobs_N, old_logprobs=old_logprobs_N, advantages=advantages_N)
+    advantages_N = advantages_N.detach().to(logprobs_N.dtype)
+    ratio_N = (logprobs_N - old_logprobs_N.detach()).exp()
+    surrogate_N, clipped_N = ratio_N * advantages_N, ratio_N.clamp(low, high) * advantages_N
+    loss_N = -torch.minimum(surrogate_N, clipped_N)
+    if importance_N is not None:
+        check_tokens(logprobs=logprobs_N, importance=importance_N)
+        loss_N = loss_N * importance_N.detach()
     with torch.no_grad():
-        metrics = {
-            "ratio_max": ratio_BT[mask_BT].max() if mask_BT.shape[0] else ratio_BT.new_zeros(()),
-            "clipped": (mask_BT & (clipped_BT < surrogate_BT)).sum().to(loss_B.dtype),
-            "grpo_tokens": lengths_B.sum(),
+        metrics: dict[str, torch.Tensor | float] = {
+            "ratio_max": ratio_N.max() if len(ratio_N) else 0.0,
+            "clipped": (clipped_N < surrogate_N).sum(),
+            "grpo_tokens": float(len(ratio_N)),
         }
-    return loss_B, metrics
-
-
-def outer_denominator(
-    normalization: Normalization, responses: float, tokens: float, constant_length: float | None = None
-) -> float:
-    """Return what the sum of `grpo_row_losses` over a whole batch is divided by; at least 1, so that nothing gives 0.
-
-    "sequence" [SGPO Eq. 1]: the responses, P G1; "token" (DAPO, veRL's token-mean): their tokens; "constant" (Dr. GRPO,
-    LUFFY): responses times `constant_length`, so that a long response weighs more than a short one.
-
-    Raises ValueError for "constant" without a positive length.
-    """
-    if normalization == "token":
-        return max(1.0, tokens)
-    if normalization == "sequence":
-        return max(1.0, responses)
-    if constant_length is None or not constant_length > 0:
-        raise ValueError(f"constant_length is {constant_length} (expected a positive number of tokens for 'constant')")
-    return max(1.0, responses) * constant_length
+    return loss_N, metrics

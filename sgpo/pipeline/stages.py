@@ -164,7 +164,7 @@ def _probe_samples(
     from pydantic import TypeAdapter
 
     from sgpo.evaluation.measure import draw
-    from sgpo.evaluation.report import folder_digest
+    from sgpo.evaluation.report import digest_of_ends, folder_digest
     from sgpo.rollouts.frozen import open_frozen
     from sgpo.rollouts.groups import Sampler
     from sgpo.rollouts.lengths import refuse_too_long
@@ -179,6 +179,7 @@ def _probe_samples(
     asked = [[problem.id, problem.question, strategies[problem.id]] for problem in problems]
     about = {
         "weights": folder_digest(folder),
+        "ends": digest_of_ends(folder),
         "asked": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
         "settings": config_digest(settings),
     }

@@ -32,7 +32,7 @@ def warm_up_model(config: RunConfig, params: PipelineParams, model: str | Path, 
     check_warmup(config.warmup, params)
     if not config.warmup.epochs:
         raise ConfigError("warmup.epochs is 0 (expected at least one epoch for a warm-up)")
-    problems, strategies = _inputs(config, params)
+    problems, strategies = warmup_inputs(config, params)
     folder = local_folder(model)
     made_of = {
         "settings": digest_of_what_is_computed(config),
@@ -46,7 +46,8 @@ def warm_up_model(config: RunConfig, params: PipelineParams, model: str | Path, 
         return warm_up(config, problems, folder, run, world, strategies)
 
 
-def _inputs(config: RunConfig, params: PipelineParams) -> tuple[list[Problem], dict[str, str]]:
+def warmup_inputs(config: RunConfig, params: PipelineParams) -> tuple[list[Problem], dict[str, str]]:
+    """Return the problems that are kept for the warm-up, with their responses, and the strategies' texts by problem."""
     problems = read_problems(config.data / "problems" / "train.parquet")
     strategies = load_strategies(config.data / "strategies.parquet", problems)
     candidates = [problem for problem in problems if problem.id in strategies]

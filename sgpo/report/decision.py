@@ -31,10 +31,10 @@ def decision_in_words(record: RunRecord) -> Verdict:
         of = f" of {planned}" if planned and planned != steps else ""
         return Verdict("open", "Trained, not evaluated", (f"{steps}{of} steps are logged.",), ())
     if decision.before != decision.after:
-        before = f"; before, it was version {decision.before}" if decision.before else ""
+        before = f" (before: version {decision.before})" if decision.before else ""
         heading = f"Promoted: version {decision.after} is the new champion"
         return Verdict(
-            "good", heading, (*measured, f"It is what the alias champion gives now{before}."), decision.reasons
+            "good", heading, (*measured, f"The registry's alias `champion` points to it now{before}."), decision.reasons
         )
     stays = f"The champion stays version {decision.after}." if decision.after else "There is no champion."
     if decision.action == "unchanged":
@@ -68,9 +68,9 @@ def points(value: float) -> str:
 def _measured(comparison: Comparison) -> str:
     gain = comparison.overall
     return (
-        f"On {gain.problems} held-out problems, without strategies, the challenger gives a right answer in "
-        f"{100 * gain.challenger:.1f} % of its tries and the champion in {100 * gain.champion:.1f} %: "
-        f"{points(gain.difference.value)} points. It is better in {gain.better} problems and worse in {gain.worse}."
+        f"On {gain.problems} held-out problems, without strategies, {100 * gain.challenger:.1f} % of the challenger's "
+        f"answers are right and {100 * gain.champion:.1f} % of the champion's: {points(gain.difference.value)} points. "
+        f"The challenger is better on {gain.better} problems and worse on {gain.worse}."
     )
 
 
@@ -78,12 +78,12 @@ def _how_sure(comparison: Comparison) -> str:
     difference = comparison.overall.difference
     span = f"{points(difference.low)} to {points(difference.high)} points"
     sure = f"{comparison.confidence:.0%} interval"
-    return f"With other problems of this kind the gain would be {span} ({sure}): {_said(comparison.overall)}."
+    return f"On other problems of this kind, expect a gain of {span} ({sure}): {_said(comparison.overall)}."
 
 
 def _said(gain: Gain) -> str:
     if gain.difference.low > 0:
-        return "chance does not explain it"
+        return "more than chance explains"
     if gain.difference.high < 0:
-        return "it is worse, and chance does not explain it"
+        return "worse, by more than chance explains"
     return "chance could explain it"

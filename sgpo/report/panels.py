@@ -35,8 +35,8 @@ PANELS = (
     Panel(
         "rewards", "Right answers in training", "share of responses",
         (Series("reward/autonomous", "without strategy"), Series("reward/guided", "with strategy")),
-        "Without strategy is what the model is trained for: it should rise. With strategy should stay above it and not "
-        "fall; when it falls, the model is losing what the strategies told it, and the rest follows.",
+        "The rate without strategies is what training is for: it should rise. The rate with strategies should stay "
+        "above it; if it falls, the model no longer follows the strategies, and soon there is nothing left to distil.",
     ),
     Panel(
         "validation", "Validation", "share of responses",
@@ -44,40 +44,40 @@ PANELS = (
             Series("validation/avg_at_k", "mean", "validation/avg_at_k_low", "validation/avg_at_k_high"),
             Series("validation/pass_at_k", "some answer right"),
         ),
-        "Problems that are not trained on. The mean should rise with the rewards of training; the band is its interval "
-        "over problems. Falling while training rises: what is learnt does not carry over.",
+        "On problems that are not trained on; the band is the mean's interval over problems. The mean should rise with "
+        "the training rewards. If it falls while they rise, what is learnt does not generalise.",
     ),
     Panel(
         "alpha", "How much is distilled (alpha)", "weight",
         (Series("distill/alpha_mean", "mean alpha"),),
-        "Large where strategies help and the model fails alone [Eq. 6]. It should fall by itself as the model learns; "
-        "near 0 from the start, strategies have no effect.",
+        "Large where strategies help and the model fails alone [Eq. 6]. It should fall by itself as the model learns. "
+        "If it is near 0 from the start, strategies have no effect.",
     ),
     Panel(
         "kl", "How far the strategy moves a token (KL)", "nats per token",
         (Series("distill/kl_mean", "mean d"),),
-        "Mean of d over the tokens of the distilled answers [Eq. 3]. It should fall slowly. Rising: guide and student "
-        "part.",
+        "Mean of d over the tokens of the distilled answers [Eq. 3]. It should fall slowly. If it rises, guide and "
+        "student drift apart.",
     ),
     Panel(
-        "masked", "What clipping leaves out", "share",
+        "masked", "What clipping removes", "share",
         (
             Series("distill/kl_mass_masked_fraction", "of the KL"),
             Series("distill/tokens_masked_fraction", "of the tokens"),
         ),
-        "Tokens that move further than delta are not distilled [Eq. 5]. A small share of tokens can hold most of the "
-        "KL; above one half over many steps, most of what there is to learn is left out.",
+        "Tokens that move further than delta are not distilled [Eq. 5]. Few tokens can hold most of the KL. Above one "
+        "half over many steps, clipping removes most of what there is to learn.",
     ),
     Panel(
         "entropy", "Variety of answers (entropy)", "nats per token",
         (Series("policy/entropy", "entropy"),),
-        "How undecided the model is at its own next token. Level or slowly falling is normal; sliding towards 0, it "
-        "collapses to one way of answering.",
+        "How undecided the model is about its own next token. Level or slowly falling is normal. If it slides towards "
+        "0, the model collapses to one way of answering.",
     ),
     Panel(
         "lengths", "Length of responses", "tokens",
         (Series("response/length_mean", "mean length"),),
-        "Level is normal. Growing to the limit: rambling, often the first sign of collapse.",
+        "Level is normal. Growth towards the limit is rambling, often the first sign of collapse.",
     ),
     Panel(
         "truncated", "Cut responses", "share of responses",

@@ -15,6 +15,9 @@ from sgpo.training.batches import TokenBatch
 from sgpo.training.checkpoints.sharded_state import Tensors, to_shards, trained
 from sgpo.training.policy import Policy
 
+SPARE_BYTES = 2**24
+"""Room by way of which two sets of weights are exchanged."""
+
 
 class Guide:
     """Reads with the policy's own weights: sg[pi_theta(. | q, s, o+_<t)] [SGPO Eq. 3]."""
@@ -70,19 +73,24 @@ class FrozenGuide(Guide):
     @contextmanager
     def _lent(self) -> Iterator[None]:
         """Let the policy compute with the guide's weights; afterwards it has its own again, to the last bit."""
-        self._exchange()
+        spare = torch.empty(SPARE_BYTES, dtype=torch.uint8, device=next(self.policy.parameters()).device)
+        self._exchange(spare)
         try:
             yield
         finally:
-            self._exchange()
+            self._exchange(spare)
 
     @torch.no_grad()
-    def _exchange(self) -> None:
+    def _exchange(self, spare: torch.Tensor) -> None:
+        """Exchange the weights by way of `spare`: without new memory, whose lack would leave half of them exchanged."""
         to_shards(self.policy)  # what a forward has left gathered would be read instead of the shards
         for name, value in trained(self.policy):
-            own = value.clone()
-            value.copy_(self._weights[name])
-            self._weights[name].copy_(own)
+            ours, guides = (_shard(tensor).view(-1) for tensor in (value, self._weights[name]))
+            room = spare.view(ours.dtype)
+            for own, other in zip(ours.split(len(room)), guides.split(len(room)), strict=True):
+                kept = room[: len(own)].copy_(own)
+                own.copy_(other)
+                other.copy_(kept)
 
 
 class AverageGuide(FrozenGuide):
@@ -103,3 +111,7 @@ class AverageGuide(FrozenGuide):
     def kept(self) -> Tensors:
         """Return the averages."""
         return self._weights
+
+
+def _shard(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -9,6 +9,7 @@ from sgpo.config import RunConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.groups import Sampler
 from sgpo.training.history import Ended
+from sgpo.training.main_memory import return_freed_memory
 from sgpo.training.metrics import MetricSums
 from sgpo.training.optimisation import learning_rate, make_optimizer, optimizer_step
 from sgpo.training.policy import Policy
@@ -60,6 +61,7 @@ class Trainer:
             for step in session.steps():
                 # o_i ~ pi(. | q), g_i ~ pi(. | q, s), each with its reward by the verifier.
                 samples = batches.of(step, session.clock)
+                return_freed_memory(world.device)
                 # A signal may have reached the verifier's processes too: rewards given since then are not used.
                 session.end_if_preempted()
                 # Advantages A_i, reachable targets o+ and weights alpha(q) [Eqs. 1, 4, 6].
@@ -76,5 +78,6 @@ class Trainer:
                     sums.add_update(norm, taken, world)
                     if taken:
                         gradient.guide.follow()
+                return_freed_memory(world.device)
                 session.finish(step, samples, batches, sums, rate)
         return session.ended()

@@ -1,5 +1,6 @@
 """Which problems a step trains on: a function of (seed, step) alone, so that resuming needs no state."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import TypeVar
@@ -26,16 +27,25 @@ def items_of_step(items: Sequence[ItemT], per_step: int, seed: int, step: int) -
 
 def _permutation(size: int, per_step: int, seed: int, epoch: int) -> list[int]:
     """Return the order of an epoch; what shares a step with the end of the epoch before it is none of that end."""
-    permutation = _shuffled(size, seed, epoch)
-    shared = epoch * size % per_step  # items of the epoch before in the step that crosses the border
-    if not shared or size < 2 * per_step:
+    # An epoch of two steps keeps its end whatever its beginning is; a shorter one's depends on those before it, back to
+    # the last epoch that begins with a step.
+    depends_on = 1 if size >= 2 * per_step else epoch % (per_step // math.gcd(size, per_step))
+    first = max(0, epoch - depends_on)
+    permutation = _shuffled(size, seed, first)
+    for number in range(first + 1, epoch + 1):
+        shared = number * size % per_step  # items of the epoch before in the step that crosses the border
+        permutation = _apart(_shuffled(size, seed, number), permutation[size - shared :], per_step)
+    return permutation
+
+
+def _apart(permutation: list[int], last: list[int], per_step: int) -> list[int]:
+    """Return the permutation with none of `last` among its first items, those that share a step with `last`."""
+    if not last or len(permutation) < per_step:  # with fewer items than a step has they cannot be kept apart
         return permutation
-    # That end is not moved by its own epoch's border: epochs are at least two steps long.
-    last = set(_shuffled(size, seed, epoch - 1)[-shared:])
-    head = per_step - shared
-    early = [index for index in permutation if index not in last]
-    taken = set(early[:head])
-    return [*early[:head], *(index for index in permutation if index not in taken)]
+    avoided = set(last)
+    early = [index for index in permutation if index not in avoided][: per_step - len(last)]
+    taken = set(early)
+    return [*early, *(index for index in permutation if index not in taken)]
 
 
 def _shuffled(size: int, seed: int, epoch: int) -> list[int]:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
+from transformers import PreTrainedTokenizerBase
 
 from sgpo.config import EngineConfig, RunConfig, StorageConfig, dump_config
 from sgpo.files import publish_file
 from sgpo.problems import Verifier, read_problems
+from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.export import export_model
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model, local_folder, open_chat, pad_id
@@ -52,7 +52,7 @@ def train(
     folder = local_folder(model_source)  # a download takes as long as it takes: no other process waits at a barrier
     with open_world() as world, ExitStack() as stack:
         if world.is_main:
-            check_origin(config, folder, run_folder, restart)
+            check_origin(config, folder, run_folder, restart, stored)
         inputs, left_out = without_left_out(config, inputs, folder)
         if world.is_main:
             record_left_out(left_out, run_folder)
@@ -62,13 +62,7 @@ def train(
         torch.manual_seed(config.seed)
         if config.warmup.epochs:
             model_source = folder = _warmed_up(config, inputs.strategies, folder, run_folder, world)
-        model, tokenizer = load_model(folder)
-        chat = open_chat(folder, tokenizer, config.chat)
-        if world.is_main:
-            for note in chat.notes:
-                print(f"{folder}: {note}", flush=True)
-        lora = config.training.lora
-        policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None).to(world.device)
+        policy, tokenizer, chat = _open_student(config, folder, model_source, world)
         verifier = stack.enter_context(
             Verifier(
                 config.evaluation.verifier_timeout, config.evaluation.verifier_workers, config.domains,
@@ -94,16 +88,41 @@ def train(
             stored.checkpoint_published if stored else None, validated_on,
         )  # fmt: skip
         take_best(policy, run_folder, trainer.train(inputs.problems), world)
-        weights = whole_weights(policy)
-        adapter = adapter_tensors(policy.model) if lora else {}
-        if world.is_main:
-            if lora:
-                export_adapter(policy.model, adapter, run_folder / "adapter")
-            export_model(policy.model, tokenizer, weights, run_folder / "model", chat.end_ids, notes_of(folder))
+        _export(policy, tokenizer, chat, folder, run_folder, world)
         if stored is not None:
             stored.model_exported(run_folder / "model")
         world.barrier()
     return run_folder / "model"
+
+
+def _open_student(
+    config: RunConfig, folder: Path, model_source: str | Path, world: World
+) -> tuple[Policy, PreTrainedTokenizerBase, ChatFormat]:
+    """Return the model of `folder`, with adapters where the settings say so, its tokenizer and its format of chats.
+
+    `model_source` is what adapters name as their base.
+    """
+    model, tokenizer = load_model(folder)
+    chat = open_chat(folder, tokenizer, config.chat)
+    if world.is_main:
+        for note in chat.notes:
+            print(f"{folder}: {note}", flush=True)
+    lora = config.training.lora
+    policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None)
+    return policy.to(world.device), tokenizer, chat
+
+
+def _export(
+    policy: Policy, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat, folder: Path, run_folder: Path, world: World
+) -> None:
+    """Write the run's model, and its adapter where it has one; what `folder` notes of its warm-up goes along."""
+    weights = whole_weights(policy)
+    adapter = None if policy.base is None else adapter_tensors(policy.model)
+    if not world.is_main:
+        return
+    if adapter is not None:
+        export_adapter(policy.model, adapter, run_folder / "adapter")
+    export_model(policy.model, tokenizer, weights, run_folder / "model", chat.end_ids, notes_of(folder))
 
 
 def _warmed_up(config: RunConfig, strategies: Mapping[str, str], folder: Path, run_folder: Path, world: World) -> Path:
@@ -123,12 +142,10 @@ def _fetch_checkpoint(config: RunConfig, stored: StoredRun | None, world: World)
     """Let the first process fetch what is stored of the run, while the others wait."""
     if config.storage.bucket is None:
         return
-    # A group of its own: a large checkpoint may take longer than a collective otherwise may.
-    patient: Any = dist.new_group(backend="gloo", timeout=timedelta(hours=6)) if world.size > 1 else None
+    fetched = world.separate_barrier(timedelta(hours=6))  # a large checkpoint takes longer than a collective may
     if stored is not None:
         stored.fetch_checkpoint()
-    if patient is not None:
-        dist.barrier(group=patient)
+    fetched()
 
 
 def _keep_configuration(config: RunConfig, run_folder: Path, world: World) -> None:

@@ -1,19 +1,19 @@
 """One sampled batch after sampling: rows of the method, micro-batches, and the gradient of its loss."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from sgpo.algorithms.base import Algorithm, check_rewards
-from sgpo.algorithms.rows import KINDS, Kind, Row, Tokens, TrainRow
+from sgpo.algorithms.rows import KINDS, Kind, Tokens, TrainRow
 from sgpo.config import TrainingConfig
 from sgpo.objectives import outer_denominator
-from sgpo.rollouts.engine import PromptTooLongError
-from sgpo.rollouts.schema import ProblemSamples, Rollout
-from sgpo.training.batches import RowT, TokenBatch, idle_batch, in_lockstep
-from sgpo.training.layouts import layout_for
+from sgpo.rollouts.schema import ProblemSamples
+from sgpo.training.forwards import Forwards, Guided
+from sgpo.training.guides import Guide
 from sgpo.training.metrics import MetricSums
+from sgpo.training.microbatches import Microbatches
 from sgpo.training.policy import DivergencePart, LogprobPart, LossPart, Policy
 from sgpo.training.recovery.memory import MicrobatchBudget
 from sgpo.training.world import World
@@ -49,14 +49,6 @@ class Denominators:
         return row.weight / outer_denominator(row.normalization, self.problems, self.tokens, self.longest_response)
 
 
-@dataclass(frozen=True, slots=True)
-class Guided:
-    """The guide's side of Eq. 3: hidden states by row index, and its output projection where it has its own, [V, D]."""
-
-    hidden: dict[int, torch.Tensor]
-    weight_VD: torch.Tensor | None
-
-
 class Gradient:
     """Accumulates the gradient of a method's loss [SGPO Eq. 7] over micro-batches and processes."""
 
@@ -65,11 +57,17 @@ class Gradient:
         budget: MicrobatchBudget | None = None,
     ) -> None:  # fmt: skip
         """Take the policy as training began from it; without `budget`, memory is taken to suffice."""
-        self.policy, self.algorithm, self.training, self.world, self.pad_id = policy, algorithm, training, world, pad_id
-        self.guide, self.temperature = algorithm.guide(policy), training.sampling.temperature
+        self.policy, self.algorithm, self.training, self.world = policy, algorithm, training, world
+        self.temperature = training.sampling.temperature
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
-        self.layout = layout_for(policy.model, training.shared_prompts)
+        self.microbatches = Microbatches(policy, training.shared_prompts, self.budget, world, pad_id)
+        self.forwards = Forwards(policy, algorithm.guide(policy), algorithm, self.microbatches, self.temperature)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
+
+    @property
+    def guide(self) -> Guide:
+        """Return whose weights read the prompts with the strategy."""
+        return self.forwards.guide
 
     def minibatches(self, samples: Sequence[ProblemSamples], step: int, problems: int) -> list[Minibatch]:
         """Return this process's mini-batches of a sampled batch of `problems` problems in all, with their rows.
@@ -81,8 +79,13 @@ class Gradient:
         minibatches = self.budget.run(self.policy, lambda: [self._minibatch(part, step) for part in parts])
         if len(parts) > 1 and not self.old_policy_is_samplers:
             for minibatch in minibatches:
-                self.budget.run(self.policy, lambda minibatch=minibatch: self._remember_old_policy(minibatch))
+                self.remember_old_policy(minibatch)
         return minibatches
+
+    def remember_old_policy(self, minibatch: Minibatch) -> None:
+        """Keep the log-probabilities of the policy as it is now, of each rollout that is trained on, as pi_old's."""
+        rows = [row for row in minibatch.rows if row.kind == "policy" and not row.idle]
+        minibatch.old_logprobs.update(self.budget.run(self.policy, lambda: self.forwards.logprobs(rows)))
 
     def accumulate(self, minibatch: Minibatch) -> MetricSums:
         """Add the mini-batch's gradient to the policy's; returns sums of this process's metrics."""
@@ -90,7 +93,7 @@ class Gradient:
 
     def _minibatch(self, samples: Sequence[ProblemSamples], step: int) -> Minibatch:
         check_rewards(samples)
-        return Minibatch(samples, self.algorithm.rows(samples, self._score, step), step)
+        return Minibatch(samples, self.algorithm.rows(samples, self.forwards.score, step), step)
 
     def _accumulate(self, minibatch: Minibatch) -> MetricSums:
         sums = MetricSums()
@@ -99,12 +102,12 @@ class Gradient:
         longest = self.training.sampling.max_new_tokens
         denominators = Denominators(max(1, int(counts["problems"])), counts["tokens"], longest)
         rows = [row for row in minibatch.rows if not row.idle]
-        guided = self._guided(rows, sums)
-        for micro_rows in self._microbatches(rows, sums):
+        guided = self.forwards.guided(rows, sums)
+        for micro_rows in self.microbatches.split(rows, sums):
             if micro_rows:
                 self._backward(micro_rows, minibatch, denominators, guided, sums)
             else:
-                self.policy.no_loss(idle_batch(self.pad_id, self.world.device)).backward()
+                self.policy.no_loss(self.microbatches.idle()).backward()
         alphas = {row.problem: row.alpha for row in minibatch.rows if row.kind == "distillation"}
         sums.add_alphas([alphas.get(place, 0.0) for place in range(len(minibatch.samples))], self.algorithm)
         sums["targets"] += sum(row.kind == "distillation" for row in minibatch.rows)
@@ -115,7 +118,7 @@ class Gradient:
         guided: Guided, sums: MetricSums,
     ) -> None:  # fmt: skip
         """Backward of one micro-batch: one forward of its rows, and a loss for each kind of row in it [SGPO Eq. 7]."""
-        batch = self._batch(rows)
+        batch = self.microbatches.batch(rows)
         kinds: list[Kind] = [kind for kind in KINDS if any(row.kind == kind for row in rows)]
         parts = []
         for kind in kinds:
@@ -134,7 +137,27 @@ class Gradient:
         self, kind: Kind, rows: list[TrainRow], places_M: torch.Tensor | None, minibatch: Minibatch,
         denominators: Denominators, guided: Guided, sums: MetricSums,
     ) -> LossPart:  # fmt: skip
-        """Return what the method's loss of these rows, all of one kind, is asked by: chunk by chunk of their tokens."""
+        """Return the loss of these rows, all of one kind, as a function of chunks of their M tokens."""
+        loss_of = self._token_loss(kind, rows, minibatch, denominators, sums)
+        if rows[0].guide is None:
+            return LogprobPart(
+                places_M, lambda logprobs_C, entropy_C, span: loss_of(span, logprobs_C=logprobs_C, entropy_C=entropy_C)
+            )
+        return DivergencePart(
+            places_M,
+            lambda kl_C, span: loss_of(span, divergence_C=kl_C),
+            torch.cat([guided.hidden[row.index] for row in rows]),
+            guided.weight_VD,
+            self.algorithm.reverse_divergence,
+        )
+
+    def _token_loss(
+        self, kind: Kind, rows: list[TrainRow], minibatch: Minibatch, denominators: Denominators, sums: MetricSums
+    ) -> Callable[..., torch.Tensor]:
+        """Return (span, **computed) -> loss_C: the method's loss of the rows' tokens in `span`; adds its metrics.
+
+        `computed` are the fields of `Tokens` that carry gradient, [C] each.
+        """
         device = self.world.device
         lengths = [len(row.response) if row.normalization == "sequence" else 1 for row in rows]
         weights = [denominators.of(row) / length for row, length in zip(rows, lengths, strict=True)]
@@ -146,12 +169,13 @@ class Gradient:
         sampler_M = torch.tensor(sampler, dtype=torch.float64, device=device)
         old_M = self._old_logprobs(rows, sampler_M, minibatch)
 
-        def ask(values_C: torch.Tensor, span: slice, **carrying: torch.Tensor) -> torch.Tensor:
-            none_C, same = values_C.new_empty(0), values_C.dtype
-            old_C = values_C.detach() if old_M is None else old_M[span]
+        def loss_of(span: slice, **computed: torch.Tensor) -> torch.Tensor:
+            current_C = next(iter(computed.values()))
+            none_C, dtype = current_C.new_empty(0), current_C.dtype
+            old_C = current_C.detach() if old_M is None else old_M[span]
             tokens = Tokens(
-                kind, minibatch.step, weights_M[span].to(same), advantages_M[span].to(same),
-                **{"logprobs_C": none_C, "entropy_C": none_C, "divergence_C": none_C, **carrying},
+                kind, minibatch.step, weights_M[span].to(dtype), advantages_M[span].to(dtype),
+                **{"logprobs_C": none_C, "entropy_C": none_C, "divergence_C": none_C, **computed},
                 old_logprobs_C=old_C, sampler_logprobs_C=sampler_M[span].to(old_C.dtype),
                 batch_tokens=denominators.tokens,
             )  # fmt: skip
@@ -159,17 +183,7 @@ class Gradient:
             sums.add(metrics)
             return loss_C
 
-        if rows[0].guide is None:
-            return LogprobPart(
-                places_M, lambda logp_C, entropy_C, span: ask(logp_C, span, logprobs_C=logp_C, entropy_C=entropy_C)
-            )
-        return DivergencePart(
-            places_M,
-            lambda kl_C, span: ask(kl_C, span, divergence_C=kl_C),
-            torch.cat([guided.hidden[row.index] for row in rows]),
-            guided.weight_VD,
-            self.algorithm.reverse_divergence,
-        )
+        return loss_of
 
     def _old_logprobs(self, rows: list[TrainRow], sampler_M: torch.Tensor, minibatch: Minibatch) -> torch.Tensor | None:
         """Return log pi_old of the rows' tokens, [M]; None where it is the current policy: the ratio of Eq. 1 is 1."""
@@ -178,92 +192,9 @@ class Gradient:
         remembered = [minibatch.old_logprobs[row.index] for row in rows if row.index in minibatch.old_logprobs]
         return torch.cat(remembered) if remembered else None
 
-    def _remember_old_policy(self, minibatch: Minibatch) -> None:
-        rows = [row for row in minibatch.rows if row.kind == "policy" and not row.idle]
-        for micro_rows, batch in self._forward_only(rows):
-            logprobs_BR = self.policy.logprobs(batch, self.temperature)
-            for row, logprobs_R in zip(micro_rows, logprobs_BR, strict=False):
-                minibatch.old_logprobs[row.index] = logprobs_R[: len(row.response)]
-
-    def _guided(self, rows: list[TrainRow], sums: MetricSums | None = None) -> Guided:
-        """Return the stop-gradient side of Eq. 3 of each row that has a guide."""
-        hidden = self._read([Row(row.guide, row.response, row.index) for row in rows if row.guide is not None], sums)
-        if self.algorithm.contrasts:
-            contrasted = [(row, row.contrast) for row in rows if row.contrast is not None]
-            alone = self._read([Row(row.prompt, row.response, row.index) for row, _ in contrasted], sums)
-            wrong = self._read([Row(contrast, row.response, row.index) for row, contrast in contrasted], sums)
-            # Logits are linear in hidden states: log p = log pi(. | q) + log pi(. | q, s) - log pi(. | q, s') + const.
-            hidden |= {index: hidden[index] + alone[index] - wrong[index] for index in wrong}
-        return Guided(hidden, self.guide.projection())
-
-    def _read(self, rows: list[Row], sums: MetricSums | None) -> dict[int, torch.Tensor]:
-        """Return the guide's hidden states of each row's response by row index, [|o|, D]; collective."""
-        hidden: dict[int, torch.Tensor] = {}
-        for micro_rows, batch in self._forward_only(rows, sums):
-            hidden_ND = self.guide.hidden(batch)
-            spans = hidden_ND.split([len(row.response) for row in micro_rows]) if micro_rows else ()
-            hidden.update({row.index: span for row, span in zip(micro_rows, spans, strict=True)})
-        return hidden
-
     def shifts(self, rows: list[TrainRow], top: int) -> dict[int, Shifts]:
         """Return what the guide changes at the tokens of rows that have one, by row index; collective, no gradient."""
-        return self.budget.run(self.policy, lambda: self._shifts(rows, top))
-
-    def _shifts(self, rows: list[TrainRow], top: int) -> dict[int, Shifts]:
-        guided, found = self._guided(rows), dict[int, Shifts]()
-        for micro_rows, batch in self._forward_only(rows):
-            if not micro_rows:  # other processes have rows, and forward is collective
-                self.policy.hidden(batch)
-                continue
-            shifts = self.policy.shifts(
-                batch, torch.cat([guided.hidden[row.index] for row in micro_rows]), guided.weight_VD,
-                top=top, temperature=self.temperature, reverse=self.algorithm.reverse_divergence,
-            )  # fmt: skip
-            of_rows = shifts.rows([len(row.response) for row in micro_rows])
-            found.update({row.index: one for row, one in zip(micro_rows, of_rows, strict=True)})
-        return found
-
-    def _score(self, candidates: list[tuple[ProblemSamples, Rollout]]) -> list[float]:
-        """Return sum_t log pi_theta(g_t | q, g_<t) of each candidate, without the strategy [SGPO Eq. 4]."""
-        rows = [
-            Row(problem.autonomous_prompt, rollout.token_ids, index)
-            for index, (problem, rollout) in enumerate(candidates)
-        ]
-        scores = [0.0] * len(rows)
-        for micro_rows, batch in self._forward_only(rows):
-            logprobs_BR = self.policy.logprobs(batch, self.temperature)
-            for row, value in zip(micro_rows, logprobs_BR.double().sum(dim=1).tolist(), strict=False):
-                scores[row.index] = value
-        return scores
-
-    def _forward_only(
-        self, rows: list[RowT], sums: MetricSums | None = None
-    ) -> Iterator[tuple[list[RowT], TokenBatch]]:
-        for micro_rows in self._microbatches(rows, sums):
-            with torch.no_grad():
-                yield (
-                    micro_rows,
-                    self._batch(micro_rows) if micro_rows else idle_batch(self.pad_id, self.world.device),
-                )
-
-    def _microbatches(self, rows: list[RowT], sums: MetricSums | None = None) -> Iterator[list[RowT]]:
-        groups = self.layout.split(rows, self.budget.tokens)
-        if sums is not None:
-            for computed, padding in map(self.layout.size, groups):
-                sums["padded_tokens"] += computed
-                sums["padding_tokens"] += padding
-        return in_lockstep(groups, self.world)
-
-    def _batch(self, rows: list[RowT]) -> TokenBatch[RowT]:
-        longest = max(rows, key=len)
-        limit = getattr(self.policy.model.config, "max_position_embeddings", None)
-        if limit is not None and len(longest) > limit:
-            raise PromptTooLongError(
-                f"a prompt of {len(longest.prompt)} and a response of {len(longest.response)} tokens do not fit the "
-                f"model's {limit} positions, and are not cut (expected a smaller training.sampling.max_new_tokens or "
-                "shorter prompts)"
-            )
-        return self.layout.batch(rows, self.pad_id, self.world.device)
+        return self.budget.run(self.policy, lambda: self.forwards.shifts(rows, top))
 
 
 def split_samples(

@@ -49,7 +49,7 @@ class PublishedWeights:
 
     def __init__(self, policy: Policy, engine: VllmServerEngine, world: World) -> None:
         self.policy, self.engine, self.world = policy, engine, world
-        engine.barrier = world.barrier
+        engine.barrier = world.separate_barrier()  # a thread may sample ahead, at another temperature than before
 
     def push(self, step: int) -> None:
         """Gather every parameter, and return when the servers have them; collective."""

@@ -1,11 +1,11 @@
 """The processes of a run: this process's place, sums over all of them, and how they meet."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,8 @@ from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivat
 from torch.distributed.rendezvous import rendezvous
 
 ItemT = TypeVar("ItemT")
+COLLECTIVE_LIMIT = timedelta(minutes=10)
+"""A collective that takes longer ends the run: a process was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def separate_barrier(self, limit: timedelta = COLLECTIVE_LIMIT) -> Callable[[], None]:
+        """Return a barrier in a group of its own, for waits of up to `limit`, or of a thread beside training.
+
+        Collective, as the barrier is. In the group of training's collectives a thread's barrier would meet whichever of
+        them another process has come to: they hang, or give wrong sums.
+        """
+        if self.size == 1:
+            return lambda: None
+        group: Any = dist.new_group(backend="gloo", timeout=limit)
+
+        def barrier() -> None:
+            dist.barrier(group=group)
+
+        return barrier
+
     def _reduce(self, values: dict[str, float], operation: dist.ReduceOp.RedOpType) -> dict[str, float]:
         if self.size == 1:
             return dict(values)
@@ -71,7 +88,7 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def open_world(timeout_minutes: float = 10.0) -> Iterator[World]:
+def open_world(limit: timedelta = COLLECTIVE_LIMIT) -> Iterator[World]:
     """Join the process group that torchrun describes in the environment; without torchrun, a world of one.
 
     Every collective has a time limit, so that a lost process ends the run instead of hanging it.
@@ -82,9 +99,8 @@ def open_world(timeout_minutes: float = 10.0) -> Iterator[World]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if size > 1:
-        timeout = timedelta(minutes=timeout_minutes)
-        store = _store_of_this_attempt(timeout)
-        dist.init_process_group(backend(device), store=store, rank=rank, world_size=size, timeout=timeout)
+        store = _store_of_this_attempt(limit)
+        dist.init_process_group(backend(device), store=store, rank=rank, world_size=size, timeout=limit)
     try:
         yield World(rank, size, device)
     finally:

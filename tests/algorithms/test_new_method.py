@@ -86,7 +86,7 @@ def test_the_first_gradient_is_sgpos_and_later_ones_are_the_frozen_guides(tokeni
 def gradient_for_guide(frozen, policy, algorithm, tokenizer):
     """Another gradient of the same policy with the guide of `frozen`."""
     other = gradient_for(policy, TrainingConfig(algorithm=algorithm), tokenizer.pad_token_id)
-    other.guide = frozen.guide
+    other.forwards.guide = frozen.guide
     return other
 
 

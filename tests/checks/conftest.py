@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 from tiny_testbed import data_folder, model_folder, tokenizer
 
+from sgpo.checks import calibration
 from sgpo.config import RunConfig, load_config
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems import read_problems, write_problems
 from sgpo.testbed.world import build_split
 
 __all__ = ["data_folder", "model_folder", "tokenizer"]
+
+
+@pytest.fixture(autouse=True)
+def start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that imports all of training takes seconds: `test_processes` starts one for all."""
+    monkeypatch.setattr(calibration, "start_seconds", lambda: 2.0)
 
 
 @pytest.fixture

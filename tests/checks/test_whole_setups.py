@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sgpo.checks import check
+from sgpo.checks.counts import responses_to_evaluate
 from sgpo.checks.data import check_data, check_probe_size
 from sgpo.checks.dry_run import of_probe
-from sgpo.checks.estimate import responses_to_evaluate
 from sgpo.checks.teacher import check_teacher
 from sgpo.checks.teacher_cost import estimate_teacher
 from sgpo.config import RunConfig
@@ -66,7 +66,7 @@ def test_each_benchmark_has_its_own_responses_and_lengths(recipe: Recipe, data: 
     rows = read_problems(file)
     write_problems([row.model_copy(update={"source": "Long" if n < 10 else None}) for n, row in enumerate(rows)], file)
     config = recipe("evaluation.k=2", "evaluation.benchmarks.Long.k=5")
-    assert responses_to_evaluate(config) == 10 * 5 + 30 * 2
+    assert responses_to_evaluate(config) == (40, 10 * 5 + 30 * 2)
     long = recipe("evaluation.benchmarks.Long.max_new_tokens=500")
     found = [one for one in check(long, model_folder, sampling=False).wrong if one.what == "held_out prompts"]
     assert [one.found.split(" with")[0] for one in found] == ["10 of 10"]

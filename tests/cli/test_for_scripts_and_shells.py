@@ -66,6 +66,9 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
 
     assert {"runs", "rollouts", "retrain"} <= completed("sgpo r")
     assert completed("sgpo runs prune --dry") == {"--dry-run"}
+    assert completed("sgpo retrain --fol") == {"--follow"}  # read by flows/, in a process of its own
+    assert completed("sgpo status --j") == {"--json"}
+    assert completed("sgpo strategies list --band h") == {"high"}
 
 
 def test_no_color_leaves_colours_out(tmp_path: Path) -> None:

@@ -61,12 +61,13 @@ def test_the_walk_names_at_most_six_files():
         ("sgpo/training/step.py", "Gradient.accumulate", "_accumulate("),
         ("sgpo/training/step.py", "Gradient._accumulate", "_backward("),
         ("sgpo/training/step.py", "Gradient._backward", "_part("),
-        ("sgpo/training/step.py", "Gradient._part", ".token_loss("),
+        ("sgpo/training/step.py", "Gradient._part", "self._token_loss("),
+        ("sgpo/training/step.py", "Gradient._token_loss", "algorithm.token_loss("),
         ("sgpo/algorithms/sgpo.py", "SGPO.rows", "self.targets("),
         ("sgpo/algorithms/sgpo.py", "SGPO.targets", "self.alpha("),
-        ("sgpo/algorithms/sgpo.py", "SGPO.token_loss", "clipped_kd_loss("),
+        ("sgpo/algorithms/sgpo.py", "SGPO.token_loss", "clipped_kd_token_losses("),
         ("sgpo/algorithms/sgpo.py", "SGPO.token_loss", "super().token_loss("),
-        ("sgpo/algorithms/grpo.py", "GRPO.token_loss", "grpo_row_losses("),
+        ("sgpo/algorithms/grpo.py", "GRPO.token_loss", "grpo_token_losses("),
     ],
 )
 def test_each_step_of_the_walk_is_a_call(file, caller, callee):

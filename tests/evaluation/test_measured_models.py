@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_each_benchmark_has_its_k_and_limits_and_the_same_first_draws_as_alone(
 
 
 def test_a_mixed_evaluation_that_was_interrupted_goes_on_to_the_same_bytes(
-    tmp_path: Path, problems: list[Problem], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, problems: list[Problem], model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     config = settings(tmp_path, "evaluation.benchmarks={amc23: {k: 3}}", "evaluation.sampling.batch_size=1")
     evaluate_model(config, model_folder, tmp_path / "whole.jsonl")
@@ -82,6 +83,9 @@ def test_a_mixed_evaluation_that_was_interrupted_goes_on_to_the_same_bytes(
     monkeypatch.setattr(Sampler, "sample", sample)
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(config, model_folder, tmp_path / "parts.jsonl")
+    told = capsys.readouterr().err
+    assert "tokens/s" in told
+    assert "problems are kept, the same command resumes after them" in told
     evaluate_model(config, model_folder, tmp_path / "parts.jsonl")
     assert len(asked) == len(problems) + 1  # only what was under way is asked again
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -183,6 +187,19 @@ def test_outcomes_are_measured_again_where_a_verifier_of_ones_own_was_changed(
     after = about(output, settings(tmp_path, own), model_folder)
     assert after["domains"] != before["domains"]
     assert {answer.reason for answer in read_answers(output) or ()} == {"correct"}
+
+
+def test_outcomes_are_measured_again_where_a_response_ends_at_another_token(
+    tmp_path: Path, problems: list[Problem], model_folder: Path
+) -> None:
+    """As after mending a generation config that lacked the token that ends a turn."""
+    model, output = shutil.copytree(model_folder, tmp_path / "model"), tmp_path / "o.jsonl"
+    evaluate_model(settings(tmp_path), model, output)
+    assert {answer.finish_reason for answer in read_answers(output) or ()} == {"length"}
+    every = list(range(len(json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])))
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": every}), encoding="utf-8")
+    evaluate_model(settings(tmp_path), model, output)
+    assert {(answer.finish_reason, answer.tokens) for answer in read_answers(output) or ()} == {("stop", 1)}
 
 
 def about(output: Path, config: RunConfig, model_folder: Path) -> dict[str, str]:

@@ -48,6 +48,10 @@ def test_what_is_wrong_ends_it_with_the_cure_and_is_kept(
     kept = json.loads((tmp_path / "runs" / "first" / "check.json").read_text())
     assert [finding["what"] for finding in kept["findings"] if finding["verdict"] == "wrong"] == ["can learn"]
     assert float(check.estimate_tags(config, "first")["sgpo.estimate.seconds"]) > 0
+    assert check.estimate_beside(config, "first", {"check": 10.0, "training": 50.0}).endswith(
+        ", took 60 s since it was last started"
+    )
+    assert check.estimate_beside(config, "second", {"check": 10.0}) == ""
 
     def fails(*_: object) -> None:
         raise process.CommandFailed(["sgpo"], 1, ["no such setting"])

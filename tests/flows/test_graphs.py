@@ -18,7 +18,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from typer.core import TyperGroup
 
-from flows.parameters import FORM_SETTINGS, FormSettings
+from flows.form import QUESTIONS, make_form
 from flows.process import REPOSITORY
 from sgpo.cli.main import app
 from sgpo.config import load_config
@@ -34,6 +34,11 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # pyright: ignore[r
 FLOWS = (
     "extract-strategies", "generate-rollouts", "train", "evaluate", "promote", "roll-back", "set-champion", "retrain",
 )  # fmt: skip
+
+
+FORM = make_form("OfTheTest", tuple(QUESTIONS))
+LINE = 125
+"""Characters that Prefect's form shows in a line of a window of 1,280 pixels."""
 
 
 def calls(function: str) -> list[list[Any]]:
@@ -137,46 +142,64 @@ def test_every_field_of_a_form_says_what_it_is(name: str) -> None:
     assert flow.name == name
     for parameter, field in schema["properties"].items():
         assert field.get("description"), f"{name}: {parameter} has no description"
+    for where, field in _fields(schema):
+        assert len(field.get("description", "")) <= LINE, f"{name}: {where}: more than a line"
+        assert "\n" not in field.get("description", ""), f"{name}: {where}"
     assert set(schema.get("required") or []) <= {"run_id", "version", "why"}
     recipe = schema["properties"].get("recipe", {"default": "configs/testbed.yaml"})["default"]
     load_config(REPOSITORY / recipe)
 
 
 def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
-    fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
-    assert len(fields) == len(FORM_SETTINGS)
-    assert fields["training_algorithm_autonomous_rollouts"]["anyOf"][0] == {
-        "minimum": 1,
-        "maximum": 256,
-        "type": "integer",
-    }
-    assert fields["training_steps"]["description"] == "Optimiser steps (at least 0). None: as in the recipe, else 60"
-    assert "(above 0.0, at most 1.0)" in fields["training_learning_rate"]["description"]
-    assert fields["training_steps"]["title"] == "training.steps"
+    what, how_long = _card("what"), _card("how_long")
+    rollouts = what["training_algorithm_autonomous_rollouts"]
+    assert (rollouts["type"], rollouts["minimum"], rollouts["maximum"]) == ("integer", 1, 256)
+    assert how_long["training_steps"]["description"] == "Optimiser steps (at least 0). Empty: the recipe's, else 60"
+    assert "(above 0.0, at most 1.0)" in how_long["training_learning_rate"]["description"]
+    assert how_long["training_steps"]["title"] == "training.steps"
 
 
 def test_a_setting_of_a_few_values_is_a_choice_of_the_form() -> None:
-    fields = parameter_schema(_flow("retrain")).model_dump()["definitions"]["FormSettings"]["properties"]
-    assert fields["engine_kind"]["anyOf"][0]["enum"] == ["transformers", "vllm", "vllm-server"]
-    method = fields["training_algorithm_type"]
-    assert method["anyOf"][0]["enum"] == ["grpo", "hpt", "luffy", "sft", "sgpo"]
-    assert method["description"].endswith("begins from its own defaults. None: as in the recipe, else sgpo")
-    chosen = FormSettings.model_validate({"training_algorithm_type": "luffy", "engine_kind": "vllm"})
+    what = _card("what")
+    assert what["engine_kind"]["enum"] == ["transformers", "vllm", "vllm-server"]
+    method = what["training_algorithm_type"]
+    assert method["enum"] == ["grpo", "hpt", "luffy", "sft", "sgpo"]
+    assert method["description"].endswith("begins from its own defaults. Empty: the recipe's, else sgpo")
+    chosen = FORM.model_validate({"what": {"training_algorithm_type": "luffy", "engine_kind": "vllm"}})
     settings = load_config(REPOSITORY / "configs/testbed.yaml", chosen.overrides())
     assert (settings.training.algorithm.type, settings.engine.kind) == ("luffy", "vllm")
     assert settings.training.algorithm.normalization == "constant"  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_fields_of_the_form_are_in_the_order_in_which_a_person_decides() -> None:
-    titles = [field.title for field in FormSettings.model_fields.values()]
-    assert titles == list(FORM_SETTINGS)
-    assert titles[0] == "training.algorithm.type"
-    assert titles.index("training.steps") < titles.index("evaluation.k") < titles.index("gate.margin")
+def test_cards_and_fields_say_their_place_because_postgres_does_not_keep_the_order_of_keys() -> None:
+    schema = parameter_schema(_flow("retrain")).model_dump()
+    parameters = sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"])
+    assert parameters == ["recipe", "run_id", "dry_run", "settings", "overrides"]
+    cards = schema["definitions"]["RetrainSettings"]["properties"]
+    assert sorted(cards, key=lambda name: cards[name]["position"]) == ["what", "how_long", "measured", "promoted"]
+    for question, (_, _, settings) in QUESTIONS.items():
+        fields = _card(question).values()
+        assert [field["title"] for field in sorted(fields, key=lambda field: field["position"])] == list(settings)
+
+
+def test_an_empty_field_of_the_form_does_not_ask_for_a_type_first() -> None:
+    """`anyOf` with null is shown as a choice between `int` and `None`, and a line that says what None is."""
+    schema = parameter_schema(_flow("retrain")).model_dump()
+    assert [where for where, field in _fields(schema) if "anyOf" in field] == ["settings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cards"),
+    [("train", {"what", "how_long"}), ("evaluate", {"measured"}), ("promote", {"measured", "promoted"})],
+)
+def test_a_flow_s_form_asks_for_what_the_flow_uses(name: str, cards: set[str]) -> None:
+    definitions = parameter_schema(_flow(name)).model_dump()["definitions"]
+    assert definitions[f"{name.title()}Settings"]["properties"].keys() == cards
 
 
 def test_filled_fields_of_the_form_become_settings_and_empty_ones_leave_the_recipe() -> None:
-    overrides = FormSettings.model_validate({"training_steps": 7, "gate_margin": 0.01}).overrides()
-    settings = load_config(REPOSITORY / "configs/testbed.yaml", overrides)
+    filled = {"how_long": {"training_steps": 7}, "promoted": {"gate_margin": 0.01}, "measured": {}}
+    settings = load_config(REPOSITORY / "configs/testbed.yaml", FORM.model_validate(filled).overrides())
     assert (settings.training.steps, settings.gate.margin) == (7, 0.01)
     assert settings.training.learning_rate == load_config(REPOSITORY / "configs/testbed.yaml").training.learning_rate
 
@@ -186,9 +209,10 @@ def test_filled_fields_of_the_form_become_settings_and_empty_ones_leave_the_reci
     [
         {"run_id": "../elsewhere"},
         {"recipe": "configs/testbed.txt"},
-        {"settings": {"training_steps": -1}},
-        {"settings": {"engine_kind": "sglang"}},
-        {"settings": {"no_such_setting": 1}},
+        {"settings": {"how_long": {"training_steps": -1}}},
+        {"settings": {"what": {"engine_kind": "sglang"}}},
+        {"settings": {"what": {"no_such_setting": 1}}},
+        {"settings": {"training_steps": 1}},
         {"overrides": "training.steps=1"},
     ],
 )
@@ -215,6 +239,20 @@ def test_a_bad_parameter_is_refused_before_a_run_starts(parameters: dict[str, An
 def _flow(name: str) -> Flow[..., Any]:
     path, function = DEPLOYMENTS[name]["entrypoint"].split(":")
     return load_flow_from_entrypoint(f"{REPOSITORY / path}:{function}")
+
+
+def _card(question: str) -> dict[str, Any]:
+    """Return the fields of a card of retrain's form."""
+    definitions = parameter_schema(_flow("retrain")).model_dump()["definitions"]
+    return definitions[f"RetrainSettings_{question}"]["properties"]
+
+
+def _fields(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return all fields of a form with their names, those of its cards too."""
+    found = list(schema["properties"].items())
+    for definition in schema.get("definitions", {}).values():
+        found += definition.get("properties", {}).items()
+    return found
 
 
 def _path(out: str | dict[str, Any]) -> str:

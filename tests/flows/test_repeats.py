@@ -65,7 +65,13 @@ def test_another_beginning_is_no_repetition(repository: Path, change: dict[str, 
     assert same_retraining(load_config(None), START.model_copy(update=change), VERSIONS) is None
 
 
-@pytest.mark.parametrize("override", ["seed=1", "training.steps=61", "evaluation.k=2", "gate.margin=0.01"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1", "training.steps=61", "evaluation.k=2", "gate.margin=0.01", "chat.system_prompt=Be brief.",
+        "domains={riddle: {threshold: 0.5}}", "sharding.precision=bfloat16",
+    ],
+)  # fmt: skip
 def test_other_settings_are_no_repetition(repository: Path, override: str) -> None:
     ended(repository, "weekly-47", load_config(None))
     assert same_retraining(load_config(None, [override]), START, VERSIONS) is None

@@ -8,78 +8,44 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgpo.objectives import group_advantages, grpo_row_losses, outer_denominator
+from sgpo.objectives import group_advantages, grpo_token_losses, outer_denominator
 
 rewards_lists = st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=2, max_size=9)
 
 
 @st.composite
 def batches(draw):
-    """(logprobs, old logprobs, advantages, mask) with ratios on both sides of both bounds, padding full of NaN."""
-    rows, width = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    """(logprobs, old logprobs, advantages) of N tokens, with ratios on both sides of both bounds."""
+    tokens = draw(st.integers(1, 30))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    logprobs_BT = -3 * torch.rand(rows, width, dtype=torch.float64, generator=generator)
-    old_BT = logprobs_BT + 0.4 * torch.randn(rows, width, dtype=torch.float64, generator=generator)
-    advantages_B = torch.randn(rows, dtype=torch.float64, generator=generator)
-    mask_BT = torch.rand(rows, width, generator=generator) < 0.7
-    mask_BT[torch.arange(rows), torch.randint(width, (rows,), generator=generator)] = True
-    logprobs_BT[~mask_BT] = math.nan
-    return logprobs_BT.requires_grad_(), old_BT, advantages_B, mask_BT
+    logprobs_N = -3 * torch.rand(tokens, dtype=torch.float64, generator=generator)
+    old_N = logprobs_N + 0.4 * torch.randn(tokens, dtype=torch.float64, generator=generator)
+    return logprobs_N.requires_grad_(), old_N, torch.randn(tokens, dtype=torch.float64, generator=generator)
 
 
-def loop_losses(logprobs_BT, old_BT, advantages_B, mask_BT, low, high, per_token):
-    """Row losses, their gradients, and clipped tokens, in scalars."""
-    losses, gradients, clipped = [], torch.zeros_like(logprobs_BT), 0
-    for i, advantage in enumerate(advantages_B.tolist()):
-        positions = [t for t in range(mask_BT.shape[1]) if mask_BT[i, t]]
-        divisor = 1 if per_token else len(positions)
-        total = 0.0
-        for t in positions:
-            ratio = math.exp(float(logprobs_BT[i, t]) - float(old_BT[i, t]))
-            free, bound = ratio * advantage, min(max(ratio, 1 - low), 1 + high) * advantage
-            total += min(free, bound)
-            if bound < free:
-                clipped += 1
-            else:
-                gradients[i, t] = -ratio * advantage / divisor
-        losses.append(-total / divisor)
-    return torch.tensor(losses, dtype=torch.float64), gradients, clipped
-
-
-def batch_loss(*batch, normalization="sequence", constant_length=None):
-    """Row losses over the batch's outer denominator, as training/step.py divides them."""
-    loss_B, metrics = grpo_row_losses(*batch, normalization=normalization)
-    tokens = float(metrics["grpo_tokens"])
-    return loss_B.sum() / outer_denominator(normalization, loss_B.shape[0], tokens, constant_length), metrics
+def loop_losses(logprobs_N, old_N, advantages_N, low, high):
+    """Losses of tokens, their gradients, and how many are clipped, in scalars."""
+    losses, gradients, clipped = [], [], 0
+    for logprob, old, advantage in zip(logprobs_N.tolist(), old_N.tolist(), advantages_N.tolist(), strict=True):
+        ratio = math.exp(logprob - old)
+        free, bound = ratio * advantage, min(max(ratio, 1 - low), 1 + high) * advantage
+        losses.append(-min(free, bound))
+        gradients.append(0.0 if bound < free else -ratio * advantage)
+        clipped += bound < free
+    return losses, gradients, clipped
 
 
 @settings(deadline=None, max_examples=80)
-@given(batches(), st.sampled_from([(0.2, 0.28), (0.1, 0.5), (0.0, 0.0)]), st.sampled_from(["sequence", "token"]))
-def test_row_losses_and_gradients_are_those_of_the_written_sum(batch, clip, normalization):
-    logprobs_BT, old_BT, advantages_B, mask_BT = batch
-    loss_B, metrics = grpo_row_losses(*batch, *clip, normalization)
-    expected_B, gradients_BT, clipped = loop_losses(
-        logprobs_BT.detach(), old_BT, advantages_B, mask_BT, *clip, normalization == "token"
-    )
-    torch.testing.assert_close(loss_B, expected_B, rtol=0, atol=1e-9)
-    torch.testing.assert_close(
-        torch.autograd.grad(loss_B.sum(), logprobs_BT)[0], gradients_BT.detach(), rtol=0, atol=1e-7
-    )
-    assert metrics["clipped"].item() == clipped
-    assert metrics["grpo_tokens"].item() == mask_BT.sum()
-    assert metrics["ratio_max"].item() == pytest.approx((logprobs_BT - old_BT)[mask_BT].exp().max().item())
-    assert not any(value.requires_grad for value in metrics.values())
-
-
-@settings(deadline=None, max_examples=30)
-@given(batches(), st.sampled_from(["sequence", "token"]))
-def test_the_whole_loss_is_the_mean_over_responses_or_over_tokens(batch, normalization):
-    loss, metrics = batch_loss(*batch, normalization=normalization)
-    loss_B, _, clipped = loop_losses(batch[0].detach(), *batch[1:], 0.2, 0.28, normalization == "token")
-    tokens = int(batch[3].sum())
-    expected = loss_B.sum().item() / (len(loss_B) if normalization == "sequence" else tokens)
-    assert loss.item() == pytest.approx(expected, abs=1e-9)
-    assert metrics["clipped"].item() == clipped
+@given(batches(), st.sampled_from([(0.2, 0.28), (0.1, 0.5), (0.0, 0.0)]))
+def test_losses_and_gradients_of_tokens_are_those_of_the_written_term(batch, clip):
+    loss_N, metrics = grpo_token_losses(*batch, *clip)
+    losses, gradients, clipped = loop_losses(*batch, *clip)
+    assert loss_N.tolist() == pytest.approx(losses, abs=1e-9)
+    assert torch.autograd.grad(loss_N.sum(), batch[0])[0].tolist() == pytest.approx(gradients, abs=1e-7)
+    assert float(metrics["clipped"]) == clipped
+    assert metrics["grpo_tokens"] == len(losses)
+    assert float(metrics["ratio_max"]) == pytest.approx((batch[0] - batch[1]).exp().max().item())
+    assert not any(value.requires_grad for value in metrics.values() if isinstance(value, torch.Tensor))
 
 
 @pytest.mark.parametrize(
@@ -96,105 +62,71 @@ def test_the_whole_loss_is_the_mean_over_responses_or_over_tokens(batch, normali
     ],
 )
 def test_clipping_binds_only_in_the_direction_of_the_advantage(ratio, advantage, loss, gradient):
-    logprobs_BT = torch.tensor([[math.log(ratio) - 1.0]], dtype=torch.float64, requires_grad=True)
-    old_BT = torch.tensor([[-1.0]], dtype=torch.float64, requires_grad=True)
-    loss_B, metrics = grpo_row_losses(logprobs_BT, old_BT, torch.tensor([advantage]), torch.ones(1, 1))
-    loss_B.sum().backward()
-    assert loss_B.item() == pytest.approx(loss, abs=1e-12)
-    assert logprobs_BT.grad.item() == pytest.approx(gradient, abs=1e-12)
-    assert metrics["clipped"].item() == (gradient == 0.0 and advantage != 0.0)
-    assert old_BT.grad is None
+    logprobs_N = torch.tensor([math.log(ratio) - 1.0], dtype=torch.float64, requires_grad=True)
+    old_N = torch.tensor([-1.0], dtype=torch.float64, requires_grad=True)
+    loss_N, metrics = grpo_token_losses(logprobs_N, old_N, torch.tensor([advantage]))
+    loss_N.sum().backward()
+    assert loss_N.item() == pytest.approx(loss, abs=1e-12)
+    assert logprobs_N.grad.item() == pytest.approx(gradient, abs=1e-12)
+    assert float(metrics["clipped"]) == (gradient == 0.0 and advantage != 0.0)
+    assert old_N.grad is None
 
 
 def test_gradient_reaches_the_current_policy_alone():
-    logprobs_BT, old_BT = torch.zeros(1, 2, requires_grad=True), torch.zeros(1, 2, requires_grad=True)
-    advantages_B = torch.ones(1, requires_grad=True)
-    batch_loss(logprobs_BT, old_BT, advantages_B, torch.ones(1, 2))[0].backward()
-    assert logprobs_BT.grad.tolist() == [[-0.5, -0.5]]
-    assert old_BT.grad is None
-    assert advantages_B.grad is None
+    logprobs_N, old_N = torch.zeros(2, requires_grad=True), torch.zeros(2, requires_grad=True)
+    advantages_N = torch.ones(2, requires_grad=True)
+    grpo_token_losses(logprobs_N, old_N, advantages_N)[0].sum().backward()
+    assert logprobs_N.grad.tolist() == [-1.0, -1.0]
+    assert old_N.grad is None
+    assert advantages_N.grad is None
 
 
 def test_the_default_bounds_are_the_papers():
-    logprobs_BT = torch.tensor([[math.log(1.5)], [math.log(0.5)]], dtype=torch.float64)
-    loss_B, _ = grpo_row_losses(logprobs_BT, torch.zeros(2, 1), torch.tensor([1.0, -1.0]), torch.ones(2, 1))
-    assert loss_B.tolist() == pytest.approx([-1.28, 0.8])
-    assert batch_loss(logprobs_BT, torch.zeros(2, 1), torch.tensor([1.0, -1.0]), torch.ones(2, 1))[0].item() == (
-        pytest.approx((-1.28 + 0.8) / 2)
-    )
+    logprobs_N = torch.tensor([math.log(1.5), math.log(0.5)], dtype=torch.float64)
+    loss_N, _ = grpo_token_losses(logprobs_N, torch.zeros(2), torch.tensor([1.0, -1.0]))
+    assert loss_N.tolist() == pytest.approx([-1.28, 0.8])
 
 
 def test_zero_advantage_gives_zero_loss_and_zero_gradient():
-    logprobs_BT = torch.randn(3, 4, requires_grad=True)
-    loss, _ = batch_loss(logprobs_BT, torch.randn(3, 4), torch.zeros(3), torch.ones(3, 4))
+    logprobs_N = torch.randn(12, requires_grad=True)
+    loss = grpo_token_losses(logprobs_N, torch.randn(12), torch.zeros(12))[0].sum()
     loss.backward()
     assert loss.item() == 0.0
-    assert logprobs_BT.grad.count_nonzero() == 0
-
-
-@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-def test_padding_touches_neither_value_nor_gradient(poison):
-    logprobs_BT = torch.tensor([[-1.0, poison], [-2.0, -0.5]], requires_grad=True)
-    mask_BT = torch.tensor([[True, False], [True, True]])
-    loss, metrics = batch_loss(logprobs_BT, torch.full((2, 2), -1.0), torch.tensor([1.0, -1.0]), mask_BT)
-    loss.backward()
-    assert all(tensor.isfinite().all() for tensor in (loss, logprobs_BT.grad, *metrics.values()))
-    assert logprobs_BT.grad[0, 1] == 0.0
+    assert logprobs_N.grad.count_nonzero() == 0
 
 
 @settings(deadline=None, max_examples=30)
-@given(batches(), st.data(), st.sampled_from(["sequence", "token"]))
-def test_any_split_into_microbatches_gives_the_same_loss_gradient_and_metrics(batch, data, normalization):
-    whole, metrics = batch_loss(*batch, normalization=normalization)
-    gradient_BT = torch.autograd.grad(whole, batch[0])[0]
-    rows = batch[0].shape[0]
-    cuts = sorted(data.draw(st.lists(st.integers(0, rows), max_size=4)))  # equal cuts make empty micro-batches
-    outer = rows if normalization == "sequence" else int(batch[3].sum())
-    total, parts = 0.0, []
-    for start, stop in zip([0, *cuts], [*cuts, rows], strict=True):
-        loss_B, part = grpo_row_losses(*(tensor[start:stop] for tensor in batch), normalization=normalization)
-        total = total + loss_B.sum() / outer
-        parts.append(part)
-    assert total.item() == pytest.approx(whole.item(), abs=1e-12)
-    torch.testing.assert_close(torch.autograd.grad(total, batch[0])[0], gradient_BT, rtol=0, atol=1e-12)
-    assert sum(part["clipped"].item() for part in parts) == metrics["clipped"].item()
-    assert sum(part["grpo_tokens"].item() for part in parts) == metrics["grpo_tokens"].item()
-    assert max(part["ratio_max"].item() for part in parts) == metrics["ratio_max"].item()
-
-
-@pytest.mark.parametrize("normalization", ["sequence", "token"])
-def test_an_empty_batch_contributes_exactly_zero(normalization):
-    logprobs_BT = torch.zeros(0, 4, requires_grad=True)
-    nothing = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4)
-    loss, _ = batch_loss(logprobs_BT, *nothing, normalization=normalization)
-    loss.backward()
-    assert loss.item() == 0.0
-    assert logprobs_BT.grad.shape == (0, 4)
+@given(batches(), st.data())
+def test_any_split_into_chunks_gives_the_same_losses_and_metrics(batch, data):
+    whole_N, metrics = grpo_token_losses(*batch)
+    tokens = len(whole_N)
+    cuts = sorted(data.draw(st.lists(st.integers(0, tokens), max_size=4)))  # equal cuts make empty chunks
+    parts = [
+        grpo_token_losses(*(tensor[start:stop] for tensor in batch))
+        for start, stop in zip([0, *cuts], [*cuts, tokens], strict=True)
+    ]
+    assert torch.equal(torch.cat([loss_N for loss_N, _ in parts]), whole_N)
+    for name in ("clipped", "grpo_tokens"):
+        assert sum(float(part[name]) for _, part in parts) == float(metrics[name])
+    assert max(float(part["ratio_max"]) for _, part in parts) == float(metrics["ratio_max"])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"old_logprobs_BT": torch.zeros(2, 4)}, r"old_logprobs has shape \(2, 4\) \(expected \(2, 3\)"),
-        ({"advantages_B": torch.zeros(3)}, "advantages have shape"),
-        ({"mask_BT": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "row 1 of the mask has no token"),
-        ({"mask_BT": torch.full((2, 3), 0.5)}, "other than 0 and 1"),
-        ({"mask_BT": torch.ones(6)}, "mask has shape"),
-        ({"normalization": "batch"}, "normalization is 'batch'"),
+        ({"old_logprobs_N": torch.zeros(4)}, r"old_logprobs has shape \(4,\) \(expected \[3\]"),
+        ({"advantages_N": torch.zeros(1)}, "advantages has shape"),
+        ({"logprobs_N": torch.zeros(1, 3)}, "logprobs has shape"),
+        ({"importance_N": torch.zeros(2)}, "importance has shape"),
         ({"clip_low": -0.1}, "clip bounds"),
         ({"clip_high": -0.1}, "clip bounds"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_by_name(change, message):
-    good = {
-        "logprobs_BT": torch.zeros(2, 3),
-        "old_logprobs_BT": torch.zeros(2, 3),
-        "advantages_B": torch.zeros(2),
-        "mask_BT": torch.ones(2, 3),
-    }
-    grpo_row_losses(**good)
+    good = {"logprobs_N": torch.zeros(3), "old_logprobs_N": torch.zeros(3), "advantages_N": torch.zeros(3)}
+    grpo_token_losses(**good)
     with pytest.raises(ValueError, match=message):
-        grpo_row_losses(**(good | change))
+        grpo_token_losses(**(good | change))
 
 
 @given(rewards_lists, st.booleans())
@@ -241,24 +173,17 @@ def test_groups_without_rewards_or_of_another_shape_are_refused(shape):
 @settings(deadline=None, max_examples=30)
 @given(batches(), st.sampled_from([(None, None), (None, 0.28), (0.2, None)]))
 def test_a_bound_of_none_does_not_clip(batch, clip):
-    logprobs_BT, old_BT, advantages_B, mask_BT = batch
-    loss_B, metrics = grpo_row_losses(*batch, *clip)
+    loss_N, metrics = grpo_token_losses(*batch, *clip)
     low, high = 1.0 if clip[0] is None else clip[0], 1e9 if clip[1] is None else clip[1]
-    expected_B, gradients_BT, clipped = loop_losses(
-        logprobs_BT.detach(), old_BT, advantages_B, mask_BT, low, high, per_token=False
-    )
-    torch.testing.assert_close(loss_B, expected_B, rtol=0, atol=1e-9)
-    gradient_BT = torch.autograd.grad(loss_B.sum(), logprobs_BT)[0]
-    torch.testing.assert_close(gradient_BT, gradients_BT.detach(), rtol=0, atol=1e-7)
-    assert metrics["clipped"].item() == clipped
+    losses, gradients, clipped = loop_losses(*batch, low, high)
+    assert loss_N.tolist() == pytest.approx(losses, abs=1e-9)
+    assert torch.autograd.grad(loss_N.sum(), batch[0])[0].tolist() == pytest.approx(gradients, abs=1e-7)
+    assert float(metrics["clipped"]) == clipped
 
 
-@settings(deadline=None, max_examples=30)
-@given(batches(), st.integers(1, 50))
-def test_constant_length_divides_the_sum_over_tokens_by_one_length_for_all(batch, length):
-    loss, _ = batch_loss(*batch, normalization="constant", constant_length=length)
-    loss_B, _, _ = loop_losses(batch[0].detach(), *batch[1:], 0.2, 0.28, per_token=True)
-    assert loss.item() == pytest.approx(loss_B.sum().item() / (len(loss_B) * length), abs=1e-9)
+@pytest.mark.parametrize(("how", "expected"), [("sequence", 4.0), ("token", 20.0), ("constant", 28.0)])
+def test_a_batch_is_divided_by_its_responses_its_tokens_or_a_constant_length_of_each(how, expected):
+    assert outer_denominator(how, responses=4.0, tokens=20.0, constant_length=7.0) == expected
 
 
 @pytest.mark.parametrize("length", [None, 0.0, -3.0, math.nan])

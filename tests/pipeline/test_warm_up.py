@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_testbed import data_folder, model_folder, tokenizer
 
+from sgpo.checks.dry_run import of_warmup
 from sgpo.config import ConfigError, RunConfig, load_config
 from sgpo.config.pipeline import PipelineParams
 from sgpo.pipeline import stages
@@ -59,6 +60,20 @@ def say(data: Path, more: str) -> None:
                        prompt_version="v", attempt=1) for problem in problems
     ]  # fmt: skip
     write_table(rows, data / "responses.parquet")
+
+
+def test_a_dry_run_says_what_would_be_taught_and_writes_nothing(
+    config: RunConfig, model_folder: Path, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    twice = config.model_copy(update={"warmup": config.warmup.model_copy(update={"epochs": 2})})
+    first, seconds, last = of_warmup(twice, PARAMS, model_folder, tmp_path / "warm")
+    assert first == f"{tmp_path / 'warm'}: 2 epochs on 6 responses"
+    assert seconds.startswith("about ")
+    assert last == "dry run: nothing was written"
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(ConfigError, match=r"warmup\.epochs"):
+        of_warmup(config, PipelineParams(), model_folder, tmp_path / "warm")
 
 
 def test_the_warmed_up_model_is_not_warmed_up_again_unless_its_data_are_new(

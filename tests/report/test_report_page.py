@@ -135,7 +135,7 @@ def test_the_viewer_has_every_trajectory_with_the_steps_at_which_it_was_measured
 @pytest.mark.parametrize(
     ("changed", "heading", "sentence"),
     [
-        ({}, "Promoted: version 7 is the new champion", "before, it was version 3"),
+        ({}, "Promoted: version 7 is the new champion", "(before: version 3)"),
         (
             {"action": "refuse", "after": "3"}, "Not promoted: version 7", "The champion stays version 3.",
         ),
@@ -153,8 +153,8 @@ def test_the_decision_is_said_in_words(made: Path, changed, heading, sentence):
     assert any(sentence in one for one in verdict.sentences)
     assert record.comparison is not None
     gain = record.comparison.overall
-    assert f"{100 * gain.challenger:.1f} % of its tries" in verdict.sentences[0]
-    assert "chance does not explain it" in verdict.sentences[1]
+    assert f"{100 * gain.challenger:.1f} % of the challenger's answers are right" in verdict.sentences[0]
+    assert "more than chance explains" in verdict.sentences[1]
     assert heading in page_of(made).text
 
 

@@ -41,13 +41,16 @@ def of_run(settings: StorageConfig, data: Path) -> RunConfig:
     return config.model_copy(update={"storage": settings.model_copy(update={"patience_s": 30.0})})
 
 
-def run(config: RunConfig, machine: Path, model: Path, at_step=lambda step: None, inside=lambda stored: None) -> Path:
+def run(
+    config: RunConfig, machine: Path, model: Path, at_step=lambda step: None, inside=lambda stored: None,
+    restart: bool = False,
+) -> Path:  # fmt: skip
     """What `sgpo train` does, in a folder `weekly` of this machine."""
     folder = machine / "weekly"
     folder.mkdir(parents=True, exist_ok=True)
     with open_stored_run(config, folder) as stored:
         inside(stored)
-        train(config, model, folder, Metrics(folder, at_step), stored)
+        train(config, model, folder, Metrics(folder, at_step), stored, restart)
     return folder
 
 

@@ -71,6 +71,40 @@ def test_a_problem_is_shown_with_its_strategy_and_what_was_refused(sgpo, made):
     assert "candidate 2: states_answer, states the final answer '7'" in shown
 
 
+def test_a_program_gets_the_same_as_a_person_and_all_of_it(sgpo, made, tmp_path):
+    def told(*arguments: str):
+        return json.loads(sgpo("strategies", *arguments, "--json", cwd=made).stdout)
+
+    ranked = sorted(STRATEGIES, key=lambda strategy: (-strategy.score, strategy.problem_id))
+    listed = told("list")
+    assert [row["problem_id"] for row in listed] == [strategy.problem_id for strategy in ranked]
+    assert {key: value for key, value in listed[0].items() if key != "band"} == ranked[0].model_dump(mode="json")
+    assert [row["band"] for row in listed] == [band_of(strategy.score) for strategy in ranked]
+    assert told("list", "--limit", "3") == listed[:3]
+    low = [row for row in listed if row["band"] == "low"]
+    assert told("list", "--band", "low") == low
+
+    families = find_families(STRATEGIES)
+    assert [(row["id"], row["members"]) for row in told("families")] == [(f.id, list(f.members)) for f in families]
+
+    shown = told("show", PROBLEMS[0].id[:10])
+    assert shown["problem"]["question"] == PROBLEMS[0].question
+    assert shown["strategy"]["approach"] == STRATEGIES[0].approach
+    assert PROBLEMS[0].id in shown["family"]["members"]
+    assert [refusal["reason"] for refusal in shown["refused"]] == ["states_answer"]
+
+    other = STRATEGIES[0].model_copy(update={"approach": "Another way."})
+    write_table([other, *STRATEGIES[1:-1]], tmp_path / "old.parquet")
+    diff = told("diff", str(tmp_path / "old.parquet"))
+    assert (diff["added"], diff["removed"], diff["unchanged"]) == ([STRATEGIES[-1].problem_id], [], 38)
+    ((name, fields, old),) = [(one["problem_id"], one["fields"], one["old"]["approach"]) for one in diff["changed"]]
+    assert (name, fields, old) == (other.problem_id, ["approach"], "Another way.")
+
+    matches = told("retrieve", PROBLEMS[0].question, "-k", "2")
+    assert len(matches) == 2
+    assert matches[0]["similarity"] >= matches[1]["similarity"]
+
+
 def test_two_files_are_compared(sgpo, made, tmp_path):
     write_table(STRATEGIES[:-1], tmp_path / "old.parquet")
     assert sgpo("strategies", "diff", str(tmp_path / "old.parquet"), cwd=made).stdout.splitlines() == [

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sgpo.config import load_config
-from sgpo.config.study import OWN
+from sgpo.config import RunConfig, load_config
+from sgpo.config.study import OWN, StudyConfig
 from sgpo.study.cells import cells_of, load_study
-from sgpo.study.results import Results
+from sgpo.study.results import Result, Results
 from sgpo.training.inputs import reads_responses
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
@@ -29,4 +29,13 @@ def test_a_line_is_of_a_cell_and_its_settings_are_what_they_were(name, row):
     assert (row.seed, row.split) == (config.seed, table.split)
     assert row.benchmark in (OWN, *table.benchmarks)
     if name == "testbed":  # the others' lines were written when every line had the digest of the responses
-        assert ("responses.parquet" in row.made_of) == reads_responses(config)
+        assert ("responses.parquet" in row.made_of) == any(map(reads_responses, [config, *_begun_from(study, row)]))
+
+
+def _begun_from(study: StudyConfig, row: Result) -> list[RunConfig]:
+    """Return the settings of the methods that the line's method starts from."""
+    found, start = [], study.methods[row.method].start
+    while start is not None:
+        found.append(load_config(REPOSITORY / study.recipe, study.methods[start].settings))
+        start = study.methods[start].start
+    return found

@@ -139,7 +139,7 @@ def test_on_a_gpu_the_gradient_of_every_method_is_that_of_plain_rows(tokenizer, 
             assert policy.model.config._attn_implementation == SKIPPING_ATTENTION
         world = World(0, 1, torch.device("cuda"))
         part = Gradient(policy, build(config, 0), config, world, tokenizer.pad_token_id)
-        assert isinstance(part.layout, OneLine) == compiled
+        assert isinstance(part.microbatches.layout, OneLine) == compiled
         (minibatch,) = part.minibatches(samples, 4, len(samples))
         part.accumulate(minibatch)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in policy.parameters()]

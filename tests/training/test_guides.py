@@ -11,6 +11,7 @@ from plain_objective import plain_loss
 from samples import accumulate, gradient_for, make_samples
 from test_loop import SMALL, Interrupted, Recorder, run
 from test_step import flat_gradient, tiny_policy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sgpo.config import ConfigError, LoraConfig, TrainingConfig, load_config
 from sgpo.training.guides import AverageGuide, FrozenGuide
@@ -47,6 +48,42 @@ def test_a_frozen_guides_gradient_is_that_of_the_weights_that_training_began_fro
     torch.testing.assert_close(found, flat_gradient(policy), atol=1e-7, rtol=1e-6)
     live = plain_loss(policy, samples, config)
     assert abs(live.item() - loss.item()) > 1e-3, "the guide's weights have to matter here"
+
+
+class OutOfMemory(TorchDispatchMode):
+    """Let the n-th operation that needs new memory fail."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.left = n
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        schema = func._schema
+        if not schema.is_mutable and not any(result.alias_info for result in schema.returns):
+            self.left -= 1
+            if self.left == 0:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_guide_that_finds_no_memory_leaves_the_policy_its_own_weights(tokenizer):
+    """The step is tried again in smaller micro-batches: half of the weights exchanged would be a third model."""
+    policy = tiny_policy(tokenizer)
+    guide = FrozenGuide(policy)
+    kept = {name: value.clone() for name, value in guide._weights.items()}
+    move(policy)
+    own, failed = copy.deepcopy(policy.state_dict()), 0
+    for n in range(1, 100):
+        try:
+            with OutOfMemory(n), guide._lent():
+                assert not torch.equal(policy.model.get_decoder().norm.weight, own["model.model.norm.weight"])
+        except RuntimeError:
+            failed += 1
+        else:
+            break
+        assert all(torch.equal(value, own[name]) for name, value in policy.state_dict().items()), n
+        assert all(torch.equal(value, kept[name]) for name, value in guide._weights.items()), n
+    assert failed
 
 
 def test_the_average_is_that_of_the_weights_half_as_heavy_after_each_half_life(tokenizer):

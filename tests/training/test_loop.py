@@ -209,7 +209,9 @@ def test_every_problem_is_seen_once_in_an_epoch_and_the_order_changes():
     assert items_of_step(items, 4, 0, 2)[:2] == epochs[0][8:]
 
 
-@pytest.mark.parametrize(("size", "per_step"), [(10, 4), (37, 16), (600, 16), (33, 16), (12, 12)])
+@pytest.mark.parametrize(
+    ("size", "per_step"), [(10, 4), (37, 16), (600, 16), (33, 16), (12, 12), (11, 8), (3, 2), (25, 24)]
+)
 def test_no_problem_is_twice_in_a_step_and_none_is_left_out_of_an_epoch(size, per_step):
     items = list(range(size))
     steps = [items_of_step(items, per_step, 3, step) for step in range(4 * size // per_step)]

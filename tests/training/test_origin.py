@@ -42,7 +42,15 @@ def changed_model(config: RunConfig, model: Path) -> RunConfig:
     return config
 
 
-CHANGES = {"settings": changed_settings, "strategies.parquet": changed_data, "model": changed_model}
+def changed_ends(config: RunConfig, model: Path) -> RunConfig:
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2, 3]}))
+    return config
+
+
+CHANGES = {
+    "settings": changed_settings, "strategies.parquet": changed_data, "model": changed_model,
+    "generation_config.json": changed_ends,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("different", CHANGES)

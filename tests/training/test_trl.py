@@ -78,7 +78,7 @@ def test_loss_and_gradient_are_trls(tokenizer, tmp_path, loss_type, normalizatio
     (minibatch,) = gradient.minibatches(samples, 0, len(samples))
     advantages = [row.advantage for row in minibatch.rows]
     if drift:
-        gradient._remember_old_policy(minibatch)
+        gradient.remember_old_policy(minibatch)
     for index, offsets in enumerate(old_logprobs(samples, drift)):
         if index in minibatch.old_logprobs:
             minibatch.old_logprobs[index] = minibatch.old_logprobs[index] + offsets

@@ -26,6 +26,24 @@ class ListingError(UserError):
     """Something asked for that is not there; the message says what would be right."""
 
 
+def select_strategies(
+    strategies: Mapping[str, Strategy],
+    *,
+    band: Band | None = None,
+    text: str | None = None,
+    family: Family | None = None,
+) -> list[Strategy]:
+    """Return strategies of `band`, with `text` in their words (upper or lower case), of `family`; best score first."""
+    members = None if family is None else set(family.members)
+    return [
+        strategy
+        for strategy in sorted(strategies.values(), key=lambda strategy: (-strategy.score, strategy.problem_id))
+        if (band is None or band_of(strategy.score) == band)
+        and (text is None or text.casefold() in strategy.text().casefold())
+        and (members is None or strategy.problem_id in members)
+    ]
+
+
 def list_strategies(
     strategies: Mapping[str, Strategy],
     *,
@@ -35,19 +53,8 @@ def list_strategies(
     limit: int | None = None,
     width: int = 140,
 ) -> list[str]:
-    """One line per strategy, best score first, cut to `width` columns, and a last line with the count.
-
-    Kept are strategies of `band`, with `text` in their words (upper or lower case), of `family`; of these the first
-    `limit`.
-    """
-    members = None if family is None else set(family.members)
-    found = [
-        strategy
-        for strategy in sorted(strategies.values(), key=lambda strategy: (-strategy.score, strategy.problem_id))
-        if (band is None or band_of(strategy.score) == band)
-        and (text is None or text.casefold() in strategy.text().casefold())
-        and (members is None or strategy.problem_id in members)
-    ]
+    """One line per strategy of the first `limit` that are selected, cut to `width` columns, and one with the count."""
+    found = select_strategies(strategies, band=band, text=text, family=family)
     shown = found[:limit]
     rows = [
         (
@@ -69,6 +76,12 @@ def find_family(families: Sequence[Family], family_id: str) -> Family:
     """Return the family with this id, cut short where its beginning is unique; else raises ListingError."""
     by_id = {family.id: family for family in families}
     return by_id[_by_prefix(list(by_id), family_id, "family")]
+
+
+def find_problem(problem_id: str, problems: Sequence[Problem]) -> Problem:
+    """Return the problem with this id, cut short where its beginning is unique; else raises ListingError."""
+    asked = {problem.id: problem for problem in problems}
+    return asked[_by_prefix(list(asked), problem_id, "problem")]
 
 
 def list_families(families: Sequence[Family], *, limit: int | None = None, width: int = 140) -> list[str]:
@@ -95,8 +108,7 @@ def show(
 
     The id may be cut short where its beginning is unique. Raises ListingError where it names no problem, or several.
     """
-    asked = {problem.id: problem for problem in problems}
-    problem = asked[_by_prefix(list(asked), problem_id, "problem")]
+    problem = find_problem(problem_id, problems)
     sections = [("Problem", problem.id), ("Question", problem.question), ("Answer", problem.answer)]
     strategy = strategies.get(problem.id)
     if strategy is None:

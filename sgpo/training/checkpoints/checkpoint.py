@@ -13,14 +13,13 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch.distributed as dist
-from torch.distributed.checkpoint.api import CheckpointException
 
-from sgpo.errors import UserError
 from sgpo.files import file_sha256, replace_folder, write_json
 from sgpo.rollouts.schema import ProblemSamples
+from sgpo.training.checkpoints.collectives import CheckpointError, gathered, on_every_process, rank
 from sgpo.training.checkpoints.kept import kept, ranked, score_of
 from sgpo.training.checkpoints.prefetched_rollouts import read_rollouts, write_rollouts
 from sgpo.training.checkpoints.sharded_state import Optimizers, Tensors, collect, hyperparameters, read, staged, write
@@ -32,12 +31,6 @@ ROLLOUTS = "rollouts"
 """Key of what `load_checkpoint` returns: rollouts that were drawn ahead for the next step, of all processes."""
 _TIME_LIMIT = timedelta(minutes=30)
 _BASE = "base"
-
-ValueT = TypeVar("ValueT")
-
-
-class CheckpointError(UserError):
-    """A checkpoint that is damaged, cannot be written, or belongs to another configuration."""
 
 
 def save_checkpoint(
@@ -129,17 +122,7 @@ def load_checkpoint(
     newest = newest_checkpoint(folder)
     if newest is None:
         return None
-    state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
-    base = state.pop(_BASE, None)
-    if policy.base is not None and base is not None and base["sha256"] != policy.base.sha256:
-        raise CheckpointError(
-            f"{newest}: adapters of another base model ({base['source']}, sha256 {base['sha256'][:16]}; "
-            f"{policy.base.source} has {policy.base.sha256[:16]})"
-        )
-    try:
-        read(newest, policy, optimizers, state.pop("optimizer_groups"), guide)
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{newest}: not of this model ({error})") from None
+    state = _read(newest, policy, optimizers, guide)
     drawn = read_rollouts(newest)
     return state if drawn is None else {**state, ROLLOUTS: drawn}
 
@@ -154,19 +137,50 @@ def best_checkpoint(folder: Path) -> Path | None:
     return _first_whole(folder, ranked({path.name: score_of(path) for path in _steps(folder)}))
 
 
+def checkpoint_of_step(folder: Path, step: int) -> Path:
+    """Return the checkpoint of a step; CheckpointError where there is none, or it is not whole."""
+    steps = {int(path.name.removeprefix("step-")): path for path in _steps(folder)}
+    if step not in steps:
+        known = ", ".join(map(str, steps)) or "none is there"
+        raise CheckpointError(f"{folder}: no checkpoint of step {step} (expected one of: {known})")
+    verify_checkpoint(steps[step])
+    return steps[step]
+
+
 def load_weights(checkpoint: Path, policy: Policy) -> None:
-    """Load what was trained of the policy from a whole checkpoint of the same run, and nothing else; collective."""
-    read(checkpoint, policy, (), [])
+    """Load what was trained of the policy from a whole checkpoint, and nothing else; collective.
+
+    Raises CheckpointError where it is of another model.
+    """
+    _read(checkpoint, policy, None)
+
+
+def _read(
+    checkpoint: Path, policy: Policy, optimizers: Optimizers | None, guide: Tensors | None = None
+) -> dict[str, Any]:
+    """Fill policy, optimisers and guide, and return the state; CheckpointError where it is of another model."""
+    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    base, groups = state.pop(_BASE, None), state.pop("optimizer_groups")
+    if policy.base is not None and base is not None and base["sha256"] != policy.base.sha256:
+        raise CheckpointError(
+            f"{checkpoint}: adapters of another base model ({base['source']}, sha256 {base['sha256'][:16]}; "
+            f"{policy.base.source} has {policy.base.sha256[:16]})"
+        )
+    try:
+        read(checkpoint, policy, optimizers or (), [] if optimizers is None else groups, guide)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint}: not of this model ({error})") from None
+    return state
 
 
 def _first_whole(folder: Path, names: list[str]) -> Path | None:
     """Return the first of the checkpoints whose files match its manifest; the first process's `names` count."""
-    for name in _gathered(names)[0]:
+    for name in gathered(names)[0]:
         try:
             verify_checkpoint(folder / name)
             return folder / name
         except CheckpointError as error:
-            if _rank() == 0:
+            if rank() == 0:
                 print(f"passed over: {error}", flush=True)
     return None
 
@@ -183,12 +197,12 @@ def verify_checkpoint(checkpoint: Path) -> None:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{checkpoint}: {MANIFEST} cannot be read ({error})") from None
         size = dist.get_world_size() if dist.is_initialized() else 1
-        for name in sorted(manifest)[_rank() :: size]:
+        for name in sorted(manifest)[rank() :: size]:
             file = checkpoint / name
             if not file.is_file() or file_sha256(file) != manifest[name]:
                 raise CheckpointError(f"{file}: missing, or not the file that was saved (sha256 differs)")
 
-    _on_every_process(check)
+    on_every_process(check)
 
 
 def _with_base(state: dict[str, Any], policy: Policy) -> dict[str, Any]:
@@ -227,60 +241,20 @@ def _publish(
 
     what = f"{target}: not written"
     try:
-        _on_every_process(start, group, what)
-        _on_every_process(lambda: write(tensors, aside, group), group, what)
+        on_every_process(start, group, what)
+        on_every_process(lambda: write(tensors, aside, group), group, what)
         if drawn is not None:
-            _on_every_process(lambda: write_rollouts(drawn, aside, _rank()), group, what)
-        number = f"{_rank() + 1:05d}"
+            on_every_process(lambda: write_rollouts(drawn, aside, rank()), group, what)
+        number = f"{rank() + 1:05d}"
         files = sorted([*aside.glob(f"shard-{number}-*"), *aside.glob(f"rollouts-{number}.*")])
-        mine = _on_every_process(lambda: {file.name: file_sha256(file) for file in files}, group, what)
+        mine = on_every_process(lambda: {file.name: file_sha256(file) for file in files}, group, what)
         checksums = {name: digest for part in mine for name, digest in part.items()}
-        _on_every_process(finish, group, what)
+        on_every_process(finish, group, what)
     except CheckpointError:
         if main:
             shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
         raise
     return target
-
-
-def _on_every_process(
-    work: Callable[[], ValueT], group: dist.ProcessGroup | None = None, what: str = ""
-) -> list[ValueT]:
-    """`work()` of every process; when one fails all raise CheckpointError with what it says, so that none waits."""
-    result: ValueT | None = None
-    failure: str | None = None
-    try:
-        result = work()
-    except CheckpointError as error:
-        failure = str(error)
-    except (Exception, CheckpointException) as error:  # DCP's own is no Exception
-        failure = f"{what} ({_cause(error)})"
-    outcomes = _gathered((result, failure), group)
-    failures = [failure for _, failure in outcomes if failure is not None]
-    if failures:
-        raise CheckpointError(failures[0])
-    return [result for result, _ in outcomes]  # type: ignore[misc]
-
-
-def _cause(error: BaseException) -> str:
-    """Return the error's last line that says anything; DCP wraps what went wrong, with a trace, for every process."""
-    if isinstance(error, CheckpointException):
-        error = next((wrapped for wrapped, _ in error.failures.values()), error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1]}" if lines else repr(error)
-
-
-def _gathered(value: ValueT, group: dist.ProcessGroup | None = None) -> list[ValueT]:
-    """Return the value of every process, in the order of their ranks."""
-    if not dist.is_initialized():
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(values, value, group=group)
-    return values
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def _delete_old(folder: Path, keep: int, published: Path) -> None:

@@ -85,6 +85,13 @@ class StoredRun:
         if any(self._fetch(step, "resumes from") for step in self._newer) and self._exports_best:
             self._fetch_best()
 
+    def delete_training(self) -> None:
+        """Delete what is stored of the run's warm-up, checkpoints and model: it restarts, and must not fetch them."""
+        checkpoints = list_folders(self._store, self._step(""), unfinished=True)
+        for name in [*checkpoints, *(f"{self._name}/{part}" for part in ("warmup", "model", "adapter"))]:
+            delete_folder(self._store, name)
+        self._newer = []
+
     def _fetch_best(self) -> None:
         """Fetch the best stored checkpoint up to the one that is resumed from, unless it is here."""
         newest = max(path.name for path in self._checkpoints.glob("step-[0-9]*"))

@@ -12,27 +12,30 @@ import pyarrow.parquet as pq
 
 from sgpo.algorithms.registry import method
 from sgpo.config import RunConfig
-from sgpo.evaluation.report import folder_digest
+from sgpo.evaluation.report import digest_of_ends, folder_digest
 from sgpo.files import file_sha256, first_difference, write_json
 from sgpo.problems.domains.digest import verifier_digests
 from sgpo.training import best
 from sgpo.training.checkpoints.checkpoint import CheckpointError
+from sgpo.training.checkpoints.stored_run import StoredRun
 from sgpo.training.validation import PROBLEMS
 
 FILE = "made_of.json"
-_VERIFIER = "verifier of domain "
+_VERIFIER, _ENDS = "verifier of domain ", "generation_config.json"
 
 
-def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> None:
+def check_origin(
+    config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False, stored: StoredRun | None = None
+) -> None:
     """Note what a run begins with, or compare it with what it began with.
 
-    Where that differs, a run that is to `restart` restarts without its checkpoints and warm-up; otherwise
-    CheckpointError names the first difference.
+    Where that differs, a run that is to `restart` restarts without its checkpoints and warm-up, here and where it is
+    `stored`; otherwise CheckpointError names the first difference.
     """
     now, file = _origin(config, model_folder), run_folder / FILE
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
-    # A run older than these keys has noted no verifier: it goes on with today's.
-    before = {**{key: digest for key, digest in now.items() if key.startswith(_VERIFIER)}, **before}
+    # A run older than these keys has noted neither verifiers nor ends: it goes on with today's.
+    before = {**{key: digest for key, digest in now.items() if key.startswith((_VERIFIER, _ENDS))}, **before}
     if different := first_difference(before, now):
         if not restart:
             raise CheckpointError(
@@ -40,6 +43,8 @@ def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restar
                 "--restart to start again)"
             )
         print(f"{run_folder}: restarted, with other {different}", flush=True)
+        if stored is not None:  # before FILE says that the run is made of what is there now
+            stored.delete_training()
         for part in ("checkpoints", "warmup", "model"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
         (run_folder / best.FILE).unlink(missing_ok=True)
@@ -89,6 +94,7 @@ def _origin(config: RunConfig, model_folder: Path) -> dict[str, str]:
     return {
         "settings": digest_of_what_is_computed(config),
         "model": folder_digest(model_folder),
+        _ENDS: digest_of_ends(model_folder),
         **{name: file_sha256(config.data / name) for name in files},
         **{f"{_VERIFIER}'{domain}'": digest for domain, digest in verifier_digests(domains, config.domains).items()},
     }

@@ -1,0 +1,33 @@
+"""A checkpoint of a run as a Hugging Face folder: of a run that was stopped, or of a step before it went wrong."""
+
+from pathlib import Path
+
+from sgpo.config import load_config
+from sgpo.rollouts.export import export_model
+from sgpo.rollouts.model_folder import load_model, local_folder, open_chat
+from sgpo.training.checkpoints.checkpoint import CheckpointError, checkpoint_of_step, load_weights, newest_checkpoint
+from sgpo.training.lora import add_adapters
+from sgpo.training.policy import Policy
+from sgpo.training.sharding import whole_weights
+from sgpo.training.warmup import notes_of
+
+
+def export_checkpoint(run_folder: Path, model_source: str | Path, output: Path, step: int | None = None) -> Path:
+    """Export the weights after `step` optimiser steps, adapters merged; the newest checkpoint's without `step`.
+
+    `model_source` is what the run began with: its configuration and tokenizer, and the weights that were not trained.
+    However many processes wrote the checkpoint, this one reads it. Raises CheckpointError where there is no such
+    checkpoint, it is damaged, or it is of another model; returns `output`.
+    """
+    checkpoints = run_folder / "checkpoints"
+    checkpoint = newest_checkpoint(checkpoints) if step is None else checkpoint_of_step(checkpoints, step)
+    if checkpoint is None:
+        raise CheckpointError(f"{checkpoints}: no whole checkpoint (expected those of a run)")
+    config, folder = load_config(run_folder / "config.yaml"), local_folder(model_source)
+    model, tokenizer = load_model(folder)
+    lora = config.training.lora
+    policy = Policy(model, add_adapters(model, lora, folder, config.seed) if lora else None)
+    load_weights(checkpoint, policy)
+    chat = open_chat(folder, tokenizer, config.chat)
+    export_model(policy.model, tokenizer, whole_weights(policy), output, chat.end_ids, notes_of(folder))
+    return output
