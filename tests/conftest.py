@@ -18,8 +18,10 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FIRST = (
-    "flows/test_operations.py", "flows/test_demo.py", "flows/test_your_model.py", "flows/test_graphs.py",
-    "training/test_survival.py", "training/test_processes.py", "golden/test_golden.py", "training/test_overlap.py",
+    "flows/test_operations.py", "flows/test_domain_retrain.py", "flows/test_demo.py", "flows/test_demo_real.py",
+    "study/test_study_runs.py", "flows/test_your_model.py", "flows/test_graphs.py", "training/test_survival.py",
+    "training/test_processes.py", "benchmarks/test_roofline.py", "study/test_study_benchmarks.py",
+    "golden/test_golden.py", "testbed/test_measured_worlds.py", "training/test_overlap.py",
     "pipeline/test_reproduction.py", "storage/test_readback.py", "storage/test_stored_run.py",
     "registry/test_promotion.py", "training/test_gloo.py",
 )  # fmt: skip

@@ -20,7 +20,7 @@ __all__ = ["data_folder", "model_folder", "tokenizer"]
 
 @pytest.fixture(autouse=True)
 def start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that imports all of training takes seconds: `test_processes` starts one for all."""
+    """A process that imports all of training takes seconds: `test_process_starts` starts one for all."""
     monkeypatch.setattr(calibration, "start_seconds", lambda: 2.0)
 
 

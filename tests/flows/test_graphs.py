@@ -154,7 +154,9 @@ def test_the_form_has_the_bounds_and_words_of_the_settings() -> None:
     what, how_long = _card("what"), _card("how_long")
     rollouts = what["training_algorithm_autonomous_rollouts"]
     assert (rollouts["type"], rollouts["minimum"], rollouts["maximum"]) == ("integer", 1, 256)
-    assert how_long["training_steps"]["description"] == "Optimiser steps (at least 0). Empty: the recipe's, else 60"
+    assert how_long["training_steps"]["description"] == (
+        "Sampled batches, each with `minibatches` optimiser steps (at least 0). Empty: the recipe's, else 60"
+    )
     assert "(above 0.0, at most 1.0)" in how_long["training_learning_rate"]["description"]
     assert how_long["training_steps"]["title"] == "training.steps"
 

@@ -29,10 +29,10 @@ from test_loop import SMALL, Recorder, run
 from sgpo.config import load_config
 from sgpo.training.checkpoints import checkpoint as checkpoints
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint
+from sgpo.training.microbatches import Microbatches
 from sgpo.training.recovery.interruption import PREEMPTED, PreemptedError
 from sgpo.training.recovery.memory import OutOfMemoryError
 from sgpo.training.recovery.session import StoppedError
-from sgpo.training.step import Gradient
 
 pytestmark = pytest.mark.slow
 
@@ -245,14 +245,14 @@ def test_when_memory_runs_out_the_same_step_is_done_in_smaller_pieces(
 ):
     config = load_config(None, [*SMALL, "training.shared_prompts=false"])  # more rows in a micro-batch
     expected = run(tmp_path / "whole", config, model_folder, data_folder, Recorder())
-    real = Gradient._batch
+    real = Microbatches.batch
 
     def cramped(self, rows):
         if sum(len(row) for row in rows) > 300:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, rows)
 
-    monkeypatch.setattr(Gradient, "_batch", cramped)
+    monkeypatch.setattr(Microbatches, "batch", cramped)
     got = run(tmp_path / "cramped", config, model_folder, data_folder, Recorder())
     assert re.search(r"out of memory: resuming with micro-batches of (512|256) tokens", capsys.readouterr().out)
     for name in expected:
@@ -265,7 +265,7 @@ def test_memory_that_never_suffices_is_an_error_that_says_how_little_was_tried(
     def full(self, rows):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Gradient, "_batch", full)
+    monkeypatch.setattr(Microbatches, "batch", full)
     with pytest.raises(OutOfMemoryError, match="micro-batches of 256 tokens do not fit") as error:
         run(tmp_path, load_config(None, SMALL), model_folder, data_folder, Recorder())
     assert error.value.exit_code == 1
