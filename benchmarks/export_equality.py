@@ -86,7 +86,7 @@ class Agreement:
 
 
 def by_transformers(folder: Path, conversations: Sequence[Messages], new_tokens: int) -> list[Answer]:
-    """`generate`, one conversation at a time."""
+    """Return what `generate` answers, one conversation at a time."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     answers = []
@@ -109,7 +109,7 @@ def by_transformers(folder: Path, conversations: Sequence[Messages], new_tokens:
 
 
 def by_sgpo(folder: Path, conversations: Sequence[Messages], new_tokens: int) -> list[Answer]:
-    """The transformers engine of training and evaluation, all prompts in one batch."""
+    """Return what the transformers engine of training and evaluation answers, all prompts in one batch."""
     settings = SamplingConfig(temperature=0.0, top_p=1.0, max_new_tokens=new_tokens)
     with (
         tempfile.TemporaryDirectory() as work,
@@ -124,7 +124,7 @@ def by_sgpo(folder: Path, conversations: Sequence[Messages], new_tokens: int) ->
 
 
 def by_vllm(folder: Path, conversations: Sequence[Messages], new_tokens: int) -> list[Answer]:
-    """vLLM's own `chat`, all conversations at once."""
+    """Return what vLLM's own `chat` answers, all conversations at once."""
     cuda = torch.cuda.is_available()
     os.environ.update({**vllm_environment(cuda), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its log goes where the table does

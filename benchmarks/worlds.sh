@@ -2,18 +2,18 @@
 # The worlds of configs/studies/testbed.yaml: problems, the package's base models, the scripted strong model's answers and strategies,
 # splits. Usage: benchmarks/worlds.sh 3 6; with `6w`, after 6: the same world with a third of its problems for the warm-up.
 set -e
+sgpo=".venv/bin/sgpo"
 for decisions in "$@"; do
     data=runs/worlds/d$decisions
     if [ "${decisions%w}" != "$decisions" ]; then
         rm -rf "$data"
         cp -r "${data%w}" "$data"
         printf "splits: {warmup_fraction: 0.33}\n" >> "$data/params.yaml"
-        .venv/bin/sgpo split --params "$data/params.yaml" --data "$data"
+        "$sgpo" split --params "$data/params.yaml" --data "$data"
         continue
     fi
     params=$data/params.yaml
     mkdir -p "$data"
-    sgpo=".venv/bin/sgpo"
     for family in llama qwen2; do
         base="family: $family"
         # Llama's shape needs longer to carry six decisions out; the package's was made so.

@@ -8,8 +8,6 @@ SmolLM2-135M's first twenty steps near that rate 36 did, of the testbed's 42 ste
 
 from __future__ import annotations
 
-from math import prod
-
 from sgpo.checks.samples import Samples
 from sgpo.rollouts.schema import Group
 
@@ -37,5 +35,6 @@ def share_that_differs(rate: float, rollouts: int) -> float:
 
 def _none(rate: float, rollouts: int) -> float:
     """Return the beta-binomial probability of no success in `rollouts`; 1.0 of none."""
-    failures = SPREAD * (1.0 - rate)
-    return prod((failures + drawn) / (SPREAD + drawn) for drawn in range(rollouts))
+    from scipy import stats  # a second of imports
+
+    return float(stats.betabinom.pmf(0, rollouts, SPREAD * rate, SPREAD * (1.0 - rate)))

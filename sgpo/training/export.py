@@ -4,11 +4,10 @@ from pathlib import Path
 
 from sgpo.config import load_config
 from sgpo.rollouts.export import export_model
-from sgpo.rollouts.model_folder import load_model, local_folder, open_chat
+from sgpo.rollouts.model_folder import local_folder
 from sgpo.training.checkpoints.checkpoint import CheckpointError, checkpoint_of_step, load_weights, newest_checkpoint
-from sgpo.training.lora import add_adapters
-from sgpo.training.policy import Policy
 from sgpo.training.sharding import whole_weights
+from sgpo.training.student import open_student
 from sgpo.training.warmup import notes_of
 
 
@@ -24,10 +23,7 @@ def export_checkpoint(run_folder: Path, model_source: str | Path, output: Path, 
     if checkpoint is None:
         raise CheckpointError(f"{checkpoints}: no whole checkpoint (expected those of a run)")
     config, folder = load_config(run_folder / "config.yaml"), local_folder(model_source)
-    model, tokenizer = load_model(folder)
-    lora = config.training.lora
-    policy = Policy(model, add_adapters(model, lora, folder, config.seed) if lora else None)
+    policy, tokenizer, chat = open_student(config, folder, folder)
     load_weights(checkpoint, policy)
-    chat = open_chat(folder, tokenizer, config.chat)
     export_model(policy.model, tokenizer, whole_weights(policy), output, chat.end_ids, notes_of(folder))
     return output

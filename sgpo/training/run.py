@@ -14,7 +14,7 @@ from sgpo.problems import Verifier, read_problems
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.export import export_model
 from sgpo.rollouts.groups import Sampler
-from sgpo.rollouts.model_folder import load_model, local_folder, open_chat, pad_id
+from sgpo.rollouts.model_folder import local_folder, pad_id
 from sgpo.training.agreement import BOUNDS, check_agreement, probes_of
 from sgpo.training.best import take_best
 from sgpo.training.checkpoints.stored_run import StoredRun
@@ -22,11 +22,12 @@ from sgpo.training.engines import open_engine
 from sgpo.training.inputs import load_inputs
 from sgpo.training.left_out import record_left_out, without_left_out
 from sgpo.training.loop import Trainer
-from sgpo.training.lora import adapter_tensors, add_adapters, export_adapter
+from sgpo.training.lora import adapter_tensors, export_adapter
 from sgpo.training.policy import Policy
 from sgpo.training.recovery.origin import check_origin
 from sgpo.training.recovery.session import MetricsSink
 from sgpo.training.sharding import shard_policy, whole_weights
+from sgpo.training.student import open_student
 from sgpo.training.sync import SharedWeights
 from sgpo.training.validation import validation_problems
 from sgpo.training.warmup import notes_of, record_of, warm_up
@@ -62,7 +63,11 @@ def train(
         torch.manual_seed(config.seed)
         if config.warmup.epochs:
             model_source = folder = _warmed_up(config, inputs.strategies, folder, run_folder, world)
-        policy, tokenizer, chat = _open_student(config, folder, model_source, world)
+        policy, tokenizer, chat = open_student(config, folder, model_source)
+        if world.is_main:
+            for note in chat.notes:
+                print(f"{folder}: {note}", flush=True)
+        policy = policy.to(world.device)
         verifier = stack.enter_context(
             Verifier(
                 config.evaluation.verifier_timeout, config.evaluation.verifier_workers, config.domains,
@@ -93,23 +98,6 @@ def train(
             stored.model_exported(run_folder / "model")
         world.barrier()
     return run_folder / "model"
-
-
-def _open_student(
-    config: RunConfig, folder: Path, model_source: str | Path, world: World
-) -> tuple[Policy, PreTrainedTokenizerBase, ChatFormat]:
-    """Return the model of `folder`, with adapters where the settings say so, its tokenizer and its format of chats.
-
-    `model_source` is what adapters name as their base.
-    """
-    model, tokenizer = load_model(folder)
-    chat = open_chat(folder, tokenizer, config.chat)
-    if world.is_main:
-        for note in chat.notes:
-            print(f"{folder}: {note}", flush=True)
-    lora = config.training.lora
-    policy = Policy(model, add_adapters(model, lora, model_source, config.seed) if lora else None)
-    return policy.to(world.device), tokenizer, chat
 
 
 def _export(
