@@ -13,11 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
-from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from chromium import page_in_chromium, post, require_chromium
+from playwright.sync_api import Page
 from real_servers import answers, running, wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
@@ -25,11 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 from site_of_services import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 STEPS = 4
 CLEARED = {"training.learning_rate": "0.001", "gate.margin": "0.02"}
 """Filled in, and emptied again."""
@@ -40,8 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, help="where the picture is left")
     file: Path = parser.parse_args().file.absolute()
-    if not CHROMIUM.is_file():
-        sys.exit(f"{CHROMIUM}: no such program (expected Debian's package chromium)")
+    require_chromium()
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as work:
@@ -54,11 +47,8 @@ def main() -> None:
                 ["work-pool", "create", "sgpo", "--type", "process"], ["--no-prompt", "deploy", "--name", "retrain"],
             ):  # fmt: skip
                 subprocess.run([sys.executable, "-m", "prefect", *command], env=client, cwd=REPOSITORY, check=True)
-            (deployment,) = _post(f"{url}/api/deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-                page = browser.new_page(viewport={"width": 1280, "height": 900})
-                page.set_default_timeout(240_000)
+            (deployment,) = post(f"{url}/api/deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})
+            with page_in_chromium(240_000) as page:
                 page.goto(f"{url}/deployments/deployment/{deployment['id']}/run")
                 page.locator("label", has_text="overrides").first.wait_for()
                 page.wait_for_timeout(3000)
@@ -74,8 +64,7 @@ def main() -> None:
                 page.get_by_role("button", name="Submit").click()
                 page.wait_for_timeout(5000)
                 page.screenshot(path=file.with_name(f"{file.stem}-sent.png"))
-                browser.close()
-            runs = _post(f"{url}/api/flow_runs/filter", {})
+            runs = post(f"{url}/api/flow_runs/filter", {})
             if not runs:
                 sys.exit(f"the form was not sent: {file.stem}-sent.png says why")
             print(json.dumps(runs[0]["parameters"]))
@@ -95,12 +84,6 @@ def write(page: Page, setting: str, value: str) -> None:
     """Write a number into the field of a setting."""
     label = page.locator("label", has_text=setting)
     label.locator("xpath=ancestor::*[.//input][1]").locator("input").first.fill(value)
-
-
-def _post(url: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.load(response)
 
 
 if __name__ == "__main__":

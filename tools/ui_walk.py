@@ -23,8 +23,9 @@ from typing import Any
 
 import psutil
 import yaml
-from form_picture import CHROMIUM, FLAGS, open_settings, write
-from playwright.sync_api import Page, sync_playwright
+from chromium import page_in_chromium, post, require_chromium
+from form_picture import open_settings, write
+from playwright.sync_api import Page
 from real_servers import answers, postgres, radosgw, running, wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
@@ -56,10 +57,7 @@ class Servers:
     environment: dict[str, str]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        url = f"{self.prefect}/api/{path}"
-        request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+        return post(f"{self.prefect}/api/{path}", body)
 
     def deployment(self, name: str) -> str:
         return self.post("deployments/filter", {"deployments": {"name": {"any_": [name]}}})[0]["id"]
@@ -84,19 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where screenshots are left")
     screenshots: Path = parser.parse_args().folder.absolute()
-    if not CHROMIUM.is_file():
-        sys.exit(f"{CHROMIUM}: no such program (expected Debian's package chromium)")
+    require_chromium()
     screenshots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
         servers = start_servers(Path(work), stack)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.set_default_timeout(90_000)
+        with page_in_chromium(90_000) as page:
             retrain_from_the_form(page, servers, screenshots)
             look_at_mlflow(page, servers, screenshots)
             cancel_in_training(page, servers, screenshots)
-            browser.close()
         print(f"screenshots in {screenshots}")
 
 
