@@ -11,12 +11,17 @@ from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256
 
 
-@functools.cache
 def digest_of(path: Path) -> str:
-    """Return a short digest of a model's folder, of a Parquet file's rows, or of a file; read once in a process.
+    """Return a short digest of a model's folder, of a Parquet file's rows, or of a file; read again when it changes.
 
     A row is what it says: fields that are empty do not count, so that a column that came later disowns nothing.
     """
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return _digest_of(path, tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_of(path: Path, stamps: tuple[tuple[Path, int, int], ...]) -> str:
     if path.is_dir():
         return folder_digest(path)[:16]
     if path.suffix != ".parquet":

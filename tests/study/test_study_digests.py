@@ -33,6 +33,12 @@ def test_other_rows_are_other_data(tmp_path, rows):
     assert digest_of(written(tmp_path, "some", ROWS)) != digest_of(written(tmp_path, "others", rows))
 
 
+def test_a_file_that_changes_is_read_again(tmp_path):
+    """A process that lives long, or another test of this one, has seen the path with other rows."""
+    before = digest_of(written(tmp_path, "rows", ROWS))
+    assert digest_of(written(tmp_path, "rows", ROWS[:1])) != before
+
+
 def test_a_zero_is_no_empty_field(tmp_path):
     zero, none = ([{"id": "a", "score": score}] for score in (0.0, None))
     assert digest_of(written(tmp_path, "zero", zero)) != digest_of(written(tmp_path, "none", none))
