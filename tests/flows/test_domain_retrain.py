@@ -1,4 +1,4 @@
-"""docs/domains.md from problems to a decision, once for each worked domain, with a model that takes seconds."""
+"""docs/domains.md from problems to a decision: code with Prefect, logic without, with models that take seconds."""
 
 from __future__ import annotations
 
@@ -75,25 +75,50 @@ def run(checkout: Path, command: str) -> str:
     return output
 
 
-@pytest.mark.parametrize("domain", ["logic", "code"])
-def test_the_page_from_problems_to_a_decision(domain: str, tmp_path: Path, prefect_database: Path) -> None:
-    if domain == "logic" and importlib.util.find_spec("reasoning_gym") is None:
-        pytest.skip("the extra `reasoning` is not installed")
-    if domain == "code":
-        try:
-            check_sandbox()
-        except SandboxError as error:
-            pytest.skip(str(error))
-    checkout = make_tiny_checkout(tmp_path / "checkout", prefect_database)
+def follow_the_page(checkout: Path, domain: str) -> None:
+    """Everything before the retraining: problems, strategies, a base model as first champion."""
     said = {command: run(checkout, command) for command in commands_of(domain)}
     assert any("passed; 20 problems" in text for command, text in said.items() if "verifiers check" in command)
     assert any("24 strategies" in text for text in said.values())
-    (checkout / "domain_retrain.py").write_text(RETRAIN, encoding="utf-8")
-    run(checkout, f"domain_retrain configs/{domain}.yaml first {shlex.join(OVERRIDES)}")
-    summary = json.loads((checkout / "runs" / "first" / "summary.json").read_text(encoding="utf-8"))
-    assert (summary["registered_model"], summary["champion_before"]) == (f"sgpo-{domain}", "1")
-    assert summary["challenger_version"] == "2"
-    judged_by = {"logic": "reasoning-gym", "code": "code"}[domain]
-    assert {one.domain for one in read_problems(checkout / "data" / "splits" / "train.parquet")} == {judged_by}
+
+
+def check_judged_by(checkout: Path, domain: str) -> None:
+    """The problems of training are of that domain, and the run was made with its verifier."""
+    assert {one.domain for one in read_problems(checkout / "data" / "splits" / "train.parquet")} == {domain}
     made_of = json.loads((checkout / "runs" / "first" / "made_of.json").read_text(encoding="utf-8"))
-    assert f"verifier of domain '{judged_by}'" in made_of
+    assert f"verifier of domain '{domain}'" in made_of
+
+
+def test_code_from_problems_to_a_decision_of_the_flow(tmp_path: Path, prefect_database: Path) -> None:
+    try:
+        check_sandbox()
+    except SandboxError as error:
+        pytest.skip(str(error))
+    checkout = make_tiny_checkout(tmp_path / "checkout", prefect_database)
+    follow_the_page(checkout, "code")
+    (checkout / "domain_retrain.py").write_text(RETRAIN, encoding="utf-8")
+    run(checkout, f"domain_retrain configs/code.yaml first {shlex.join(OVERRIDES)}")
+    summary = json.loads((checkout / "runs" / "first" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["registered_model"], summary["champion_before"]) == ("sgpo-code", "1")
+    assert summary["challenger_version"] == "2"
+    check_judged_by(checkout, "code")
+
+
+def test_logic_from_problems_to_a_decision_without_prefect(tmp_path: Path) -> None:
+    if importlib.util.find_spec("reasoning_gym") is None:
+        pytest.skip("the extra `reasoning` is not installed")
+    checkout = make_tiny_checkout(tmp_path / "checkout")
+    follow_the_page(checkout, "logic")
+    assert re.search(r"Without a Prefect server .* `sgpo probe --model data/base/\$D && sgpo split`", PAGE)
+    run(checkout, "sgpo probe --model data/base/logic")
+    run(checkout, "sgpo split")
+    recipe = f"--config configs/logic.yaml {shlex.join(OVERRIDES)}"
+    run(checkout, f"sgpo train --model data/base/logic --run runs/first {recipe}")
+    measured = {"champion": "data/base/logic", "challenger": "runs/first/model"}
+    for name, model in measured.items():
+        run(checkout, f"sgpo evaluate --model {model} --output runs/{name}.jsonl {recipe}")
+    files = " ".join(f"--{name} runs/{name}.jsonl" for name in measured)
+    compared = json.loads(run(checkout, f"sgpo compare {files} --json {recipe}"))
+    assert compared["comparison"]["overall"]["problems"] == 12
+    assert compared["decision"]["promote"] in (True, False)
+    check_judged_by(checkout, "reasoning-gym")

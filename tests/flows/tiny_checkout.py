@@ -31,7 +31,7 @@ TINY_OVERRIDES = (
 def make_tiny_checkout(folder: Path, prefect_database: Path | None = None) -> Path:
     """A checkout of this code, with a world and a model that take seconds; Prefect's tables where they are given."""
     for name in ("flows", "sgpo", "configs"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / name, folder / name)  # what is compiled too: files keep their times
     for name in (
         ".gitignore",
         ".dvcignore",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -11,24 +10,15 @@ import yaml
 
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems import write_problems
-from sgpo.study.cells import cells_of, load_study
 from sgpo.study.results import Results
-from sgpo.study.runs import StudyRunner
 from sgpo.testbed.world import build_split
 
 pytestmark = pytest.mark.slow
 
 
-def run_missing(study_file: Path) -> list[str]:
-    """Run what is missing; return the cells that were."""
-    study = load_study(study_file)
-    runner = StudyRunner(study, Results(study.results))
-    missing = runner.missing(cells_of(study))
-    runner.run(missing)
-    return [cell.name for cell in missing]
-
-
-def test_a_benchmark_whose_file_comes_later_is_measured_then_and_alone(tmp_path, model_folder, data_folder):
+def test_a_benchmark_whose_file_comes_later_is_measured_then_and_alone(
+    tmp_path, model_folder, data_folder, run_missing
+):
     problems = build_split(WorldConfig(held_out=4), "held_out")
     write_problems(problems[:3], data_folder / "problems" / "held_out.parquet")
     recipe = {

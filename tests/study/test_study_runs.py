@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sgpo.config import TrackingConfig
 from sgpo.config.testbed import WorldConfig
 from sgpo.problems import write_problems
-from sgpo.study.cells import cells_of, load_study
+from sgpo.study.cells import load_study
 from sgpo.study.results import Results
-from sgpo.study.runs import StudyRunner
 from sgpo.testbed.world import build_split
+from sgpo.tracking.client import connect
 
 pytestmark = pytest.mark.slow
 
@@ -31,16 +32,15 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
-def study_file(tmp_path_factory, model_folder, data_folder) -> Path:
+def study_file(tmp_path_factory, model_folder, data_folder, mlflow_database) -> Path:
     """Two rates of one method on the tuning split, then the base, that method and one that starts from its model."""
     folder = tmp_path_factory.mktemp("study")
     for split in ("tuning", "held_out"):
         problems = build_split(WorldConfig(tuning=4, held_out=4), split)
         write_problems(problems, data_folder / "problems" / f"{split}.parquet")
     recipe = copy.deepcopy(RECIPE)
-    recipe["tracking"] = {
-        "mlflow_uri": f"sqlite:///{folder}/mlflow.db", "artifact_root": str(folder / "artifacts"),
-    }  # fmt: skip
+    recipe["tracking"] = {"mlflow_uri": f"sqlite:///{mlflow_database}", "artifact_root": str(folder / "artifacts")}
+    connect(TrackingConfig(**recipe["tracking"])).search_experiments()  # makes its tables before several ask at once
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     grid = {"worlds": ["tiny"], "families": ["qwen2"], "seeds": [0]}
     rates = {"low": ["training.learning_rate=1e-4"], "high": ["training.learning_rate=1e-2"]}
@@ -70,10 +70,10 @@ def command(file: Path, *options: str, expected: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, model_folder):
+def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, run_missing):
     study = load_study(study_file)
     assert "0 of 7 cells are done" in command(study_file, "--dry-run")
-    command(study_file)
+    assert len(run_missing(study_file)) == 7
     results = Results(study.results)
     assert len(results.rows) == 4 * 2 + 3
     runs = sorted(path.name for path in study.runs.iterdir() if (path / "model").is_dir())
@@ -101,14 +101,11 @@ def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, model_
     assert [artifact.path for artifact in client.list_artifacts(parent.info.run_id)] == ["results.jsonl"]
 
 
-def test_what_is_missing_is_run_again_to_the_same_line(study_file):
+def test_what_is_missing_is_run_again_to_the_same_line(study_file, run_missing):
     study = load_study(study_file)
     lines = study.results.read_text().splitlines()
     study.results.write_text("\n".join(lines[:-1]) + "\n")
-    runner = StudyRunner(study, Results(study.results))
-    (missing,) = runner.missing(cells_of(study))
-    assert missing.name == json.loads(lines[-1])["cell"]
-    runner.run([missing])
+    assert run_missing(study_file) == [json.loads(lines[-1])["cell"]]
     assert study.results.read_text().splitlines() == lines
 
 
