@@ -9,6 +9,8 @@ import typer
 
 from flows.local.processes import FOLDER, read_started
 from sgpo.cli.main import run
+from sgpo.cli.options import AsJson
+from sgpo.cli.output import print_json
 from sgpo.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Start and follow retrainings on the server.")
@@ -33,11 +35,14 @@ def retrain(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate the cost; train nothing")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show the retraining until the decision")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start a retraining on the server of `sgpo up`; --follow shows it until the decision."""
     given = {"recipe": recipe, "run_id": run_id, "overrides": settings, "dry_run": dry_run or None}
     parameters = {name: value for name, value in given.items() if value is not None}
-    _connected(lambda client: _ask(client, parameters, follow))
+    if follow and as_json:
+        raise FollowError("--follow is for a person, and --json for a program (expected one of them)")
+    _connected(lambda client: _ask(client, parameters, follow, as_json))
 
 
 @app.command("follow")
@@ -78,7 +83,7 @@ def _connected(work: Any) -> None:
         raise FollowError("the flow run is no longer on the server (expected one that nobody has deleted)") from None
 
 
-def _ask(client: Any, parameters: dict[str, Any], follow: bool) -> None:
+def _ask(client: Any, parameters: dict[str, Any], follow: bool, as_json: bool) -> None:
     from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
     try:
@@ -88,6 +93,9 @@ def _ask(client: Any, parameters: dict[str, Any], follow: bool) -> None:
         raise FollowError(f"no deployment {DEPLOYMENT} (expected `sgpo up`, or `prefect deploy --all`)") from None
     except PrefectHTTPStatusError as error:
         raise FollowError(f"{DEPLOYMENT} refuses it: {_detail(error)}") from None
+    if as_json:
+        print_json({"flow_run": made.id, "name": made.name})
+        return
     print(f"{made.name}: asked for. To follow it: sgpo follow {made.id}", flush=True)
     if follow:
         _follow(client, made.id)

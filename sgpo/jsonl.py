@@ -19,33 +19,35 @@ class JsonlError(UserError, ValueError):
 class JsonlFile:
     """The rows of a file, in memory and on disk. Each row is on disk when `append` returns.
 
-    A last line that a kill tore off is dropped on opening. Numbers that are not finite are written as the strings
-    "NaN", "Infinity" and "-Infinity", since JSON has none; `number` reads them back. One process writes at a time.
+    A last line that a kill tore off is no row; the file loses it when it is next written, so that reading changes
+    nothing. Numbers that are not finite are written as the strings "NaN", "Infinity" and "-Infinity", since JSON has
+    none; `number` reads them back. One process writes at a time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows, torn = _read(path)
-        if torn:
-            self._rewrite()
+        self.rows, self._torn = _read(path)
 
     def append(self, row: dict[str, Any]) -> None:
         row = _writable(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._torn:
+            self._rewrite()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
         self.rows.append(row)
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop the rows that are not `wanted`; the file is rewritten aside and renamed."""
+        """Drop the rows that are not `wanted`, and a torn last line; the file is rewritten aside and renamed."""
         kept = [row for row in self.rows if wanted(row)]
-        if len(kept) < len(self.rows):
+        if self._torn or len(kept) < len(self.rows):
             self.rows = kept
             self._rewrite()
 
     def _rewrite(self) -> None:
         with publish_file(self.path) as aside:
             aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        self._torn = False
 
 
 def open_journal(path: Path, about: Mapping[str, Any]) -> JsonlFile:
@@ -54,8 +56,9 @@ def open_journal(path: Path, about: Mapping[str, Any]) -> JsonlFile:
     A file about something else is started again.
     """
     journal, first = JsonlFile(path), {"about": dict(about)}
-    if journal.rows[:1] != [first]:
-        journal.keep(lambda row: False)
+    same = journal.rows[:1] == [first]
+    journal.keep(lambda row: same)
+    if not same:
         journal.append(first)
     return journal
 

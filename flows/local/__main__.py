@@ -1,6 +1,5 @@
 """`python -m flows.local up|down|status`, which `sgpo up` and its kind start."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from flows.local.recipe import recipe_of
 from flows.local.stack import SECRET_VARIABLE, Ports, local_services, s3_environment
 from sgpo.cli.main import run
 from sgpo.cli.options import AsJson
+from sgpo.cli.output import print_json
 from sgpo.config import load_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The local services.")
@@ -63,7 +63,7 @@ def status(as_json: AsJson = False) -> None:
     started = read_started(Path.cwd() / FOLDER)
     if as_json:
         rows = [{"name": one.name, "pid": one.pid, "url": one.url, "runs": one.alive()} for one in started]
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     for service in started:
         state = f"runs (process {service.pid})" if service.alive() else "has ended"

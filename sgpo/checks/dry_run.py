@@ -21,6 +21,7 @@ from sgpo.config import RunConfig, load_config
 from sgpo.config.pipeline import PipelineParams
 from sgpo.config.sampling import SamplingConfig
 from sgpo.evaluation.outcomes import read_outcomes
+from sgpo.forecast import Forecast
 from sgpo.jsonl import JsonlFile
 from sgpo.pipeline.splits import check_warmup, problems_for_warmup
 from sgpo.pipeline.warm_up import warmup_inputs
@@ -30,10 +31,8 @@ from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint
 from sgpo.training.inputs import load_inputs
 
-NOTHING = "dry run: nothing was written"
 
-
-def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
+def of_training(config: RunConfig, model: str | Path, run: Path) -> Forecast:
     """Say where training would begin, what it would sample, and how long it would take here."""
     inputs, training = load_inputs(config), config.training
     newest = newest_checkpoint(run / "checkpoints")
@@ -45,17 +44,17 @@ def of_training(config: RunConfig, model: str | Path, run: Path) -> list[str]:
     taught = 0 if done else warmup_rows(config, local_folder(model), None, len(inputs.problems), inputs.strategies)
     estimate = estimate_run(config, None, rates, samples, Ahead(warmup_rows=taught))
     each = estimate.step_seconds + estimate.validation_seconds / training.steps
-    seconds = left * each + estimate.warmup_seconds
-    return [
+    seconds, tokens = estimate.process_seconds + left * each + estimate.warmup_seconds, left * estimate.step_tokens
+    sentences = (
         f"{run}: {training.algorithm.type} {begins}, {left} of {training.steps} steps left, of {rows} responses each, "
         f"from {len(inputs.problems)} problems ({len(inputs.strategies)} strategies)",
-        f"about {shown_time(estimate.process_seconds + seconds)} here: {estimate.step_seconds:.1f} s a step, "
-        f"{shown_tokens(left * estimate.step_tokens)} sampled tokens",
-        NOTHING,
-    ]
+        f"about {shown_time(seconds)} here: {estimate.step_seconds:.1f} s a step, "
+        f"{shown_tokens(tokens)} sampled tokens",
+    )
+    return Forecast(str(run), sentences, seconds, round(tokens))
 
 
-def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run: Path) -> list[str]:
+def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run: Path) -> Forecast:
     """Say how many responses a warm-up would teach in how many epochs, and how long that would take here."""
     check_warmup(config.warmup, params)
     problems, strategies = warmup_inputs(config, params)
@@ -63,15 +62,15 @@ def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run:
     rates, samples = _measured(config, model, problems, strategies)
     rows = config.warmup.epochs * len(problems)
     estimate = estimate_run(config, None, rates, samples, Ahead(warmup_rows=rows))
-    return [
+    seconds = estimate.process_seconds + estimate.warmup_seconds
+    sentences = (
         f"{run}: {config.warmup.epochs} epochs on {len(problems)} responses{done}",
-        f"about {shown_time(estimate.process_seconds + estimate.warmup_seconds)} here, with responses as long as the "
-        "model's own",
-        NOTHING,
-    ]
+        f"about {shown_time(seconds)} here, with responses as long as the model's own",
+    )
+    return Forecast(str(run), sentences, seconds)
 
 
-def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path | None) -> list[str]:
+def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path | None) -> Forecast:
     """Say how many responses an evaluation would draw, and how long that would take here."""
     path = path or config.data / "splits" / "held_out.parquet"
     problems, partial = read_problems(path), output.with_name(f"{output.name}.partial")
@@ -83,14 +82,14 @@ def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path
     asked = sum(config.evaluation.k_of(problem.source) for problem in problems)
     left = asked * (len(problems) - done) // max(1, len(problems))
     seconds, tokens = _sampling(config, model, problems, {}, left, config.evaluation.sampling)
-    return [
+    sentences = (
         f"{output}: {len(problems)} problems x {k} responses{begun}{there}",
         f"about {shown_time(seconds)} here, {shown_tokens(tokens)} sampled tokens",
-        NOTHING,
-    ]
+    )
+    return Forecast(str(output), sentences, seconds, round(tokens))
 
 
-def of_probe(params: PipelineParams, data: Path, model: str | Path) -> list[str]:
+def of_probe(params: PipelineParams, data: Path, model: str | Path) -> Forecast:
     """Say how many responses the probe would draw, and how long that would take here."""
     probe = params.probe
     problems = read_problems(data / "problems" / "train.parquet")
@@ -101,23 +100,24 @@ def of_probe(params: PipelineParams, data: Path, model: str | Path) -> list[str]
     config = config.model_copy(update={"sharding": config.sharding.model_copy(update={"precision": probe.precision})})
     rows = len(chosen) * (probe.autonomous_rollouts + probe.guided_rollouts)
     seconds, tokens = _sampling(config, model, chosen, texts, rows, probe.sampling)
-    return [
+    sentences = (
         f"{data / 'probe.parquet'}: {len(chosen)} problems, {probe.autonomous_rollouts} responses without and "
         f"{probe.guided_rollouts} with strategy",
         f"about {shown_time(seconds)} here, {shown_tokens(tokens)} sampled tokens",
-        NOTHING,
-    ]
+    )
+    return Forecast(str(data / "probe.parquet"), sentences, seconds, round(tokens))
 
 
-def of_teacher(params: PipelineParams, data: Path, stage: str) -> list[str]:
+def of_teacher(params: PipelineParams, data: Path, stage: str) -> Forecast:
     """Say what the strong model would be asked for `responses` or `strategies`; a journal answers what is known."""
     problems = read_problems(data / "problems" / "train.parquet")
     cost: TeacherCost = responses_cost(problems) if stage == "responses" else strategies_cost(params, problems)
-    return [
+    sentences = (
         f"{data / stage}.parquet: {params.teacher.model}, {len(problems)} problems",
         f"{cost.describe(params.teacher)}; what the journal holds is asked for once only",
-        NOTHING,
-    ]
+    )
+    tokens = round(cost.prompt_tokens + cost.completion_tokens)
+    return Forecast(f"{data / stage}.parquet", sentences, tokens=tokens, requests=cost.requests)
 
 
 def _sampling(

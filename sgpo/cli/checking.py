@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sgpo.cli.options import PARAMS, console
+from sgpo.cli.options import PARAMS, AsJson, console
+from sgpo.cli.output import stdout_kept
 
 
 def add_checking(app: typer.Typer) -> None:
@@ -19,7 +20,7 @@ def check(
     params: Annotated[
         Path, typer.Option(help="Settings of the data stages; skipped if there is no such file")
     ] = PARAMS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print findings and samples as JSON")] = False,
+    as_json: AsJson = False,
     sampling: Annotated[
         bool, typer.Option("--sample/--no-sample", help="Sample a few answers, and compare engine and trainer")
     ] = True,
@@ -35,7 +36,8 @@ def check(
     from sgpo.files import publish_file
 
     settings = load_config(config, overrides or ())
-    checked = check_all(settings, model, load_params(params) if params.is_file() else None, sampling=sampling)
+    with stdout_kept(as_json):
+        checked = check_all(settings, model, load_params(params) if params.is_file() else None, sampling=sampling)
     if output is not None:
         with publish_file(output) as aside:
             aside.write_text(checked.as_json(), encoding="utf-8")

@@ -1,33 +1,20 @@
 """`sgpo …`: every stage and every decision as one command. Errors are one line, and the exit code is not 0."""
 
 import errno
-import json
 import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
-from sgpo.cli.options import (
-    DATA,
-    PARAMS,
-    WORK,
-    AsJson,
-    Config,
-    Data,
-    DryRun,
-    Model,
-    Overrides,
-    Params,
-    Run,
-    Work,
-    key_values,
-)
+from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Config, Data, DryRun, Model, Overrides, Params, Run, Work
+from sgpo.cli.output import print_forecast, print_json, print_json_file, stdout_kept
 from sgpo.cli.planning import add_planning
+from sgpo.cli.problems import problems_app
 from sgpo.cli.project import add_project
 from sgpo.cli.registry import registry_app
 from sgpo.cli.report import add_report
@@ -43,7 +30,6 @@ from sgpo.errors import UserError
 from sgpo.progress import QUIET
 
 app = typer.Typer(no_args_is_help=True)
-problems_app = typer.Typer(no_args_is_help=True, help="Import problems of your own.")
 app.add_typer(problems_app, name="problems")
 app.add_typer(world_app, name="world")
 app.add_typer(strategies_app, name="strategies")
@@ -70,43 +56,15 @@ def sgpo(
         os.environ[QUIET] = "1"
 
 
-@problems_app.command("import")
-def problems_import(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Parquet, JSONL, JSON or CSV files, also in published layouts; or reasoning-gym:TASK key=value …"
-        ),
-    ],
-    split: Annotated[Literal["train", "tuning", "held_out"], typer.Option(help="What the problems are for")],
-    force: Annotated[bool, typer.Option("--force", help="Replace existing problems")] = False,
-    data: Data = DATA,
-    question: Annotated[str | None, typer.Option(help="Field with the question, text or messages")] = None,
-    answer: Annotated[str | None, typer.Option(help="Field with the answer, or a solution with #### or a box")] = None,
-    response: Annotated[str | None, typer.Option(help="Field with a strong model's response")] = None,
-    id_field: Annotated[str | None, typer.Option("--id", help="Field with an id; default: from the content")] = None,
-    size: Annotated[int, typer.Option(min=1, help="Problems to draw from a task")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a task: another one draws other problems")] = 0,
-    levels: Annotated[int, typer.Option(min=0, help="Difficulty levels of a task, as tiers; 0: its defaults")] = 0,
-) -> None:
-    """Import problems of your own, or of a procedural task, in place of the testbed's."""
-    from sgpo.pipeline.imports import ProblemImportError, import_problems, import_task
-    from sgpo.problems.layouts.mapping import FieldMapping
-
-    if (task := str(sources[0]).partition("reasoning-gym:")) and task[1] and not task[0]:
-        options = key_values([str(source) for source in sources[1:]])
-        print("\n".join(import_task(task[2], size, seed, options, data, split, levels=levels, force=force)))
-        return
-    mapping = None
-    if question is not None and answer is not None:
-        mapping = FieldMapping(question, answer, response, id_field)
-    elif (question, answer, response, id_field) != (None, None, None, None):
-        raise ProblemImportError("fields are named together (expected --question FIELD and --answer FIELD at least)")
-    print("\n".join(import_problems(sources, data, split, force=force, mapping=mapping)))
-
-
 @app.command()
-def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
+def probe(
+    model: Model,
+    params: Params = PARAMS,
+    data: Data = DATA,
+    work: Work = WORK,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+) -> None:
     """Measure a model's pass rate with and without strategies."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
@@ -114,9 +72,12 @@ def probe(model: Model, params: Params = PARAMS, data: Data = DATA, work: Work =
     if dry_run:
         from sgpo.checks.dry_run import of_probe
 
-        print("\n".join(of_probe(load_params(params), data, model)))
+        print_forecast(lambda: of_probe(load_params(params), data, model), as_json)
         return
-    stages.probe(load_params(params), data, work, model)
+    with stdout_kept(as_json):
+        stages.probe(load_params(params), data, work, model)
+    if as_json:
+        print_json_file(data / "probe.json")
 
 
 @app.command("warm-up")
@@ -125,6 +86,7 @@ def warm_up(
     run: Run,
     params: Params = PARAMS,
     config: Config = None,
+    as_json: AsJson = False,
     dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
@@ -137,18 +99,26 @@ def warm_up(
     if dry_run:
         from sgpo.checks.dry_run import of_warmup
 
-        print("\n".join(of_warmup(settings, of_data, model, run)))
+        print_forecast(lambda: of_warmup(settings, of_data, model, run), as_json)
         return
-    print(f"{warm_up_model(settings, of_data, model, run)}: warmed up")
+    with stdout_kept(as_json):
+        warm = warm_up_model(settings, of_data, model, run)
+    if as_json:
+        print_json({"model": warm})
+    else:
+        print(f"{warm}: warmed up")
 
 
 @app.command("split")
-def split_problems(params: Params = PARAMS, data: Data = DATA) -> None:
+def split_problems(params: Params = PARAMS, data: Data = DATA, as_json: AsJson = False) -> None:
     """Make the training splits."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline.splits import split
 
-    split(load_params(params), data)
+    with stdout_kept(as_json):
+        split(load_params(params), data)
+    if as_json:
+        print_json_file(data / "splits.json")
 
 
 @app.command()
@@ -158,6 +128,7 @@ def train(
     restart: Annotated[bool, typer.Option("--restart", help="Start over if model, data or settings differ")] = False,
     parent: Annotated[Path | None, typer.Option(help="Run directory of the run that this one is part of")] = None,
     config: Config = None,
+    as_json: AsJson = False,
     dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
@@ -165,7 +136,7 @@ def train(
     from sgpo.config import load_config
     from sgpo.registry.provenance import note_provenance
     from sgpo.tracking.tracker import open_tracker, parent_of
-    from sgpo.training.best import tags_of
+    from sgpo.training.best import record_of_best, tags_of
     from sgpo.training.checkpoints.stored_run import open_stored_run
     from sgpo.training.recovery.session import StoppedError
     from sgpo.training.run import train as train_run
@@ -175,21 +146,26 @@ def train(
     if dry_run:
         from sgpo.checks.dry_run import of_training
 
-        print("\n".join(of_training(settings, model, run)))
+        print_forecast(lambda: of_training(settings, model, run), as_json)
         return
     parent = parent or (parent_of(run) if parent_of(run).is_dir() else None)
-    with open_stored_run(settings, run) as stored:  # first: it may bring the record of a run that got further elsewhere
+    with (
+        stdout_kept(as_json),
+        open_stored_run(settings, run) as stored,  # first: it may bring the record of a run that got further elsewhere
+    ):
         if is_main_process():
             note_provenance(settings, run)
         with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
             try:
-                train_run(settings, model, run, tracker, stored, restart)
+                trained = train_run(settings, model, run, tracker, stored, restart)
             except StoppedError as error:
                 if tracker is not None:
                     tracker.set_tags({"sgpo.stopped": str(error)})
                 raise
             if tracker is not None:
                 tracker.set_tags(tags_of(run))
+    if as_json and is_main_process():
+        print_json({"model": trained, "validation": record_of_best(run)})
 
 
 @app.command()
@@ -211,14 +187,14 @@ def evaluate(
     if dry_run:
         from sgpo.checks.dry_run import of_evaluation
 
-        print("\n".join(of_evaluation(settings, model, output, problems)))
+        print_forecast(lambda: of_evaluation(settings, model, output, problems), as_json)
         return
-    if not as_json:
-        print(describe_scores(evaluate_model(settings, model, output, problems)))
-        return
-    with redirect_stdout(sys.stderr):  # what is told meanwhile
+    with stdout_kept(as_json):
         scores = evaluate_model(settings, model, output, problems)
-    print(scores.model_dump_json(indent=2))
+    if as_json:
+        print_json(scores)
+    else:
+        print(describe_scores(scores))
 
 
 @app.command()
@@ -243,8 +219,7 @@ def compare(
     decision = decide(comparison, settings.gate)
     changed = None if better_worse is None else write_better_worse(champion, challenger, better_worse)
     if as_json:
-        whole = {"comparison": comparison.model_dump(mode="json"), "decision": decision.model_dump(mode="json")}
-        print(json.dumps(whole, indent=2))
+        print_json({"comparison": comparison, "decision": decision})
         return
     print(describe_comparison(comparison))
     if changed is not None:

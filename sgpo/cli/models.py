@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sgpo.cli.options import AsJson, DryRun
+from sgpo.cli.output import print_forecast, print_json, stdout_kept
+
 model_app = typer.Typer(no_args_is_help=True, help="Convert models to model folders.")
 
 
@@ -13,13 +16,22 @@ def model_convert(
     source: Annotated[Path, typer.Argument(help="GGUF file")],
     output: Annotated[Path, typer.Option(help="Folder that gets the model")],
     sha256: Annotated[str | None, typer.Option(help="Expected sha256 of the file, as hex")] = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Convert a GGUF file to a model folder: safetensors, tokenizer, chat template, generation config."""
-    from sgpo.rollouts.gguf import convert_gguf
+    from sgpo.rollouts.gguf import convert_gguf, forecast_conversion
 
-    found = convert_gguf(source, output, sha256)
-    print(found.describe())
-    print(f"{output}: {source.name}, converted and checked")
+    if dry_run:
+        print_forecast(lambda: forecast_conversion(source, output, sha256), as_json)
+        return
+    with stdout_kept(as_json):
+        found = convert_gguf(source, output, sha256)
+        print(found.describe())
+        print(f"{output}: {source.name}, converted and checked")
+    if as_json:
+        size = {"parameters": found.parameters, "positions": found.positions}
+        print_json({"folder": output, "architecture": found.architecture, **size})
 
 
 @model_app.command("export")
@@ -28,8 +40,18 @@ def model_export(
     model: Annotated[str, typer.Option(help="What the run began with: folder or hub id (after a warm-up, its model)")],
     output: Annotated[Path, typer.Option(help="Folder that gets the model")],
     step: Annotated[int | None, typer.Option(min=1, help="Step of the checkpoint; default: the newest one")] = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Export a checkpoint as a Hugging Face folder, adapters merged, without going on with the run."""
-    from sgpo.training.export import export_checkpoint
+    from sgpo.training.export import export_checkpoint, forecast_export
 
-    print(f"{export_checkpoint(run, model, output, step)}: exported")
+    if dry_run:
+        print_forecast(lambda: forecast_export(run, model, output, step), as_json)
+        return
+    with stdout_kept(as_json):
+        exported = export_checkpoint(run, model, output, step)
+    if as_json:
+        print_json({"folder": exported})
+    else:
+        print(f"{exported}: exported")

@@ -1,10 +1,12 @@
 """`sgpo plan`: what a run would take on machines that are not here."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sgpo.cli.options import AsJson
+from sgpo.cli.output import print_json
 
 
 def add_planning(app: typer.Typer) -> None:
@@ -34,7 +36,7 @@ def plan(
     price: Annotated[float | None, typer.Option(min=0.0, help="Dollars per device and hour")] = None,
     gflops: Annotated[float | None, typer.Option(help="Measured rate of float32 products of a cpu, GFLOP/s")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of a cpu, GB")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in bytes and seconds")] = False,
+    as_json: AsJson = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.steps=100")] = None,
 ) -> None:
     """Estimate a run's memory, seconds per phase, hours and cost, and what limits it; starts nothing."""
@@ -47,4 +49,7 @@ def plan(
     size, settings = find_shape(shape), load_config(config, overrides or ())
     assumed = Assumptions(prompt_tokens, strategy_tokens, response_tokens, guided_pass, trained_share, endless_share)
     made = make_plan(settings, size, device, gpus, assumed, price)
-    print(json.dumps(made.as_dict(), indent=1) if as_json else describe_plan(made, shape))
+    if as_json:
+        print_json(made.as_dict())
+    else:
+        print(describe_plan(made, shape))

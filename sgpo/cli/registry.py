@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import getpass
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgpo.cli.options import AsJson, Config
+from sgpo.cli.options import AsJson, Config, DryRun
+from sgpo.cli.output import STDERR, print_forecast, print_json, stdout_kept
 
 if TYPE_CHECKING:
     from sgpo.config import TrackingConfig
+    from sgpo.registry.records import ChampionChange
 
 registry_app = typer.Typer(no_args_is_help=True, help="The model registry: champion, roll-back, lineage.")
 
@@ -33,12 +34,9 @@ def registry_show(as_json: AsJson = False, config: Config = None, overrides: Ove
     tracking = _tracking(config, overrides)
     now, decisions = aliases(tracking), history(tracking)
     if as_json:
-        whole = {
-            "registered_model": tracking.registered_model, "aliases": now,
-            "history": [change.model_dump(mode="json") for change in decisions],
-            "gaps": gaps(decisions, now.get(CHAMPION)),
-        }  # fmt: skip
-        print(json.dumps(whole, indent=2))
+        missed = gaps(decisions, now.get(CHAMPION))
+        known = {"registered_model": tracking.registered_model, "aliases": now, "history": decisions, "gaps": missed}
+        print_json(known)
         return
     for alias, version in sorted(now.items()):
         print(f"{tracking.registered_model}@{alias} is version {version}")
@@ -56,6 +54,7 @@ def registry_show(as_json: AsJson = False, config: Config = None, overrides: Ove
 @registry_app.command("register")
 def registry_register(
     model: Annotated[str, typer.Argument(help="Model folder or hub id")],
+    as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -65,39 +64,56 @@ def registry_register(
     from sgpo.rollouts.examination import examine
 
     settings = load_config(config, overrides or ())
-    found = examine(model, settings.chat, settings.engine.kind)
-    print(found.describe())
-    version = register_base_model(settings.tracking, found.folder, model)
-    print(f"{settings.tracking.registered_model} version {version}: {model}")
+    with stdout_kept(as_json):
+        found = examine(model, settings.chat, settings.engine.kind)
+        print(found.describe())
+        version = register_base_model(settings.tracking, found.folder, model)
+    if as_json:
+        print_json({"registered_model": settings.tracking.registered_model, "version": version, "model": model})
+    else:
+        print(f"{settings.tracking.registered_model} version {version}: {model}")
 
 
 @registry_app.command("champion")
-def registry_champion(version: Number, why: Why, config: Config = None, overrides: Overrides = None) -> None:
+def registry_champion(
+    version: Number, why: Why, as_json: AsJson = False, config: Config = None, overrides: Overrides = None
+) -> None:
     """Make a version the champion, without a gate."""
     from sgpo.registry.promotion import set_champion
 
-    print(set_champion(_tracking(config, overrides), version, getpass.getuser(), why).describe())
+    _print_change(set_champion(_tracking(config, overrides), version, getpass.getuser(), why), as_json)
 
 
 @registry_app.command("roll-back")
-def registry_roll_back(why: Why, config: Config = None, overrides: Overrides = None) -> None:
+def registry_roll_back(why: Why, as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
     """Make the previous champion the champion again."""
     from sgpo.registry.promotion import roll_back
 
-    print(roll_back(_tracking(config, overrides), getpass.getuser(), why).describe())
+    _print_change(roll_back(_tracking(config, overrides), getpass.getuser(), why), as_json)
 
 
 @registry_app.command("download")
 def registry_download(
     version: Version,
     target: Annotated[Path, typer.Argument(help="Folder to write")],
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Download a registered model's folder; verifies checksums."""
+    from sgpo.registry.forecasts import forecast_download
     from sgpo.registry.models import download_version
 
-    print(f"version {download_version(_tracking(config, overrides), version, target)}: {target}")
+    tracking = _tracking(config, overrides)
+    if dry_run:
+        print_forecast(lambda: forecast_download(tracking, version, target), as_json)
+        return
+    number = download_version(tracking, version, target)
+    if as_json:
+        print_json({"registered_model": tracking.registered_model, "version": number, "folder": target})
+    else:
+        print(f"version {number}: {target}")
 
 
 @registry_app.command("lineage")
@@ -114,8 +130,7 @@ def registry_lineage(
     arguments = [*(["--config", str(config)] if config else []), *(overrides or [])]
     command = shlex.join(["sgpo", "registry", "reproduce", number, "--output", f"runs/reproduced-{number}", *arguments])
     if as_json:
-        versions = [record.model_dump(mode="json") for record in records]
-        print(json.dumps({"versions": versions, "reproduce": None if missing else command}, indent=2))
+        print_json({"versions": records, "reproduce": None if missing else command})
         return
     print(describe_ancestry(records))
     print(f"It cannot be made again from the registry: {missing}" if missing else f"To make it again: {command}")
@@ -126,26 +141,41 @@ def registry_reproduce(
     version: Version,
     output: Annotated[Path, typer.Option(help="New folder for code, data, parent and the reproduced model")],
     prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Do not train; print the command")] = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a version again from its record, and compare it byte for byte. Run in the repository."""
-    from sgpo.pipeline.reproduction import ReproductionError, prepare
+    from sgpo.pipeline.reproduction import forecast_reproduction, prepare
 
-    again = prepare(_tracking(config, overrides), version, output, Path.cwd())
-    print(again.shell_line(), flush=True)
-    if prepare_only:
+    tracking = _tracking(config, overrides)
+    if dry_run:
+        print_forecast(lambda: forecast_reproduction(tracking, version, output, Path.cwd()), as_json)
         return
-    again.train()
-    reasons = again.reasons_to_differ()
-    if differing := again.differing():
-        because = "; ".join(reasons) or "nothing recorded explains it"
-        raise ReproductionError(
-            f"{again.model}: not the bytes of version {again.record.version}: {', '.join(differing)} ({because})"
-        )
+    with stdout_kept(as_json):
+        again = prepare(tracking, version, output, Path.cwd())
+        print(again.shell_line(), flush=True)
+    made = {"version": again.record.version, "model": again.model, "command": again.shell_line()}
+    if prepare_only:
+        if as_json:
+            print_json(made)
+        return
+    again.train(STDERR if as_json else None)
+    reasons = again.same_bytes()
+    if as_json:
+        print_json({**made, "files": list(again.record.files), "although": reasons})
+        return
     print(f"{again.model}: version {again.record.version}, byte for byte ({len(again.record.files)} files)")
     for reason in reasons:
         print(f"although {reason}")
+
+
+def _print_change(change: ChampionChange, as_json: bool) -> None:
+    if as_json:
+        print_json(change)
+    else:
+        print(change.describe())
 
 
 def _tracking(config: Path | None, overrides: list[str] | None) -> TrackingConfig:

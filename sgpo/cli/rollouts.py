@@ -1,12 +1,12 @@
 """`sgpo rollouts`: the answers that a run has kept, to be read."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from sgpo.cli.options import AsJson, console
+from sgpo.cli.output import print_json
 
 
 def add_rollouts(app: typer.Typer) -> None:
@@ -54,7 +54,7 @@ def rollouts(
 
         write_answers_page(found, html, f"Answers of {run.absolute().name}")
     if as_json:
-        print(json.dumps([one.as_dict() for one in found], indent=2, ensure_ascii=False))
+        print_json([one.as_dict() for one in found])
         return
     for note in notes:
         print(note)

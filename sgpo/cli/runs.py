@@ -1,13 +1,13 @@
 """`sgpo runs …`: the runs of a folder, and what of them may be deleted."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sgpo.cli.options import AsJson, console
+from sgpo.cli.options import AsJson, DryRun, console
+from sgpo.cli.output import print_json
 
 runs_app = typer.Typer(help="List runs with result and size; delete what finished runs no longer need.")
 
@@ -25,7 +25,7 @@ def runs(context: typer.Context, folder: Folder = RUNS, as_json: AsJson = False)
 
     rows = list_runs(folder)
     if as_json:
-        print(json.dumps([row.as_dict() for row in rows], indent=2))
+        print_json([row.as_dict() for row in rows])
     elif not rows:
         print(f"{folder}: no runs")
     else:
@@ -43,9 +43,7 @@ def runs_prune(
         bool,
         typer.Option("--unregistered", help="Also delete models that are in no registry and cannot be fetched again"),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be deleted and how much; delete nothing")
-    ] = False,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -73,6 +71,6 @@ def runs_prune(
         lists = {
             name: [item.as_dict() for item in items] for name, items in (("goes", plan.goes), ("stays", plan.stays))
         }
-        print(json.dumps({"deleted": not dry_run, "size": plan.size, **lists}, indent=2))
+        print_json({"deleted": not dry_run, "size": plan.size, **lists})
     elif plan.goes:
         print("nothing was deleted" if dry_run else "deleted")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sgpo.cli.options import AsJson, Config
+from sgpo.cli.options import AsJson, Config, DryRun
+from sgpo.cli.output import print_forecast, print_json
 
 if TYPE_CHECKING:
     from sgpo.storage import Manifest, ObjectStore
@@ -35,11 +35,7 @@ def storage_list(
     found = {name: read_manifest(store, name) for name in list_folders(store, under)}
     stored = {name: manifest for name, manifest in found.items() if manifest is not None}
     if as_json:
-        rows = [
-            {"name": name, "files": len(one.files), "size": one.size, "created": one.created, "by": one.by}
-            for name, one in stored.items()
-        ]
-        print(json.dumps(rows, indent=2))
+        print_json([_row(name, manifest) for name, manifest in stored.items()])
         return
     for name, manifest in stored.items():
         print(f"{name}  {_contents(manifest)}, {manifest.created} by {manifest.by}")
@@ -47,34 +43,66 @@ def storage_list(
 
 @storage_app.command("push")
 def storage_push(
-    folder: Folder, name: Name, replace: Replace = False, config: Config = None, overrides: Overrides = None
+    folder: Folder,
+    name: Name,
+    replace: Replace = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    overrides: Overrides = None,
 ) -> None:
     """Store a folder; files that are already there are not sent again."""
     from sgpo.storage import push_folder
+    from sgpo.storage.forecasts import forecast_push
 
-    publication = push_folder(_open(config, overrides), folder, name, replace=replace)
-    print(f"{name}: {_contents(publication.manifest)}; {publication.sent} files sent")
+    store = _open(config, overrides)
+    if dry_run:
+        print_forecast(lambda: forecast_push(store, folder, name, replace=replace), as_json)
+        return
+    publication = push_folder(store, folder, name, replace=replace)
+    if as_json:
+        print_json({**_row(name, publication.manifest), "sent": publication.sent})
+    else:
+        print(f"{name}: {_contents(publication.manifest)}; {publication.sent} files sent")
 
 
 @storage_app.command("pull")
 def storage_pull(
-    name: Name, folder: Folder, replace: Replace = False, config: Config = None, overrides: Overrides = None
+    name: Name,
+    folder: Folder,
+    replace: Replace = False,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    overrides: Overrides = None,
 ) -> None:
     """Fetch a stored folder; checks every file's sha256."""
     from sgpo.storage import StorageError, pull_folder
+    from sgpo.storage.forecasts import forecast_pull
 
     store = _open(config, overrides)
     if folder.exists() and not replace:
         raise StorageError(f"{folder}: exists (expected a new folder, or --replace)")
-    print(f"{folder}: {_contents(pull_folder(store, name, folder))}")
+    if dry_run:
+        print_forecast(lambda: forecast_pull(store, name, folder), as_json)
+        return
+    manifest = pull_folder(store, name, folder)
+    if as_json:
+        print_json({**_row(name, manifest), "folder": folder})
+    else:
+        print(f"{folder}: {_contents(manifest)}")
 
 
 @storage_app.command("verify")
-def storage_verify(name: Name, config: Config = None, overrides: Overrides = None) -> None:
+def storage_verify(name: Name, as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
     """Read a stored folder completely and check every file's sha256."""
     from sgpo.storage import verify_folder
 
-    print(f"{name}: {_contents(verify_folder(_open(config, overrides), name))}, all as published")
+    manifest = verify_folder(_open(config, overrides), name)
+    if as_json:
+        print_json(_row(name, manifest))
+    else:
+        print(f"{name}: {_contents(manifest)}, all as published")
 
 
 @storage_app.command("delete")
@@ -98,3 +126,11 @@ def _open(config: Path | None, overrides: list[str] | None) -> ObjectStore:
 
 def _contents(manifest: Manifest) -> str:
     return f"{len(manifest.files)} files, {manifest.size:,} bytes"
+
+
+def _row(name: str, manifest: Manifest) -> dict[str, Any]:
+    """Return what a program is told of a stored folder."""
+    return {
+        "name": name, "files": len(manifest.files), "size": manifest.size, "created": manifest.created,
+        "by": manifest.by,
+    }  # fmt: skip

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Data, DryRun, Params, Work
+from sgpo.cli.output import print_forecast, print_json, print_json_file, stdout_kept
 
 if TYPE_CHECKING:
     from sgpo.strategies.schema import Strategy
@@ -25,7 +25,9 @@ SHOWN = 20
 
 
 @strategies_app.command("respond")
-def strategies_respond(params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
+def strategies_respond(
+    params: Params = PARAMS, data: Data = DATA, work: Work = WORK, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
     """Ask the strong model to answer every training problem."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
@@ -33,13 +35,18 @@ def strategies_respond(params: Params = PARAMS, data: Data = DATA, work: Work = 
     if dry_run:
         from sgpo.checks.dry_run import of_teacher
 
-        _print(of_teacher(load_params(params), data, "responses"))
+        print_forecast(lambda: of_teacher(load_params(params), data, "responses"), as_json)
         return
-    stages.respond(load_params(params), data, work)
+    with stdout_kept(as_json):
+        summary = stages.respond(load_params(params), data, work)
+    if as_json:
+        print_json(summary)
 
 
 @strategies_app.command("extract")
-def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = WORK, dry_run: DryRun = False) -> None:
+def strategies_extract(
+    params: Params = PARAMS, data: Data = DATA, work: Work = WORK, as_json: AsJson = False, dry_run: DryRun = False
+) -> None:
     """Extract one strategy from every verified response."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
@@ -47,9 +54,12 @@ def strategies_extract(params: Params = PARAMS, data: Data = DATA, work: Work = 
     if dry_run:
         from sgpo.checks.dry_run import of_teacher
 
-        _print(of_teacher(load_params(params), data, "strategies"))
+        print_forecast(lambda: of_teacher(load_params(params), data, "strategies"), as_json)
         return
-    stages.extract(load_params(params), data, work)
+    with stdout_kept(as_json):
+        stages.extract(load_params(params), data, work)
+    if as_json:
+        print_json_file(data / "strategies.json")
 
 
 @strategies_app.command("list")
@@ -70,7 +80,7 @@ def strategies_list(
     wanted = None if family is None else find_family(find_families(strategies.values()), family)
     if as_json:
         found = select_strategies(strategies, band=band, text=text, family=wanted)
-        _print_json([strategy_record(strategy) for strategy in found[: limit or None]])
+        print_json([strategy_record(strategy) for strategy in found[: limit or None]])
     else:
         lines = list_strategies(strategies, band=band, text=text, family=wanted, limit=_shown(limit), width=_width())
         _print(lines)
@@ -93,7 +103,7 @@ def strategies_show(
     problems, refusals = read_problems(data / "problems" / "train.parquet"), data / "strategies_refused.jsonl"
     families = find_families(strategies.values())
     if as_json:
-        _print_json(problem_record(problem, problems, strategies, families, read_refusals(refusals)))
+        print_json(problem_record(problem, problems, strategies, families, read_refusals(refusals)))
     else:
         _print(show(problem, problems, strategies, families, read_refusals(refusals), width=_width()))
 
@@ -112,7 +122,7 @@ def strategies_families(
 
     families = find_families(_strategies(data).values(), threshold)
     if as_json:
-        _print_json([family_record(family) for family in families[: limit or None]])
+        print_json([family_record(family) for family in families[: limit or None]])
     else:
         _print(list_families(families, limit=_shown(limit), width=_width()))
 
@@ -133,7 +143,7 @@ def strategies_diff(
     path = data / "strategies.parquet"
     diff = compare_versions(read_version(old, path), read_version(new or str(path), path))
     if as_json:
-        _print_json(diff_record(diff))
+        print_json(diff_record(diff))
     else:
         _print(describe_diff(diff, _shown(limit)))
 
@@ -141,20 +151,26 @@ def strategies_diff(
 @strategies_app.command("report")
 def strategies_report(
     output: Annotated[Path, typer.Option(help="Folder for report.html and report.png")] = Path("runs/strategies"),
+    as_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
     """Write the quality report: bands beside the paper's, criteria, refusals, families."""
     from sgpo.files import file_md5
     from sgpo.strategies.refusals import read_refusals
     from sgpo.strategies.view.families import find_families
+    from sgpo.strategies.view.records import bank_record
     from sgpo.strategies.view.report import summarise
     from sgpo.strategies.view.report_page import write_report
 
     path, strategies = data / "strategies.parquet", _strategies(data)
     refusals = read_refusals(data / "strategies_refused.jsonl")
     source = f"{path}, md5 {file_md5(path)}"
-    page, picture = write_report(summarise(strategies, find_families(strategies.values()), refusals, source), output)
-    print(f"{page}\n{picture}")
+    report = summarise(strategies, find_families(strategies.values()), refusals, source)
+    page, picture = write_report(report, output)
+    if as_json:
+        print_json({"page": page, "picture": picture, **bank_record(report)})
+    else:
+        print(f"{page}\n{picture}")
 
 
 @strategies_app.command("retrieve")
@@ -172,7 +188,7 @@ def strategies_retrieve(
     index = StrategyIndex(read_problems(data / "problems" / "train.parquet"), _strategies(data))
     matches = index.nearest([question], k)[0]
     if as_json:
-        _print_json([match_record(match) for match in matches])
+        print_json([match_record(match) for match in matches])
         return
     for match in matches:
         print(f"similarity {match.similarity:.2f}, extracted for {match.problem_id}\n{match.strategy.text()}\n")
@@ -196,7 +212,3 @@ def _shown(limit: int | None) -> int | None:
 
 def _print(lines: list[str]) -> None:
     print("\n".join(lines))
-
-
-def _print_json(found: Any) -> None:
-    print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from sgpo.cli.options import AsJson, DryRun
+from sgpo.cli.output import print_forecast, print_json, stdout_kept
+from sgpo.forecast import Forecast
+
 
 def add_study(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -16,11 +20,12 @@ def study(
     table: Annotated[
         list[str] | None, typer.Option(help="Table to run; repeat for more; default: all, in the file's order")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the missing cells; run none")] = False,
+    dry_run: DryRun = False,
     at_once: Annotated[
         int | None, typer.Option(min=1, max=64, help="Cells to run at the same time; default: the file's")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the tables of the results to this page")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run a study's missing cells, with one line of results each; or write its page with --report."""
     from sgpo.study.cells import cells_of, load_study
@@ -35,13 +40,22 @@ def study(
         from sgpo.study.report import write_report
 
         write_report(settings, results, report, f"sgpo study {file} --report {report}")
-        print(f"{report}: {len(results.rows)} lines")
+        if as_json:
+            print_json({"page": report, "lines": len(results.rows)})
+        else:
+            print(f"{report}: {len(results.rows)} lines")
         return
     runner = StudyRunner(settings, results)
     cells = cells_of(settings, tuple(table or ()))
     missing = runner.missing(cells)
-    print(f"{len(cells) - len(missing)} of {len(cells)} cells are done")
+    done = f"{len(cells) - len(missing)} of {len(cells)} cells are done"
     if dry_run:
-        print("\n".join(cell.name for cell in missing))
+        left = Forecast(str(settings.results), (done,), parts=tuple(cell.name for cell in missing))
+        print_forecast(lambda: left, as_json)
         return
-    runner.run(cells)
+    with stdout_kept(as_json):
+        print(done)
+        runner.run(cells)
+    if as_json:
+        asked = {cell.name for cell in cells}
+        print_json([row.as_row() for row in results.rows if row.cell in asked])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sgpo.cli.options import AsJson
+from sgpo.cli.output import print_json, stdout_kept
 
 verifiers_app = typer.Typer(no_args_is_help=True, help="List and try the verifiers that judge each domain's responses.")
 
@@ -25,9 +25,7 @@ def verifiers_list(as_json: AsJson = False, config: Config = None, overrides: Ov
 
     known = known_domains(load_config(config, overrides or ()).domains)
     if as_json:
-        print(
-            json.dumps([{**asdict(spec), "options": dict(spec.options)} for _, spec in sorted(known.items())], indent=2)
-        )
+        print_json([{**asdict(spec), "options": dict(spec.options)} for _, spec in sorted(known.items())])
         return
     for name, spec in sorted(known.items()):
         options = "".join(f" {key}={value}" for key, value in spec.options.items())
@@ -42,6 +40,7 @@ def verifiers_check(
         "data/problems/train.parquet"
     ),
     most: Annotated[int, typer.Option(min=1, help="Try at most this many problems per domain")] = 20,
+    as_json: AsJson = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -52,9 +51,14 @@ def verifiers_check(
 
     settings, asked = load_config(config, overrides or ()), read_problems(problems)
     evaluation = settings.evaluation
-    with Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, settings.domains, asked) as verifier:
+    with (
+        stdout_kept(as_json),
+        Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, settings.domains, asked) as verifier,
+    ):
         reports = stress(asked, verifier, most)
-    for report in reports:
-        print("\n".join(report.lines()))
+    if as_json:
+        print_json([{"passed": report.passed, **asdict(report)} for report in reports])
+    else:
+        print("\n".join(line for report in reports for line in report.lines()))
     if not all(report.passed for report in reports):
         raise typer.Exit(1)

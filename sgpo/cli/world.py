@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sgpo.cli.options import DATA, PARAMS, WORK, Config, Data, Overrides, Params, Work
+from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Config, Data, DryRun, Overrides, Params, Work
+from sgpo.cli.output import print_forecast, print_json, stdout_kept
 
 world_app = typer.Typer(no_args_is_help=True, help="Make the testbed's problems, base models and strong model.")
 
@@ -43,12 +44,23 @@ def world_base_model(
         Path | None,
         typer.Option(help="Also write it to this folder, in the form in which the package ships base models"),
     ] = None,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the testbed's base model: the package's if the settings match, else pre-trained here."""
     from sgpo.config.pipeline import load_params
     from sgpo.pipeline import stages
 
-    stages.build_base(load_params(params), data, work / "base_model", build=build, packed=pack)
+    settings, checkpoints = load_params(params), work / "base_model"
+    if dry_run:
+        from sgpo.testbed.forecasts import forecast_base
+
+        print_forecast(lambda: forecast_base(settings, data, checkpoints, build=build), as_json)
+        return
+    with stdout_kept(as_json):
+        folder = stages.build_base(settings, data, checkpoints, build=build, packed=pack)
+    if as_json:
+        print_json({"folder": folder})
 
 
 @world_app.command("domain-base")
@@ -59,13 +71,23 @@ def world_domain_base(
     right: Annotated[float, typer.Option(min=0.0, max=1.0, help="Fraction of unguided examples that are right")] = 0.3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     data: Data = DATA,
+    as_json: AsJson = False,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
 ) -> None:
     """Make a tiny base model for a worked domain, from its problems, responses and strategies."""
     from sgpo.config import load_config
     from sgpo.testbed.domain_base import build_domain_base
 
-    build_domain_base(data, output, load_config(config, overrides or ()).chat, steps, right, seed)
+    if dry_run:
+        from sgpo.testbed.forecasts import forecast_domain_base
+
+        print_forecast(lambda: forecast_domain_base(data, output, steps), as_json)
+        return
+    with stdout_kept(as_json):
+        build_domain_base(data, output, load_config(config, overrides or ()).chat, steps, right, seed)
+    if as_json:
+        print_json({"folder": output})
 
 
 @world_app.command("teacher")

@@ -78,7 +78,8 @@ def init_project(folder: Path, project: Project, *, force: bool = False) -> list
     _write(folder / "dvc.yaml", stages_for(folder / "dvc.yaml", project.recipe, teacher.get("recording")))
     for split in SPLITS:
         if sources := project.sources.get(split):
-            lines += import_problems(sources, folder / "data", split, force=force, mapping=project.mapping)
+            imported = import_problems(sources, folder / "data", split, force=force, mapping=project.mapping)
+            lines += imported.lines()
     problems: dict[Split, int] = {
         split: len(read_problems(file)) if (file := folder / "data" / "problems" / f"{split}.parquet").is_file() else 0
         for split in SPLITS

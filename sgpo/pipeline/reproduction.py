@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from sgpo.config import TrackingConfig
 from sgpo.errors import UserError, one_line
 from sgpo.files import file_sha256
+from sgpo.forecast import Forecast
 from sgpo.registry.ancestry import VersionRecord, ancestry
+from sgpo.registry.forecasts import forecast_download
 from sgpo.registry.models import download_version, read_attachments
 from sgpo.registry.provenance import BESIDE_THE_DATA, CONFIGURATION, dvc_md5, read_provenance
 
@@ -48,9 +52,11 @@ class Reproduction:
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         return f"cd {shlex.quote(str(self.folder))} && {' '.join([*variables, shlex.join(self.command)])}"
 
-    def train(self) -> None:
-        """Run the command; ReproductionError when it fails."""
-        done = subprocess.run(self.command, cwd=self.folder, env={**os.environ, **self.environment}, check=False)
+    def train(self, stdout: int | None = None) -> None:
+        """Run the command, with its output to the file descriptor `stdout`; ReproductionError when it fails."""
+        done = subprocess.run(
+            self.command, cwd=self.folder, env={**os.environ, **self.environment}, stdout=stdout, check=False
+        )
         if done.returncode:
             raise ReproductionError(f"version {self.record.version}: training exited with {done.returncode}")
 
@@ -66,6 +72,19 @@ class Reproduction:
             for name in noted
             if here.get(name, noted[name]) != noted[name]
         ]
+
+    def same_bytes(self) -> list[str]:
+        """Return `reasons_to_differ` that made no difference. Raises ReproductionError where the bytes are not those.
+
+        To be asked after `train`.
+        """
+        reasons = self.reasons_to_differ()
+        if differing := self.differing():
+            because = "; ".join(reasons) or "nothing recorded explains it"
+            raise ReproductionError(
+                f"{self.model}: not the bytes of version {self.record.version}: {', '.join(differing)} ({because})"
+            )
+        return reasons
 
     def differing(self) -> list[str]:
         """Return the registered files that were not made again byte for byte."""
@@ -83,15 +102,10 @@ def prepare(tracking: TrackingConfig, version_or_alias: str, output: Path, repos
     what is missing, RegistryError when the registry has no such version.
     """
     output, repository = output.absolute(), repository.absolute()
-    records = ancestry(tracking, version_or_alias)
-    record, lineage = records[0], records[0].lineage
-    where = f"{record.registered_model} version {record.version}"
-    if missing := what_is_missing(records):
-        raise ReproductionError(f"{where}: {missing}")
+    record = _reproducible(tracking, version_or_alias, output)
+    lineage, where = record.lineage, f"{record.registered_model} version {record.version}"
     assert lineage.git_commit is not None
     assert lineage.parent_version is not None
-    if output.exists():
-        raise ReproductionError(f"{output}: is there already (expected a new folder)")
     attachments = read_attachments(tracking, record.version)
     _clone(repository, lineage.git_commit, output)
     for name in (CONFIGURATION, *BESIDE_THE_DATA):
@@ -102,6 +116,35 @@ def prepare(tracking: TrackingConfig, version_or_alias: str, output: Path, repos
     return Reproduction(
         record, output, _command(lineage.environment.get("processes", "1"), data), _environment(record, output)
     )
+
+
+def forecast_reproduction(tracking: TrackingConfig, version_or_alias: str, output: Path, repository: Path) -> Forecast:
+    """Return what `prepare` and training would do; clones and fetches nothing. Raises as `prepare`, but for data."""
+    record = _reproducible(tracking, version_or_alias, output)
+    lineage, settings = record.lineage, read_attachments(tracking, record.version)[CONFIGURATION]
+    assert lineage.git_commit is not None
+    assert lineage.parent_version is not None
+    commit = lineage.git_commit
+    _git(repository, commit, "-C", str(repository), "cat-file", "-e", f"{commit}^{{commit}}")
+    parent = forecast_download(tracking, lineage.parent_version, output / PARENT)
+    steps = ((yaml.safe_load(settings) or {}).get("training") or {}).get("steps", "all")
+    says = (
+        f"{output}: a clone at commit {commit}, with {', '.join(_read_by_training(lineage.data_md5s))} from "
+        "DVC's cache or remotes",
+        *parent.sentences,
+        f"{output / RUN}: trained again, {steps} steps, and {len(record.files)} files compared with the version's",
+    )
+    return Forecast(str(output), says, files=parent.files, bytes=parent.bytes)
+
+
+def _reproducible(tracking: TrackingConfig, version_or_alias: str, output: Path) -> VersionRecord:
+    """Return the record of a version from which it can be made again in `output`; raises ReproductionError."""
+    records = ancestry(tracking, version_or_alias)
+    if missing := what_is_missing(records):
+        raise ReproductionError(f"{records[0].registered_model} version {records[0].version}: {missing}")
+    if output.exists():
+        raise ReproductionError(f"{output}: is there already (expected a new folder)")
+    return records[0]
 
 
 def what_is_missing(records: Sequence[VersionRecord]) -> str | None:
@@ -118,16 +161,22 @@ def what_is_missing(records: Sequence[VersionRecord]) -> str | None:
 
 
 def _clone(repository: Path, commit: str, output: Path) -> None:
-    for arguments in (
-        ("clone", "--quiet", "--no-checkout", str(repository), str(output)),
-        ("-C", str(output), "-c", "advice.detachedHead=false", "checkout", "--quiet", commit),
-    ):
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = " ".join(done.stderr.split())
-            raise ReproductionError(
-                f"{repository}: commit {commit} cannot be had: {reason} (expected it in this clone)"
-            )
+    _git(repository, commit, "clone", "--quiet", "--no-checkout", str(repository), str(output))
+    checkout = ("-c", "advice.detachedHead=false", "checkout", "--quiet", commit)
+    _git(repository, commit, "-C", str(output), *checkout)
+
+
+def _git(repository: Path, commit: str, *arguments: str) -> None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = " ".join(done.stderr.split())
+        raise ReproductionError(f"{repository}: commit {commit} cannot be had: {reason} (expected it in this clone)")
+
+
+def _read_by_training(md5s: dict[str, str]) -> dict[str, str]:
+    """Return the data that training reads, of those whose md5 was noted."""
+    names = ("splits", "strategies.parquet", "responses.parquet")
+    return {path: md5 for path, md5 in md5s.items() if Path(path).name in names}
 
 
 def _restore_data(repository: Path, output: Path, md5s: dict[str, str], where: str) -> str:
@@ -135,8 +184,7 @@ def _restore_data(repository: Path, output: Path, md5s: dict[str, str], where: s
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    names = ("splits", "strategies.parquet", "responses.parquet")
-    wanted = {path: md5 for path, md5 in md5s.items() if Path(path).name in names}
+    wanted = _read_by_training(md5s)
     folders = {Path(path).parent.as_posix() for path in wanted}
     if len(folders) != 1:
         raise ReproductionError(

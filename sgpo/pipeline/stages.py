@@ -26,7 +26,7 @@ from sgpo.problems.domains.digest import verifiers_digest
 from sgpo.problems.table import write_table
 from sgpo.strategies.bank import load_strategies, quality_bands
 from sgpo.strategies.extraction import ExtractionSummary, extract_all
-from sgpo.strategies.responses import respond_all
+from sgpo.strategies.responses import ResponseSummary, respond_all
 from sgpo.strategies.teacher.concurrency import run
 from sgpo.testbed.world import build_split
 
@@ -55,8 +55,8 @@ def build_functions(sizes: Mapping[Literal["train", "tuning", "held_out"], int],
 
 def build_base(
     params: PipelineParams, data: Path, work: Path, *, build: bool = False, packed: Path | None = None
-) -> None:
-    """Make data/base/<family>: the package's base model when its settings are these, else one pre-trained here.
+) -> Path:
+    """Make and return data/base/<family>: the package's base model when its settings are these, else one pre-trained.
 
     `build` pre-trains in any case; `work` keeps checkpoints until that is done. `packed` is a folder that gets the
     model as the package ships it.
@@ -78,15 +78,16 @@ def build_base(
         if packed is not None and world.is_main:
             pack(folder, config, decisions, packed, world.size)
         world.barrier()
+    return folder
 
 
-def respond(params: PipelineParams, data: Path, work: Path) -> None:
+def respond(params: PipelineParams, data: Path, work: Path) -> ResponseSummary:
     """Collect the strong model's verified responses: data/responses.parquet, and what was refused with its reason."""
     from sgpo.pipeline.teacher import describe_requests, recorded_teacher
 
     problems = read_problems(data / "problems" / "train.parquet")
 
-    async def ask() -> None:
+    async def ask() -> ResponseSummary:
         with Verifier(domains=params.domains, problems=problems) as verifier:
             async with recorded_teacher(params, problems, work) as teacher:
                 summary = await respond_all(
@@ -97,8 +98,9 @@ def respond(params: PipelineParams, data: Path, work: Path) -> None:
         refused = sum(summary.refused.values())
         print(f"{summary.kept} of {len(problems)} problems have a verified response; {refused} texts refused")
         print(describe_requests(teacher))
+        return summary
 
-    run(ask())
+    return run(ask())
 
 
 def extract(params: PipelineParams, data: Path, work: Path) -> None:

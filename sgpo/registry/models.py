@@ -117,18 +117,25 @@ def download_model_file(tracking: TrackingConfig, version_or_alias: str, name: s
     return folder / name
 
 
+def stored_sizes(tracking: TrackingConfig, version_or_alias: str) -> tuple[str, dict[str, int | None]]:
+    """Return where a version's files are, and their bytes by name. RegistryError where they cannot be listed."""
+    with open_registry(tracking, write=False) as client:
+        found = find_version(client, tracking, version_or_alias)
+        location, artifacts = _artifacts_of(client, tracking, found)
+        try:
+            return location, {info.path: info.file_size for info in artifacts.list_artifacts() if not info.is_dir}
+        except Exception as error:  # whatever a storage can raise; the reason is passed on
+            where = f"{tracking.registered_model} version {found.version}"
+            raise RegistryError(f"{where}: {location} cannot be listed: {reason(error)}") from error
+
+
 def check_stored(tracking: TrackingConfig, version: str, sizes: Mapping[str, int]) -> None:
     """Raise RegistryError unless the files of a version are where it says, each of its size (name -> bytes).
 
     A version is a row in a database, and its files lie elsewhere: the row stays when they are deleted.
     """
-    with open_registry(tracking, write=False) as client:
-        location, artifacts = _artifacts_of(client, tracking, find_version(client, tracking, version))
-        where = f"{tracking.registered_model} version {version}"
-        try:
-            stored = {info.path: info.file_size for info in artifacts.list_artifacts()}
-        except Exception as error:  # whatever a storage can raise; the reason is passed on
-            raise RegistryError(f"{where}: {location} cannot be listed: {reason(error)}") from error
+    location, stored = stored_sizes(tracking, version)
+    where = f"{tracking.registered_model} version {version}"
     for name, size in sizes.items():
         if name not in stored or stored[name] not in (None, size):
             raise RegistryError(f"{where}: {name} is not in {location} as it was registered")

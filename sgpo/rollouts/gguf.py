@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from sgpo.errors import one_line
 from sgpo.files import file_sha256, publish_folder
+from sgpo.forecast import Forecast
 from sgpo.rollouts.examination import Examination, examine
 from sgpo.rollouts.export import export_model
 from sgpo.rollouts.model_folder import ModelFolderError, check_report, open_chat, quiet_transformers
@@ -22,6 +23,7 @@ CONVERSION = ".conversion.json"
 _MAGIC, _SHA256 = b"GGUF", re.compile("[0-9a-fA-F]{64}")
 _NO_PARAMETERS = ("rope_freqs", "rope_factors")
 """How the names of tensors begin that a model computes by itself."""
+_FLOAT32_BYTES = 4
 
 OpenedT = TypeVar("OpenedT")
 
@@ -38,10 +40,7 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
     _make_parent(output)
     if is_converted(output, source):
         return examine(output)
-    if output.exists() and not (output / CONVERSION).is_file() and not _is_empty(output):
-        raise ModelFolderError(
-            f"{output}: holds something else (expected a new folder, or one of an earlier conversion)"
-        )
+    _check_place(output)
     with publish_folder(output) as aside:
         _write(file, aside)
         found = examine(aside, name=file)
@@ -49,6 +48,28 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
         record = {"source": file.name, "sha256": source, "files": files}
         (aside / CONVERSION).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Examination(output, found.chat, found.architecture, found.parameters, found.positions)
+
+
+def forecast_conversion(file: Path, output: Path, sha256: str | None = None) -> Forecast:
+    """Return what `convert_gguf` would write, by the file's header. Raises ModelFolderError for what shows there."""
+    source = _check_source(file, sha256)
+    from gguf import GGUFReader  # the check says how to get it
+
+    if is_converted(output, source):
+        return Forecast(str(output), (f"{output}: converted from these bytes already, and as it was written",))
+    _check_place(output)
+    reader = _opened(file, "it", lambda: GGUFReader(file))
+    parameters = sum(int(tensor.n_elements) for tensor in _parameters(reader))
+    kind, size = reader.fields["general.architecture"].contents(), parameters * _FLOAT32_BYTES
+    says = f"{output}: {kind} of {parameters:,} parameters, {size:,} bytes of weights in float32"
+    return Forecast(str(output), (says,), bytes=size)
+
+
+def _check_place(output: Path) -> None:
+    if output.exists() and not (output / CONVERSION).is_file() and not _is_empty(output):
+        raise ModelFolderError(
+            f"{output}: holds something else (expected a new folder, or one of an earlier conversion)"
+        )
 
 
 def _make_parent(output: Path) -> None:
@@ -121,7 +142,7 @@ def _check_all_read(file: Path, model: PreTrainedModel) -> None:
     from gguf import MODEL_ARCH_NAMES, GGUFReader, get_tensor_name_map
 
     reader = GGUFReader(file)
-    tensors = [tensor for tensor in reader.tensors if not tensor.name.startswith(_NO_PARAMETERS)]
+    tensors = _parameters(reader)
     if sum(int(tensor.n_elements) for tensor in tensors) == sum(parameter.numel() for parameter in model.parameters()):
         return
     architecture = reader.fields["general.architecture"].contents()
@@ -133,6 +154,11 @@ def _check_all_read(file: Path, model: PreTrainedModel) -> None:
         f"{file}: tensor '{passed_over[0]}' is in the file and nothing of {type(model).__name__} (expected every "
         "tensor of the architecture once, and no other)"
     )
+
+
+def _parameters(reader: Any) -> list[Any]:
+    """Return the tensors of a file that a model does not compute by itself."""
+    return [tensor for tensor in reader.tensors if not tensor.name.startswith(_NO_PARAMETERS)]
 
 
 def _opened(file: Path, what: str, opener: Callable[[], OpenedT]) -> OpenedT:

@@ -8,6 +8,8 @@ a folder's files, `folders` publishes and fetches whole folders, `lock` keeps tw
 from sgpo.storage.folders import (
     Publication,
     delete_folder,
+    files_to_fetch,
+    files_to_send,
     forget_fetched,
     list_folders,
     pull_folder,
@@ -31,6 +33,8 @@ __all__ = [
     "StoredFile",
     "UnreachableError",
     "delete_folder",
+    "files_to_fetch",
+    "files_to_send",
     "forget_fetched",
     "list_folders",
     "pull_folder",

@@ -46,12 +46,10 @@ def push_folder(
     """
     check_name(name)
     files = folder_files(folder) if files is None else dict(files)
-    there = _read(store, name)
+    there = _replaceable(store, name, files, replace)
     proven = there[0].files if there is not None else {}
     if there is not None and there[0].files == files:
         manifest, sent = there[0], _send_missing(store, folder, name, files, proven)
-    elif there is not None and not replace:
-        raise StorageError(f"{store.where(name)}: holds another folder (expected a new name, or to replace it)")
     else:
         sent = _send_missing(store, folder, name, files, proven)
         manifest = _publish(store, name, Manifest(files=files, notes=notes or {}), there[1] if there else None)
@@ -60,6 +58,21 @@ def push_folder(
     if replace:  # also what an outage kept an earlier one from deleting
         _delete_content(store, name, keep=files)
     return Publication(manifest, sent)
+
+
+def files_to_send(store: ObjectStore, folder: Path, name: str, *, replace: bool = False) -> dict[str, StoredFile]:
+    """Return what `push_folder` would send of `folder`, by path; sends nothing. Raises StorageError as it does."""
+    check_name(name)
+    files = folder_files(folder)
+    _replaceable(store, name, files, replace)
+    there = store.keys(f"{name}/content/")
+    return {path: file for path, file in files.items() if there.get(_content_key(name, path, file)) != file.size}
+
+
+def files_to_fetch(store: ObjectStore, name: str, target: Path) -> tuple[Manifest, dict[str, StoredFile]]:
+    """Return the manifest of `name`, and what `pull_folder` would fetch into `target`, by path; fetches nothing."""
+    manifest, aside = _existing(store, name), _aside(target)
+    return manifest, {path: file for path, file in manifest.files.items() if not _is_whole(aside / path, file)}
 
 
 def pull_folder(store: ObjectStore, name: str, target: Path) -> Manifest:
@@ -74,9 +87,8 @@ def pull_folder(store: ObjectStore, name: str, target: Path) -> Manifest:
     aside.mkdir(parents=True, exist_ok=True)
     try:
         for path, stored in manifest.files.items():
-            file = aside / path
-            if not (file.is_file() and file_sha256(file) == stored.sha256):
-                with publish_file(file) as unchecked:
+            if not _is_whole(aside / path, stored):
+                with publish_file(aside / path) as unchecked:
                     _fetch(store, name, path, stored, unchecked)
     except BaseException:
         if not any(path.is_file() for path in aside.rglob("*")):
@@ -124,6 +136,20 @@ def delete_folder(store: ObjectStore, name: str) -> None:
     store.delete(_manifest_key(name))
     _delete_content(store, name, keep={})
     store.abort_uploads(f"{name}/content/")
+
+
+def _replaceable(
+    store: ObjectStore, name: str, files: Mapping[str, StoredFile], replace: bool
+) -> tuple[Manifest, str] | None:
+    """Return the manifest that is there, with its entity tag. StorageError where it is of others, unless `replace`."""
+    there = _read(store, name)
+    if there is not None and there[0].files != files and not replace:
+        raise StorageError(f"{store.where(name)}: holds another folder (expected a new name, or to replace it)")
+    return there
+
+
+def _is_whole(file: Path, stored: StoredFile) -> bool:
+    return file.is_file() and file_sha256(file) == stored.sha256
 
 
 def _aside(target: Path) -> Path:

@@ -54,6 +54,11 @@ class Result(BaseModel):
     steps: int
     made_of: dict[str, str]
 
+    def as_row(self) -> dict[str, Any]:
+        """Return the line of the file."""
+        row = self.model_dump(mode="json")
+        return {("pass" if key == "pass_" else key): value for key, value in row.items()}
+
 
 class Results:
     """The lines of a file; each is on disk when `add` returns."""
@@ -70,8 +75,7 @@ class Results:
 
     def add(self, result: Result) -> None:
         """Append a line."""
-        row: dict[str, Any] = result.model_dump(mode="json")
-        self._file.append({("pass" if key == "pass_" else key): value for key, value in row.items()})
+        self._file.append(result.as_row())
         self.rows.append(result)
 
     def has(self, cell: str, ks: Iterable[int], made_of: dict[str, str], benchmark: str = OWN) -> bool:

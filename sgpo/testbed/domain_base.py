@@ -41,14 +41,8 @@ def build_domain_base(data: Path, folder: Path, chat_settings: ChatConfig, steps
 
     Raises ConfigError where there is no response or no strategy to learn from.
     """
-    problems = read_problems(data / "problems" / "train.parquet")
-    responses = {row.problem_id: row.text for row in read_table(data / "responses.parquet", StrongResponse)}
-    strategies = load_strategies(data / "strategies.parquet", problems)
-    taught = [problem for problem in problems if problem.id in responses and problem.id in strategies]
-    if len(taught) < 2:
-        raise ConfigError(f"{data}: {len(taught)} problems with response and strategy (expected at least 2)")
+    taught, responses, texts = taught_problems(data)
     torch.manual_seed(seed)
-    texts = {name: strategy.text() for name, strategy in strategies.items()}
     tokenizer = build_tokenizer(_vocabulary(data, responses, texts, chat_settings), NUMBERS)
     model = new_model(BaseModelConfig(seed=seed), tokenizer)
     chat, policy = ChatFormat(tokenizer, chat_settings), Policy(model)
@@ -62,6 +56,20 @@ def build_domain_base(data: Path, folder: Path, chat_settings: ChatConfig, steps
         optimizer_step(policy, optimizer, learning_rate(schedule, step), schedule.max_grad_norm)
         progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
     export_model(model, tokenizer, dict(model.state_dict()), folder, chat.end_ids)
+
+
+def taught_problems(data: Path) -> tuple[list[Problem], dict[str, str], dict[str, str]]:
+    """Return the problems that have response and strategy, and the texts of all responses and strategies by problem.
+
+    Raises ConfigError where there are fewer than two such problems.
+    """
+    problems = read_problems(data / "problems" / "train.parquet")
+    responses = {row.problem_id: row.text for row in read_table(data / "responses.parquet", StrongResponse)}
+    strategies = load_strategies(data / "strategies.parquet", problems)
+    taught = [problem for problem in problems if problem.id in responses and problem.id in strategies]
+    if len(taught) < 2:
+        raise ConfigError(f"{data}: {len(taught)} problems with response and strategy (expected at least 2)")
+    return taught, responses, {name: strategy.text() for name, strategy in strategies.items()}
 
 
 def _rows(

@@ -41,11 +41,15 @@ def take_best(policy: Policy, run_folder: Path, ended: Ended, world: World) -> N
     write_json(run_folder / FILE, record)
 
 
+def record_of_best(run_folder: Path) -> dict[str, Any] | None:
+    """Return what `take_best` has written to FILE; None for a run without validations."""
+    file = run_folder / FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
 def tags_of(run_folder: Path) -> dict[str, str]:
     """Return what the tracker is told of FILE, as tags; nothing where there is no such file."""
-    file = run_folder / FILE
-    if not file.is_file():
+    if (record := record_of_best(run_folder)) is None:
         return {}
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     names = ("exported_step", "best_step", "last_step", "stopped_early")
     return {f"sgpo.{name}": str(record[name]).lower() for name in names}

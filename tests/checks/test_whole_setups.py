@@ -57,8 +57,8 @@ def test_the_share_of_the_warm_up_need_not_be_probed() -> None:
 def test_a_dry_run_of_the_probe_counts_what_the_warm_up_leaves(data: Path, model_folder: Path) -> None:
     sampling = {"max_new_tokens": 8}
     splits, probe = SplitConfig(warmup_fraction=0.5), ProbeConfig.model_validate({"sampling": sampling})
-    assert ": 12 problems," in of_probe(PipelineParams(probe=probe), data, model_folder)[0]
-    assert ": 6 problems," in of_probe(PipelineParams(splits=splits, probe=probe), data, model_folder)[0]
+    assert ": 12 problems," in of_probe(PipelineParams(probe=probe), data, model_folder).lines()[0]
+    assert ": 6 problems," in of_probe(PipelineParams(splits=splits, probe=probe), data, model_folder).lines()[0]
 
 
 def test_each_benchmark_has_its_own_responses_and_lengths(recipe: Recipe, data: Path, model_folder: Path) -> None:

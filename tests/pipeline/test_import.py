@@ -40,7 +40,7 @@ def as_parquet(path: Path, problems: list[Problem]) -> Path:
 @pytest.mark.parametrize("write", [as_jsonl, as_csv, as_parquet])
 def test_every_layout_gives_the_same_file(tmp_path: Path, write: Callable[[Path, list[Problem]], Path]) -> None:
     source = write(tmp_path / f"new.{write.__name__[3:]}", OWN)
-    lines = import_problems([source], tmp_path / "data", "train")
+    lines = import_problems([source], tmp_path / "data", "train").lines()
     write_problems(OWN, tmp_path / "expected.parquet")
     target = tmp_path / "data" / "problems" / "train.parquet"
     assert target.read_bytes() == (tmp_path / "expected.parquet").read_bytes()
@@ -103,7 +103,7 @@ def test_the_same_question_or_id_is_found_whatever_its_spacing(tmp_path: Path, s
 
 def test_files_of_one_import_share_questions_only_with_the_same_answer(tmp_path: Path) -> None:
     one, two = as_jsonl(tmp_path / "one.jsonl", OWN[:4]), as_jsonl(tmp_path / "two.jsonl", OWN[2:])
-    lines = import_problems([one, two], tmp_path / "data", "train")
+    lines = import_problems([one, two], tmp_path / "data", "train").lines()
     assert f"{two}: read as question and answer: 4 rows, 2 repeated ones merged" in lines
     assert read_problems(tmp_path / "data" / "problems" / "train.parquet") == OWN
     other = as_jsonl(tmp_path / "other.jsonl", [Problem(question=f"{OWN[1].question}  ", answer="7")])

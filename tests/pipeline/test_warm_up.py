@@ -67,7 +67,7 @@ def test_a_dry_run_says_what_would_be_taught_and_writes_nothing(
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     twice = config.model_copy(update={"warmup": config.warmup.model_copy(update={"epochs": 2})})
-    first, seconds, last = of_warmup(twice, PARAMS, model_folder, tmp_path / "warm")
+    first, seconds, last = of_warmup(twice, PARAMS, model_folder, tmp_path / "warm").lines()
     assert first == f"{tmp_path / 'warm'}: 2 epochs on 6 responses"
     assert seconds.startswith("about ")
     assert last == "dry run: nothing was written"

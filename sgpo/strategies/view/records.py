@@ -1,4 +1,4 @@
-"""What the commands show, as JSON objects for a program: strategies, families, one problem, differences, matches."""
+"""What the commands show, as JSON objects for a program."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sgpo.strategies.schema import Strategy
 from sgpo.strategies.view.comparison import VersionDiff
 from sgpo.strategies.view.families import Family, family_by_problem
 from sgpo.strategies.view.listing import find_problem
+from sgpo.strategies.view.report import BankReport
 from sgpo.strategies.view.retrieval import Match
 
 
@@ -61,3 +62,14 @@ def diff_record(diff: VersionDiff) -> dict[str, Any]:
 def match_record(match: Match) -> dict[str, Any]:
     """Return a strategy that was retrieved, and how similar its problems' questions are."""
     return {"similarity": float(match.similarity), **strategy_record(match.strategy)}
+
+
+def bank_record(report: BankReport) -> dict[str, Any]:
+    """Return the figures of a quality report: without examples, and of the families only their number."""
+    return {
+        "source": report.source, "teachers": report.teachers, "strategies": len(report.scores),
+        "bands": asdict(report.bands), "criteria": report.criteria,
+        "refusals": [asdict(count) for count in report.refusals],
+        "unserved": [asdict(count) for count in report.unserved],
+        "families": len(report.families), "reused": report.reused,
+    }  # fmt: skip
