@@ -28,6 +28,11 @@ def is_run_name(text: str) -> bool:
     return _RUN_NAME.fullmatch(text) is not None
 
 
+def base_run_id(digest: str) -> str:
+    """Return the run id that stands for a registered model that no run has trained, by the digest of its bytes."""
+    return f"base-{digest[:16]}"
+
+
 def check_registered_model(name: str) -> str:
     """Return the name when MLflow's registry takes it and an address can hold it; ValueError says what it may not hold.
 

@@ -55,15 +55,22 @@ def registry_show(as_json: AsJson = False, config: Config = None, overrides: Ove
 def registry_register(
     model: Annotated[str, typer.Argument(help="Model folder or hub id")],
     as_json: AsJson = False,
+    dry_run: DryRun = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Register a model that no run has trained, such as the first champion; the same model only once."""
     from sgpo.config import load_config
+    from sgpo.registry.forecasts import forecast_registration
     from sgpo.registry.models import register_base_model
     from sgpo.rollouts.examination import examine
+    from sgpo.rollouts.model_folder import local_folder
 
     settings = load_config(config, overrides or ())
+    if dry_run:
+        folder = local_folder(model)
+        print_forecast(lambda: forecast_registration(settings.tracking, folder, model), as_json)
+        return
     with stdout_kept(as_json):
         found = examine(model, settings.chat, settings.engine.kind)
         print(found.describe())

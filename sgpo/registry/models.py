@@ -16,7 +16,7 @@ from sgpo.config import TrackingConfig
 from sgpo.errors import UserError
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256, publish_folder
-from sgpo.names import logged_model_name
+from sgpo.names import base_run_id, logged_model_name
 from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
 from sgpo.registry.store import RegistryError, default_store, open_registry
 from sgpo.tracking.client import experiment_id, reason, resolved
@@ -84,7 +84,7 @@ def register_model_folder(
 
 def register_base_model(tracking: TrackingConfig, folder: Path, name: str) -> str:
     """Register a model called `name` that no run has trained, such as the first champion; the same one only once."""
-    return register_model_folder(tracking, folder, {"sgpo.base_model": name}, f"base-{folder_digest(folder)[:16]}")
+    return register_model_folder(tracking, folder, {"sgpo.base_model": name}, base_run_id(folder_digest(folder)))
 
 
 def registered_version(tracking: TrackingConfig, run_id: str) -> str | None:

@@ -52,6 +52,33 @@ def test_domains_are_json(sgpo, tmp_path: Path) -> None:
     assert {"exact", "choice", "json", "code"} <= rows.keys()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "verifiers list", "verifiers check --problems problems.jsonl", "runs", "runs prune --dry-run --keep 0",
+        "plan --shape qwen2.5-7b --gpus 8 --kind h100",
+        "check --model nowhere --no-sample data=nowhere tracking.mlflow_uri=sqlite:///m.db",
+    ],
+)  # fmt: skip
+def test_stdout_is_one_json_document(command: str, sgpo, tmp_path: Path) -> None:
+    row = json.dumps({"question": "What is 2 + 3?", "answer": "5"}) + "\n"
+    (tmp_path / "problems.jsonl").write_text(row, encoding="utf-8")
+    add_run(tmp_path / "runs", "a", 1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert json.loads(sgpo(*command.split(), "--json", cwd=tmp_path).stdout, parse_constant=pytest.fail)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_unfit_verifier_ends_with_1_for_a_program_too(sgpo, tmp_path: Path) -> None:
+    row = json.dumps({"question": "Which letter?", "answer": "{oops", "domain": "choice"}) + "\n"
+    (tmp_path / "problems.jsonl").write_text(row, encoding="utf-8")
+    done = sgpo("verifiers", "check", "--problems", "problems.jsonl", "--json", cwd=tmp_path)
+    (report,) = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (report["domain"], report["passed"]) == ("choice", False)
+    assert report["failures"][0].startswith("gold answer does not pass")
+
+
 def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
     (tmp_path / ".bashrc").write_text("# mine\n")
     no_parent = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "HOME": str(tmp_path)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -134,6 +135,9 @@ def test_a_retraining_is_asked_for_and_found_again(client: SyncPrefectClient, ad
     (identity,) = re.findall(r"To follow it: sgpo follow (\S+)", asked.stdout)
     run = client.read_flow_run(UUID(identity))
     assert run.parameters == {"run_id": "weekly", "overrides": ["training.steps=3"]}
+    again = json.loads(CliRunner().invoke(app, ["retrain", "--run-id", "later", "--json"]).stdout)
+    assert client.read_flow_run(UUID(again["flow_run"])).parameters == {"run_id": "later"}
+    assert "expected one of them" in str(CliRunner().invoke(app, ["retrain", "--follow", "--json"]).exception)
     assert "no flow run" in str(CliRunner().invoke(app, ["follow", str(UUID(int=5))]).exception)
     assert "no retraining elsewhere" in str(CliRunner().invoke(app, ["follow", "elsewhere"]).exception)
 

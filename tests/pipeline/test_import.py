@@ -133,6 +133,21 @@ def test_a_layout_nobody_knows_is_mapped_by_the_command(sgpo, tmp_path: Path) ->
     assert read_problems(tmp_path / "data" / "problems" / "train.parquet") == expected
 
 
+def test_a_program_is_told_the_counts_and_a_dry_run_writes_nothing(sgpo, tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "new.jsonl", [*OWN, OWN[0]])
+    command = ("problems", "import", "new.jsonl", "--split", "train", "--json")
+    foretold = json.loads(sgpo(*command, "--dry-run", cwd=tmp_path).stdout)
+    assert foretold["writes"] == "data/problems/train.parquet"
+    assert "data/problems/train.parquet: 6 problems" in foretold["says"]
+    assert not (tmp_path / "data").exists()
+    told = json.loads(sgpo(*command, cwd=tmp_path).stdout)
+    assert (told["file"], told["problems"], told["splits"]) == ("data/problems/train.parquet", 6, {"train": 6})
+    (source,) = told["sources"]
+    assert (source["file"], source["rows"], source["merged"]) == ("new.jsonl", 7, 1)
+    assert (tmp_path / "data" / "problems" / "train.parquet").is_file()
+    assert "is there already" in sgpo(*command, "--dry-run", cwd=tmp_path).refusal()
+
+
 def test_the_command_names_what_is_wrong_in_one_line(sgpo, tmp_path: Path) -> None:
     line = sgpo("problems", "import", "no.jsonl", "--split", "train", cwd=tmp_path).refusal()
     assert line == "ProblemFileError: no.jsonl: no such file"

@@ -117,7 +117,14 @@ def test_a_version_is_trained_again_to_the_same_bytes_although_code_and_data_hav
     before = origin.git("status", "--porcelain")
     monkeypatch.chdir(origin.folder)
     settings = [f"tracking.{name}={value}" for name, value in registered.model_dump().items()]
-    done = CliRunner().invoke(registry_app, ["reproduce", "2", "--output", str(tmp_path / "again"), *settings])
+    command = ["reproduce", "2", "--output", str(tmp_path / "again"), *settings]
+    foretold = json.loads(CliRunner().invoke(registry_app, [*command, "--dry-run", "--json"]).stdout)
+    parent = [path for path in (origin.folder / "data" / "champion").iterdir() if path.is_file()]
+    assert (foretold["files"], foretold["bytes"]) == (len(parent), sum(path.stat().st_size for path in parent))
+    assert f"a clone at commit {origin.git('rev-parse', 'first').strip()}" in foretold["says"][0]
+    assert "trained again, 2 steps" in foretold["says"][-1]
+    assert not list(tmp_path.iterdir())
+    done = CliRunner().invoke(registry_app, command)
     assert done.exception is None, done.output
     assert "version 2, byte for byte" in done.output
     files = ancestry(registered, "2")[0].files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 from sgpo.cli.registry import registry_app
 from sgpo.config import TrackingConfig
 from sgpo.registry import register_model_folder
+from sgpo.registry.forecasts import forecast_registration
+from sgpo.registry.models import register_base_model
 from sgpo.tracking.client import connect
 
 pytestmark = pytest.mark.slow
@@ -54,6 +57,42 @@ def test_the_owner_chooses_rolls_back_and_reads_who_did_what_and_why(
     target = tmp_path / "exported"
     assert printed("download", "champion", str(target), *settings) == [f"version 1: {target}"]
     assert (target / "model.safetensors").is_file()
+
+
+def test_a_program_is_told_versions_and_changes_and_a_dry_run_moves_no_file(
+    tracking: TrackingConfig, settings: list[str], tmp_path: Path, model_folder: Path
+) -> None:
+    def told(*arguments: str) -> Any:
+        return json.loads("\n".join(printed(*arguments, "--json", *settings)))
+
+    size = sum(path.stat().st_size for path in model_folder.iterdir())
+    change = told("champion", "1", "It is the first.")
+    assert (change["action"], change["before"], change["after"]) == ("set_champion", None, "1")
+    told("champion", "2", "Agreed.")
+    assert told("roll-back", "Complaints.")["after"] == "1"
+    target = tmp_path / "exported"
+    foretold = told("download", "champion", str(target), "--dry-run")
+    assert (foretold["writes"], foretold["files"], foretold["bytes"]) == (str(target), 4, size)
+    assert not target.exists()
+    name = tracking.registered_model
+    loaded = told("download", "champion", str(target))
+    assert loaded == {"registered_model": name, "version": "1", "folder": str(target)}
+
+
+def test_a_base_model_is_registered_once_and_a_dry_run_says_which_it_is(
+    tracking: TrackingConfig, model_folder: Path
+) -> None:
+    version = register_base_model(tracking, model_folder, "tiny")
+    assert forecast_registration(tracking, model_folder, "tiny").files == 0
+    assert (
+        f"version {version}: tiny, registered already"
+        in forecast_registration(tracking, model_folder, "tiny").sentences[0]
+    )
+    (model_folder / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    size = sum(path.stat().st_size for path in model_folder.iterdir())
+    new = forecast_registration(tracking, model_folder, "tiny")
+    assert (new.files, new.bytes) == (4, size)
+    assert len(connect(tracking).search_model_versions(f"name = '{tracking.registered_model}'")) == 1
 
 
 def test_an_alias_that_was_moved_without_a_record_is_shown(tracking: TrackingConfig, settings: list[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from sgpo.files import file_sha256
 from sgpo.rollouts.chat import ChatFormatError
-from sgpo.rollouts.gguf import CONVERSION, convert_gguf, is_converted
+from sgpo.rollouts.gguf import CONVERSION, convert_gguf, forecast_conversion, is_converted
 from sgpo.rollouts.model_folder import ModelFolderError, load_model, open_chat
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,22 @@ def test_the_folder_holds_the_model_of_the_file(tmp_path: Path) -> None:
     assert chat.end_ids == (END,)
     prompt = tokenizer.decode(chat.autonomous(text))
     assert prompt.endswith(f"{SPECIAL[1]}user\n{text}{SPECIAL[2]}\n{SPECIAL[1]}assistant\n")
+
+
+def test_a_dry_run_reads_the_header_and_writes_nothing(file: Path, tmp_path: Path) -> None:
+    foretold = forecast_conversion(file, tmp_path / "new" / "model")
+    assert sorted(tmp_path.iterdir()) == [file]
+    found = convert_gguf(file, tmp_path / "new" / "model")
+    assert foretold.bytes == found.parameters * 4
+    assert f"llama of {found.parameters:,} parameters" in foretold.sentences[0]
+    assert "already" in forecast_conversion(file, tmp_path / "new" / "model").sentences[0]
+    (tmp_path / "torn.gguf").write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ModelFolderError, match="expected a whole GGUF file"):
+        forecast_conversion(tmp_path / "torn.gguf", tmp_path / "model")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("dear")
+    with pytest.raises(ModelFolderError, match="holds something else"):
+        forecast_conversion(file, tmp_path / "mine")
 
 
 def test_a_second_conversion_takes_what_is_there_and_mends_what_was_spoilt(file: Path, tmp_path: Path) -> None:

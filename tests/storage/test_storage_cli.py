@@ -54,6 +54,29 @@ def test_push_list_verify_pull_delete(storage, folder, tmp_path):
     assert [line.split()[0] for line in said(storage("list")).splitlines()] == ["models/seven"]
 
 
+def test_a_program_is_told_the_same_and_a_dry_run_moves_nothing(storage, store, folder, tmp_path):
+    def told(*arguments: str | Path):
+        return json.loads(said(storage(*arguments, "--json")))
+
+    size = sum(len(content) for content in contents(folder).values())
+    before = contents(tmp_path)
+    foretold = told("push", folder, "models/seven", "--dry-run")
+    assert (foretold["writes"], foretold["files"], foretold["bytes"]) == ("models/seven", 5, size)
+    assert store.keys("") == {}
+    sent = told("push", folder, "models/seven")
+    assert (sent["name"], sent["files"], sent["size"], sent["sent"]) == ("models/seven", 5, size, 5)
+    (folder / "config.json").write_text("{'new': 1}")
+    assert "holds another folder" in refused(storage("push", folder, "models/seven", "--dry-run"))
+    foretold = told("push", folder, "models/seven", "--dry-run", "--replace")
+    assert (foretold["files"], foretold["bytes"]) == (1, len("{'new': 1}"))
+    (folder / "config.json").write_text("{}")
+    foretold = told("pull", "models/seven", tmp_path / "back", "--dry-run")
+    assert (foretold["writes"], foretold["files"], foretold["bytes"]) == (str(tmp_path / "back"), 5, size)
+    assert contents(tmp_path) == before
+    assert told("pull", "models/seven", tmp_path / "back")["folder"] == str(tmp_path / "back")
+    assert told("verify", "models/seven")["size"] == size
+
+
 def test_what_is_there_is_replaced_only_when_asked_to(storage, folder, tmp_path):
     said(storage("push", folder, "models/seven"))
     (folder / "config.json").write_text("{'new': 1}")

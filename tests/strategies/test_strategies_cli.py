@@ -104,6 +104,12 @@ def test_a_program_gets_the_same_as_a_person_and_all_of_it(sgpo, made, tmp_path)
     assert len(matches) == 2
     assert matches[0]["similarity"] >= matches[1]["similarity"]
 
+    report = told("report", "--output", str(tmp_path / "report"))
+    assert (report["strategies"], report["families"]) == (40, len(families))
+    assert report["bands"]["low"] == pytest.approx(len(low) / 40)
+    assert report["refusals"][0]["reason"] == "states_answer"
+    assert Path(report["page"]).is_file()
+
 
 def test_two_files_are_compared(sgpo, made, tmp_path):
     write_table(STRATEGIES[:-1], tmp_path / "old.parquet")

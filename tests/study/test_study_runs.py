@@ -70,9 +70,13 @@ def command(file: Path, *options: str, expected: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, run_missing):
+def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, run_missing, sgpo):
     study = load_study(study_file)
     assert "0 of 7 cells are done" in command(study_file, "--dry-run")
+    foretold = json.loads(sgpo("study", str(study_file), "--dry-run", "--json", cwd=study_file.parent).stdout)
+    assert (foretold["says"], foretold["writes"]) == (["0 of 7 cells are done"], str(study.results))
+    assert len(set(foretold["parts"])) == 7
+    assert not study.results.exists()
     assert len(run_missing(study_file)) == 7
     results = Results(study.results)
     assert len(results.rows) == 4 * 2 + 3
@@ -88,6 +92,9 @@ def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, run_mi
         assert (row.tokens > 0) == (row.method != "base")
     before = {file: file.stat().st_mtime_ns for file in study.runs.rglob("*") if file.is_file()}
     assert "7 of 7 cells are done" in command(study_file)
+    lines = [json.loads(line) for line in study.results.read_text(encoding="utf-8").splitlines()]
+    asked = ("study", str(study_file), "--table", "main", "--json")
+    assert json.loads(sgpo(*asked, cwd=study_file.parent).stdout) == [row for row in lines if row["table"] == "main"]
     after = {file: file.stat().st_mtime_ns for file in study.runs.rglob("*.safetensors")}
     assert after.items() <= before.items()
     from mlflow import MlflowClient

@@ -11,7 +11,7 @@ from test_loop import SMALL, Recorder, run
 from sgpo.config import RunConfig, dump_config, load_config
 from sgpo.rollouts.model_folder import load_model
 from sgpo.training.checkpoints.checkpoint import CheckpointError
-from sgpo.training.export import export_checkpoint
+from sgpo.training.export import export_checkpoint, forecast_export
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,13 @@ def test_a_checkpoint_is_exported_with_the_weights_of_its_step(tmp_path, model_f
         output = export_checkpoint(tmp_path / "run", model_folder, tmp_path / f"step {step}", step)
         found = of_folder(output)
         assert all(torch.equal(value, expected[f"model.{name}"]) for name, value in found.items())
+    foretold = forecast_export(tmp_path / "run", model_folder, tmp_path / "new", 2)
+    written = sum(value.numel() * value.element_size() for value in of_folder(tmp_path / "step 2").values())
+    assert foretold.bytes == written
+    assert "checkpoints/step-000002" in foretold.sentences[0]
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        forecast_export(tmp_path / "nowhere", model_folder, tmp_path / "new")
     assert not torch.equal(last["model.model.norm.weight"], earlier["model.model.norm.weight"])
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 99 \(expected one of: 1, 2, "):
         export_checkpoint(tmp_path / "run", model_folder, tmp_path / "none", 99)
