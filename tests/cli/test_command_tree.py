@@ -5,8 +5,10 @@ A new command has both, or stands below with those that need not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from typer.main import get_command
 from sgpo.cli.main import app
 from sgpo.cli.services import PassedOn
 
+REPOSITORY = Path(__file__).parents[2]
 DOES_NOT_TAKE_LONG = {
     # They only read.
     "check", "compare", "follow", "plan", "rollouts", "runs", "status",
@@ -64,6 +67,12 @@ def test_commands_offer_it_but_for_those_that_need_not(
     flag: str, need_not: set[str], options: dict[str, dict[str, Any]]
 ) -> None:
     assert {path for path, known in options.items() if flag not in known} == need_not
+
+
+def test_the_page_for_scripts_has_the_document_of_each(options: dict[str, dict[str, Any]]) -> None:
+    section = (REPOSITORY / "docs" / "browse.md").read_text(encoding="utf-8").split("## For scripts")[1]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall("`([^`]+)`", row)} == options.keys() - FINDS_NOTHING_OUT
 
 
 def test_one_word_means_the_same_everywhere(options: dict[str, dict[str, Any]]) -> None:

@@ -92,7 +92,7 @@ def test_each_stage_tells_a_script_its_result_and_before_it_what_it_will_do(
         assert results[stage] == json.loads((data / f"{name}.json").read_text(encoding="utf-8"))
     assert results["warm-up"] == {"model": "warm/model"}
     assert results["train"] == {"model": "run/model", "validation": None}
-    assert results["evaluate"]["problems"] == 8
+    assert results["evaluate"]["overall"]["problems"] == 8
 
 
 def test_a_dry_run_leaves_what_a_kill_has_left(told: Told, sgpo: Callable[..., Any], tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_a_base_model_is_foretold(sgpo: Callable[..., Any], told: Told, tmp_path
 
     assert "from the package" in foretold("world", "base-model")["says"][0]
     assert "1600 of 1600 steps left" in foretold("world", "base-model", "--build")["says"][0]
-    assert sgpo("world", "functions", "--train", "4", cwd=tmp_path).returncode == 0
-    for stage in ("strategies respond", "strategies extract"):
-        told(stage)
+    assert sgpo("world", "problems", cwd=tmp_path).returncode == 0
+    told("strategies respond")
+    kept = told("strategies extract")["kept"]
     says = foretold("world", "domain-base", "--output", "base", "--steps", "7")["says"]
-    assert says == ["base: pre-trained here, 7 steps of 16 examples, from 4 problems"]
+    assert says == [f"base: pre-trained here, 7 steps of 16 examples, from {kept} problems"]
