@@ -30,6 +30,7 @@ from sgpo.rollouts.model_folder import ModelFolderError, local_folder
 from sgpo.strategies.bank import load_strategies
 from sgpo.training.checkpoints.checkpoint import newest_checkpoint
 from sgpo.training.inputs import load_inputs
+from sgpo.training.warmup_rows import number_held_out
 
 
 def of_training(config: RunConfig, model: str | Path, run: Path) -> Forecast:
@@ -58,6 +59,7 @@ def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run:
     """Say how many responses a warm-up would teach in how many epochs, and how long that would take here."""
     check_warmup(config.warmup, params)
     problems, strategies = warmup_inputs(config, params)
+    number_held_out(config.warmup, len(problems))  # now, rather than after the model is opened
     done = " (done already)" if (run / "done").is_file() else ""
     rates, samples = _measured(config, model, problems, strategies)
     rows = config.warmup.epochs * len(problems)

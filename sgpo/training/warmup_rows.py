@@ -68,14 +68,20 @@ def that_fit(
 
 def hold_out(settings: WarmupConfig, contexts: list[Contexts], seed: int) -> tuple[list[Contexts], list[Contexts]]:
     """Return those to train on and those whose loss selects the epoch. Raises ConfigError where there are too few."""
-    held_out = round(settings.held_out_fraction * len(contexts))
-    if not 0 < held_out < len(contexts):
-        raise ConfigError(
-            f"warm-up has {len(contexts)} problems and holds out {settings.held_out_fraction:.0%} of them "
-            "(expected at least one held out and one to train on; see splits.warmup_fraction in params.yaml)"
-        )
+    held_out = number_held_out(settings, len(contexts))
     shuffled = random.Random(f"warm-up/{seed}").sample(contexts, len(contexts))
     return shuffled[held_out:], shuffled[:held_out]
+
+
+def number_held_out(settings: WarmupConfig, problems: int) -> int:
+    """Return how many of so many problems are held out. Raises ConfigError where none is, or none is left."""
+    held_out = round(settings.held_out_fraction * problems)
+    if not 0 < held_out < problems:
+        raise ConfigError(
+            f"warm-up has {problems} problems and holds out {settings.held_out_fraction:.0%} of them "
+            "(expected at least one held out and one to train on; see splits.warmup_fraction in params.yaml)"
+        )
+    return held_out
 
 
 def rows_of_step(contexts: list[Contexts], settings: WarmupConfig, seed: int, step: int) -> list[Row]:

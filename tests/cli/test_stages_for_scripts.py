@@ -32,6 +32,12 @@ STAGES = ("strategies respond", "strategies extract", "probe", "split", "warm-up
 Told = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run otherwise times a process that imports all of training: `test_process_starts` does so for all."""
+    monkeypatch.setattr(calibration, "start_seconds", lambda: 2.0)
+
+
 @pytest.fixture
 def told(sgpo: Callable[..., Any], tmp_path: Path, mlflow_database: Path, model_folder: Path) -> Told:
     """Run a stage in the test's folder with `--json`; returns what its stdout holds, which is one document."""
@@ -65,9 +71,8 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def test_each_stage_tells_a_script_its_result_and_before_it_what_it_will_do(
-    told: Told, sgpo: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told: Told, sgpo: Callable[..., Any], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(calibration, "start_seconds", lambda: 2.0)  # otherwise a process that imports all of training
     assert sgpo("world", "problems", cwd=tmp_path).returncode == 0
     results, forecasts = {}, {}
     for stage in STAGES:

@@ -74,6 +74,9 @@ def test_a_dry_run_says_what_would_be_taught_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
     with pytest.raises(ConfigError, match=r"warmup\.epochs"):
         of_warmup(config, PipelineParams(), model_folder, tmp_path / "warm")
+    few = config.model_copy(update={"warmup": config.warmup.model_copy(update={"held_out_fraction": 0.05})})
+    with pytest.raises(ConfigError, match="6 problems and holds out 5% of them"):
+        of_warmup(few, PARAMS, model_folder, tmp_path / "warm")
 
 
 def test_the_warmed_up_model_is_not_warmed_up_again_unless_its_data_are_new(
