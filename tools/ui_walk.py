@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from chromium import page_in_chromium, post, require_chromium
 from form_picture import open_settings, write
 from playwright.sync_api import Page
 from real_servers import answers, postgres, radosgw, running, wait_until
+from result_pages import picture_artifacts, picture_run, picture_runs, picture_version
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "flows"))
 
@@ -88,7 +88,8 @@ def main() -> None:
         servers = start_servers(Path(work), stack)
         with page_in_chromium(90_000) as page:
             retrain_from_the_form(page, servers, screenshots)
-            look_at_mlflow(page, servers, screenshots)
+            picture_version(page, servers.mlflow, MODEL, "2", screenshots)
+            picture_runs(page, servers.mlflow, servers.checkout / "runs" / RUN_ID, screenshots)
             cancel_in_training(page, servers, screenshots)
         print(f"screenshots in {screenshots}")
 
@@ -157,17 +158,8 @@ def retrain_from_the_form(page: Page, servers: Servers, screenshots: Path) -> No
     if run["state_type"] != "COMPLETED":
         log = (servers.checkout.parent / "worker.log").read_text()[-3000:]
         sys.exit(f"the run from the form is {run['state_type']} (expected COMPLETED): {log}")
-    page.goto(f"{servers.prefect}/runs/flow-run/{run['id']}")
-    page.get_by_text("Completed").first.wait_for()
-    page.wait_for_timeout(4000)
-    page.screenshot(path=screenshots / "run.png")
-    for key in ("summary", "retraining", "comparison", "probe"):
-        found = servers.post(
-            "artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
-        )
-        page.goto(f"{servers.prefect}/artifacts/artifact/{found[0]['id']}")
-        page.wait_for_timeout(3000)
-        page.screenshot(path=screenshots / f"artifact-{key}.png")
+    picture_run(page, servers.prefect, run["name"], screenshots)
+    picture_artifacts(page, servers.prefect, ("summary", "retraining", "comparison", "probe"), screenshots)
     folder = servers.checkout / "runs" / RUN_ID
     steps = (folder / "metrics.jsonl").read_text().count('"reward/autonomous"')
     if steps != 4:
@@ -175,36 +167,6 @@ def retrain_from_the_form(page: Page, servers: Servers, screenshots: Path) -> No
     summary = json.loads((folder / "summary.json").read_text())
     print(f"{RUN_ID}: {summary['decision']['action']}, "
           f"champion {summary['champion_before']} -> {summary['champion_after']}")  # fmt: skip
-
-
-def look_at_mlflow(page: Page, servers: Servers, screenshots: Path) -> None:
-    """The new version has the alias; the retraining's runs are there."""
-    page.goto(f"{servers.mlflow}/#/models/{MODEL}")
-    page.get_by_text("champion").first.wait_for()
-    panel = page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")
-    if panel.count():  # it takes a quarter of the page
-        panel.first.click()
-    page.wait_for_timeout(3000)
-    page.screenshot(path=screenshots / "mlflow-model.png")
-    page.goto(f"{servers.mlflow}/#/models/{MODEL}/versions/2")
-    page.get_by_text("sgpo.git_commit").first.wait_for()
-    page.wait_for_timeout(2000)
-    page.screenshot(path=screenshots / "mlflow-version.png")
-    parent = (servers.checkout / "runs" / RUN_ID / "retraining" / "mlflow_run_id").read_text()
-    training = (servers.checkout / "runs" / RUN_ID / "mlflow_run_id").read_text()
-    with urllib.request.urlopen(f"{servers.mlflow}/api/2.0/mlflow/runs/get?run_id={parent}", timeout=30) as response:
-        experiment = json.load(response)["run"]["info"]["experiment_id"]
-    for name, path in (
-        ("mlflow-runs", f"experiments/{experiment}/runs"),
-        ("mlflow-training", f"experiments/{experiment}/runs/{training}/model-metrics"),
-    ):
-        page.goto(f"{servers.mlflow}/#/{path}")
-        page.get_by_text(RUN_ID).first.wait_for()
-        page.wait_for_timeout(6000)
-        if name == "mlflow-runs":
-            page.get_by_text("Expand rows").click()
-            page.wait_for_timeout(2000)
-        page.screenshot(path=screenshots / f"{name}.png")
 
 
 def cancel_in_training(page: Page, servers: Servers, screenshots: Path) -> None:

@@ -72,7 +72,7 @@ class Algorithm(ABC, Generic[SettingsT]):
         """Return whether rows with a guide have a contrast too, in every step."""
         return False
 
-    def tells(self, problem: ProblemSamples) -> bool:
+    def is_informative(self, problem: ProblemSamples) -> bool:
         """Return whether anything can be learnt from a problem's samples; without, they may be replaced by others'."""
         return True
 

@@ -69,7 +69,7 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
             self.add_rows(rows, place, problem.autonomous_prompt, problem.autonomous)
         return rows
 
-    def tells(self, problem: ProblemSamples) -> bool:
+    def is_informative(self, problem: ProblemSamples) -> bool:
         """Return whether the group's rewards differ."""
         return rewards_differ(problem.autonomous)
 

@@ -56,9 +56,11 @@ class HPT(GRPO[HPTSettings]):
             rows.append(TrainRow(problem.autonomous_prompt, response, len(rows), "imitation", place, weight))
         return rows
 
-    def tells(self, problem: ProblemSamples) -> bool:
+    def is_informative(self, problem: ProblemSamples) -> bool:
         """Return whether the strong model's response is imitated, or the group's rewards differ."""
-        return sum(rollout.reward for rollout in problem.autonomous) <= self.settings.gate or super().tells(problem)
+        return sum(rollout.reward for rollout in problem.autonomous) <= self.settings.gate or super().is_informative(
+            problem
+        )
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return the cross-entropy of each token of a trace, the policy gradient's term of each of a rollout."""

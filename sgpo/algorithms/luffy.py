@@ -60,7 +60,7 @@ class LUFFY(GRPO[LUFFYSettings]):
             rows.append(row)
         return rows
 
-    def tells(self, problem: ProblemSamples) -> bool:
+    def is_informative(self, problem: ProblemSamples) -> bool:
         """Return whether the rewards of rollouts and trace differ."""
         return len({problem.expert_reward, *(rollout.reward for rollout in problem.autonomous)}) > 1
 

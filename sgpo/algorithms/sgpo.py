@@ -164,12 +164,12 @@ class SGPO(GRPO[SGPOSettings]):
             rows.append(row)
         return rows
 
-    def tells(self, problem: ProblemSamples) -> bool:
+    def is_informative(self, problem: ProblemSamples) -> bool:
         """Return whether there is a target, or a group that is trained on has rewards that differ."""
         settings = self.settings
         return (
             self.alpha(problem) > 0.0
-            or (settings.grpo and super().tells(problem))
+            or (settings.grpo and super().is_informative(problem))
             or (settings.train_guide and rewards_differ(problem.guided))
         )
 

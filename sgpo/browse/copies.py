@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from sgpo.config import TrackingConfig
 from sgpo.files import file_sha256
-from sgpo.registry.lineage import FILES_TAG
+from sgpo.registry.lineage import FILES_TAG, hashes_of
 from sgpo.registry.models import ModelFolderError, check_stored, model_files
 from sgpo.registry.records import read_record
 from sgpo.registry.store import RegistryError, open_registry
@@ -75,15 +74,15 @@ def _read_copies(tracking: TrackingConfig) -> list[Copy]:
     with open_registry(tracking, write=False) as client:
         aliases = read_record(client, tracking).aliases
         versions = [
-            version
+            (version, files)
             for version in client.search_model_versions(f"name = '{tracking.registered_model}'")
-            if version.status == "READY" and FILES_TAG in version.tags
+            if version.status == "READY" and (files := hashes_of(version.tags, FILES_TAG)) is not None
         ]
     return [
         Copy(
             str(version.version),
             tuple(sorted(alias for alias, at in aliases.items() if at == str(version.version))),
-            json.loads(version.tags[FILES_TAG]),
+            files,
         )
-        for version in versions
+        for version, files in versions
     ]

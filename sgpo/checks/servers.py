@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import urllib.error
@@ -50,7 +49,7 @@ def _registry(config: RunConfig, model_folder: Path | None) -> list[Finding]:
 def _champion(config: RunConfig, model_folder: Path | None) -> Finding:
     """Compare the champion's tokenizer with the model's: two models under one name would be mixed up."""
     from sgpo.files import file_sha256
-    from sgpo.registry.lineage import FILES_TAG
+    from sgpo.registry.lineage import FILES_TAG, hashes_of
     from sgpo.registry.models import find_version
     from sgpo.registry.records import CHAMPION, aliases
     from sgpo.registry.store import open_registry
@@ -63,7 +62,7 @@ def _champion(config: RunConfig, model_folder: Path | None) -> Finding:
             "`sgpo registry register MODEL` and `sgpo registry champion 1 WHY`, with this --config",
         )  # fmt: skip
     with open_registry(tracking, write=False) as client:
-        files = json.loads(find_version(client, tracking, version).tags.get(FILES_TAG, "{}"))
+        files = hashes_of(find_version(client, tracking, version).tags, FILES_TAG) or {}
     own = model_folder / "tokenizer.json" if model_folder is not None else None
     differs = own is not None and own.is_file() and files.get("tokenizer.json", file_sha256(own)) != file_sha256(own)
     if differs and own is not None and not _same_tokens(config, version, own):

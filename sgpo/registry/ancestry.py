@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from sgpo.config import TrackingConfig
-from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG, Lineage
+from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG, Lineage, hashes_of
 from sgpo.registry.models import find_version
 from sgpo.registry.records import LAST_DECISION_TAG, ChampionChange, read_record
 from sgpo.registry.store import RegistryError, open_registry
@@ -105,6 +104,6 @@ def _read(client: MlflowClient, tracking: TrackingConfig, version_or_alias: str)
         mlflow_run_id=found.run_id or None,
         lineage=Lineage.of_tags(tags),
         last_decision=ChampionChange.model_validate_json(decision) if decision else None,
-        files=json.loads(tags.get(FILES_TAG, "{}")),
-        attachments=json.loads(tags.get(ATTACHMENTS_TAG, "{}")),
+        files=hashes_of(tags, FILES_TAG) or {},
+        attachments=hashes_of(tags, ATTACHMENTS_TAG) or {},
     )

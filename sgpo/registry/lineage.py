@@ -10,9 +10,12 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 RUN_ID_TAG = "sgpo.run_id"
-FILES_TAG = "sgpo.files"
-ATTACHMENTS_TAG = "sgpo.attachments"
+FILES_TAG = "sgpo.version.files"
+ATTACHMENTS_TAG = "sgpo.version.attachments"
+"""Tags of sha256 by file. MLflow's page sorts tags by name: what a person reads comes before these."""
 _PREFIX = "sgpo."
+_SHOWN_LAST = {name: f"{_PREFIX}version.{name}" for name in ("data_md5s", "environment")}
+_WRITTEN_AS_JSON = {"data_md5s", "git_dirty", "evaluation", "environment"}
 
 
 class Lineage(BaseModel):
@@ -35,20 +38,30 @@ class Lineage(BaseModel):
     environment: dict[str, str] = {}
 
     def tags(self) -> dict[str, str]:
-        """`sgpo.<field>` tags; what is not known has no tag, and mappings are JSON."""
+        """`sgpo.<field>` tags, `sgpo.version.<field>` of what is long; unknown has no tag, and mappings are JSON."""
         known = {name: value for name, value in self.model_dump(mode="json").items() if value not in (None, {})}
         return {
-            f"{_PREFIX}{name}": value if isinstance(value, str) else json.dumps(value) for name, value in known.items()
+            _SHOWN_LAST.get(name, f"{_PREFIX}{name}"): value if isinstance(value, str) else json.dumps(value)
+            for name, value in known.items()
         }
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> Self:
-        """Return the lineage that `tags` were made of, whatever other tags are among them."""
-        texts = {name: tags[f"{_PREFIX}{name}"] for name in cls.model_fields if f"{_PREFIX}{name}" in tags}
-        written_as_json = {"data_md5s", "git_dirty", "evaluation", "environment"}
+        """Return the lineage that `tags` were made of, by a version before, too, and whatever others are among them."""
+        names = {name: (_SHOWN_LAST.get(name, ""), f"{_PREFIX}{name}") for name in cls.model_fields}
+        texts = {name: tags[tag] for name, choices in names.items() for tag in choices if tag in tags}
         return cls.model_validate(
-            {name: json.loads(text) if name in written_as_json else text for name, text in texts.items()}
+            {name: json.loads(text) if name in _WRITTEN_AS_JSON else text for name, text in texts.items()}
         )
+
+
+def hashes_of(tags: Mapping[str, str], tag: str) -> dict[str, str] | None:
+    """Return the sha256 by file of FILES_TAG or ATTACHMENTS_TAG; None where a version has none.
+
+    Versions that 0.1 registered have them as `sgpo.files` and `sgpo.attachments`.
+    """
+    text = tags.get(tag, tags.get(tag.replace("sgpo.version.", _PREFIX)))
+    return None if text is None else json.loads(text)
 
 
 def git_state(folder: Path) -> tuple[str, bool] | None:

@@ -17,7 +17,7 @@ from sgpo.errors import UserError
 from sgpo.evaluation.report import folder_digest
 from sgpo.files import file_sha256, publish_folder
 from sgpo.names import base_run_id, logged_model_name
-from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG
+from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG, hashes_of
 from sgpo.registry.store import RegistryError, default_store, open_registry
 from sgpo.tracking.client import experiment_id, reason, resolved
 
@@ -49,7 +49,7 @@ def register_model_folder(
     """Register a Hugging Face folder as a new version of `tracking.registered_model`; returns the version.
 
     The files become the artifacts of an MLflow logged model, and the version's source is `models:/<id of that model>`.
-    The sha256 of each file is in the version's `sgpo.files` tag. `tags` are usually `Lineage.tags()`; `run_id` is the
+    The sha256 of each file is in the version's tag FILES_TAG. `tags` are usually `Lineage.tags()`; `run_id` is the
     sgpo run: a version that it has registered before is returned instead of a second one, so a repeated task is safe.
     With `mlflow_run_id` the model and the version are linked to that MLflow run and `metrics` to the model.
     `attachments` are texts by file name that are kept with the model and are not part of it, such as the configuration.
@@ -101,11 +101,12 @@ def download_version(tracking: TrackingConfig, version_or_alias: str, target_fol
     """
     with open_registry(tracking, write=False) as client:
         found = find_version(client, tracking, version_or_alias)
-        if FILES_TAG not in found.tags:
+        files = hashes_of(found.tags, FILES_TAG)
+        if files is None:
             where = f"{tracking.registered_model} version {found.version}"
             raise RegistryError(f"{where}: no '{FILES_TAG}' tag (expected a version registered by sgpo)")
         with publish_folder(target_folder) as aside:
-            _download(client, tracking, found, json.loads(found.tags[FILES_TAG]), aside)
+            _download(client, tracking, found, files, aside)
         return str(found.version)
 
 
@@ -113,7 +114,10 @@ def download_model_file(tracking: TrackingConfig, version_or_alias: str, name: s
     """Fetch one file of a version's model into `folder`. Raises RegistryError as `download_version` does."""
     with open_registry(tracking, write=False) as client:
         found = find_version(client, tracking, version_or_alias)
-        _download(client, tracking, found, {name: json.loads(found.tags[FILES_TAG])[name]}, folder)
+        files = hashes_of(found.tags, FILES_TAG) or {}
+        if name not in files:
+            raise RegistryError(f"{tracking.registered_model} version {found.version}: has no file {name}")
+        _download(client, tracking, found, {name: files[name]}, folder)
     return folder / name
 
 
@@ -148,7 +152,7 @@ def read_attachments(tracking: TrackingConfig, version_or_alias: str) -> dict[st
     """
     with open_registry(tracking, write=False) as client, tempfile.TemporaryDirectory() as folder:
         found = find_version(client, tracking, version_or_alias)
-        digests = json.loads(found.tags.get(ATTACHMENTS_TAG, "{}"))
+        digests = hashes_of(found.tags, ATTACHMENTS_TAG) or {}
         stored = {f"{_ATTACHMENTS_FOLDER}/{name}": digest for name, digest in digests.items()}
         _download(client, tracking, found, stored, Path(folder))
         return {name: (Path(folder) / _ATTACHMENTS_FOLDER / name).read_bytes().decode() for name in digests}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgpo.config import TrackingConfig
 from sgpo.errors import UserError
 from sgpo.files import file_sha256
-from sgpo.registry.lineage import FILES_TAG
+from sgpo.registry.lineage import FILES_TAG, hashes_of
 from sgpo.registry.models import find_version
 from sgpo.registry.store import open_registry
 
@@ -37,7 +36,7 @@ def refuse_unchanged(model: Path, champion: Path, name: str) -> None:
 def find_unchanged(tracking: TrackingConfig, model: Path, parent: str) -> NothingLearntError | None:
     """Return the error where the weight files of `model` are, byte for byte, those of version `parent`; else None."""
     with open_registry(tracking, write=False) as client:
-        files = json.loads(find_version(client, tracking, parent).tags.get(FILES_TAG, "{}"))
+        files = hashes_of(find_version(client, tracking, parent).tags, FILES_TAG) or {}
     theirs = {file: digest for file, digest in files.items() if file.endswith(".safetensors")}
     ours = {file.name: file_sha256(file) for file in model.glob("*.safetensors")}
     if theirs and ours == theirs:

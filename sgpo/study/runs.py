@@ -1,7 +1,6 @@
 """Training and measuring the cells of a study: processes of their own, several at once, resumed where they were."""
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from sgpo.jsonl import JsonlFile, number
 from sgpo.progress import progress_bar
 from sgpo.study.cells import Cell
 from sgpo.study.jobs import Job, benchmarks_of, job_of, made_of, problems_of
+from sgpo.study.processes import CellProcesses
 from sgpo.study.results import Result, Results, StudyError
 from sgpo.tracking.tracker import RunTracker
 
@@ -31,6 +31,7 @@ class StudyRunner:
         """Take the study with its results so far."""
         self.study, self.results = study, results
         self._parent = study.runs / "study"
+        self._processes = CellProcesses()
         self._lock, self._running = threading.Lock(), dict[Path, threading.Lock]()
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
@@ -47,7 +48,8 @@ class StudyRunner:
         MLflow the cells' runs are children of the study's, which has the results file.
         """
         tracking = load_config(self.study.recipe).tracking
-        with RunTracker(self._parent, tracking, name=f"study {self.study.results.stem}") as tracker:
+        name = f"study {self.study.results.stem}"
+        with RunTracker(self._parent, tracking, name=name) as tracker, self._processes:
             for table in dict.fromkeys(cell.table for cell in cells):
                 self._run_all(table, self.missing([cell for cell in cells if cell.table == table]))
             if self.study.results.is_file():
@@ -135,13 +137,9 @@ class StudyRunner:
     def _command(self, file: Path, *arguments: str) -> None:
         """Run an `sgpo` command with its output in `file`; StudyError has the last line of it where it fails."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        with file.open("w", encoding="utf-8") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", "sgpo.cli", *arguments], env=environment, stdout=log, stderr=log, check=False
-            )
-        if done.returncode:
+        if code := self._processes.run([sys.executable, "-m", "sgpo.cli", *arguments], environment, file):
             said = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-            raise StudyError(f"{file}: {said[-1] if said else f'exit code {done.returncode}'}")
+            raise StudyError(f"{file}: {said[-1] if said else f'exit code {code}'}")
 
     def _result(
         self, cell: Cell, job: Job, benchmark: str, k: int, outcomes: Sequence[Outcome],

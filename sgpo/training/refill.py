@@ -1,4 +1,4 @@
-"""Problems whose groups tell nothing, and the further ones that are drawn in their place [DAPO, 2503.14476]."""
+"""Uninformative problems, and the further ones that are drawn in their place [DAPO, 2503.14476]."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,13 +17,13 @@ class Refill:
 
     Which problems come in is a function of the seed, the step and what was sampled: the order of the steps' own
     problems is what it is without, a resumed run draws the same, and so does one on another number of processes. There
-    is an end: after the last round, or when the step's further problems are used up, what tells nothing stays.
+    is an end: after the last round, or when the step's further problems are used up, uninformative problems stay.
     """
 
     def __init__(
         self, algorithm: Algorithm, problems: Sequence[Problem], per_step: int, rounds: int, seed: int, world: World
     ) -> None:
-        """Take the method, which says what a group tells, and all problems that may come in."""
+        """Take the method, which says what is informative, and all problems that may come in."""
         self._algorithm, self._problems, self._world = algorithm, problems, world
         self._per_step, self._rounds = per_step, rounds
         self._seed = derive_seed(seed, 0, "", "refill", 0)
@@ -45,27 +45,27 @@ class Refill:
         chosen, samples, further = list(chosen), list(samples), iter(self.further(step, chosen))
         counts = {"refill/all_right": 0.0, "refill/all_wrong": 0.0}
         dropped = 0
-        silent = self._silent(samples, len(chosen))
+        uninformative = self._uninformative(samples, len(chosen))
         for _ in range(self._rounds):
-            taken = dict(zip(silent, further, strict=False))
+            taken = dict(zip(uninformative, further, strict=False))
             if not taken:
                 break
             for place, problem in taken.items():
-                counts[silent[place]] += 1.0
+                counts[uninformative[place]] += 1.0
                 chosen[place] = problem
             mine = [place for place in taken if place % self._world.size == self._world.rank]
             for place, new in zip(mine, draw([taken[place] for place in mine]), strict=True):
                 dropped += _tokens(samples[place // self._world.size])
                 samples[place // self._world.size] = new
-            silent = self._silent(samples, len(chosen))
-        counts |= {"refill/left": float(len(silent)), **self._world.sum({"refill/tokens": float(dropped)})}
+            uninformative = self._uninformative(samples, len(chosen))
+        counts |= {"refill/left": float(len(uninformative)), **self._world.sum({"refill/tokens": float(dropped)})}
         return chosen, samples, counts
 
-    def _silent(self, samples: Sequence[ProblemSamples], problems: int) -> dict[int, str]:
-        """Return the places, over all processes, of the groups that tell nothing, and why; collective."""
+    def _uninformative(self, samples: Sequence[ProblemSamples], problems: int) -> dict[int, str]:
+        """Return the places, over all processes, of the uninformative groups, and why; collective."""
         codes = {str(place): 0.0 for place in range(problems)}
         for place, problem in zip(self._world.shard(range(problems)), samples, strict=True):
-            if not self._algorithm.tells(problem):
+            if not self._algorithm.is_informative(problem):
                 codes[str(place)] = 1.0 if problem.pass_rate("autonomous") > 0.0 else 2.0
         summed = self._world.sum(codes)
         return {

@@ -1,4 +1,4 @@
-"""What the person watching sees: a line for each step, and a warning when rewards tell nothing."""
+"""What the person watching sees: a line for each step, and a warning when no reward is informative."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -49,59 +49,85 @@ def warm_up(
     PromptTooLongError when some do not fit the model and are not to be left out (`training.leave_out_too_long`),
     PreemptedError after a signal, and StoppedError when steps in a row had a gradient that is not finite.
     """
-    settings, tokens, strategies = config.warmup, config.training.tokens_per_microbatch, strategies or {}
-    best, done = folder / "model", folder / "done"
-    if done.is_file():
-        return best
-    model, tokenizer = load_model(model_source)
-    chat = open_chat(model_source, tokenizer, config.chat)
-    policy, pad = Policy(model).to(world.device), pad_id(tokenizer)
-    shard_policy(policy, world, config.sharding)
-    contexts = make_contexts(problems, strategies, chat, settings)
-    contexts = that_fit(contexts, problems, model.config.max_position_embeddings, config, world)
-    to_learn, held_out = hold_out(settings, contexts, config.seed)
-    held_out_rows = [pair.row(0, settings.guided_fraction) for pair in held_out]
-    notes = {RECORD: _record(problems, strategies, settings)}
-    per_epoch = -(-len(to_learn) // settings.batch_size)
-    schedule = _schedule(config, settings.epochs * per_epoch)
-    optimizer = make_optimizer(policy, schedule)
-    state = load_checkpoint(folder / "checkpoints", policy, (optimizer,)) or {
-        "step": 0, "lowest": float("inf"), "skipped": 0,
-    }  # fmt: skip
-    due = _Timer(world)
-    with (
-        Interruption(config.training.grace_s) as interruption,
-        progress_bar(schedule.steps, "warm-up", state["step"], "step") if world.is_main else nullcontext() as bar,
-    ):
-        for step in range(state["step"], schedule.steps):
-            chosen = rows_of_step(to_learn, settings, config.seed, step)
-            supervised_gradient(policy, world.shard(chosen), tokens, world, pad)
-            _, taken = optimizer_step(policy, optimizer, learning_rate(schedule, step), schedule.max_grad_norm)
-            state = {**state, "step": step + 1, "skipped": 0 if taken else state["skipped"] + 1}
-            if state["skipped"] >= schedule.max_skipped_steps:
-                raise StoppedError(f"warm-up: {state['skipped']} steps in a row had a gradient that is not finite")
-            epoch, left = divmod(step + 1, per_epoch)
-            if bar is not None:
-                bar.update()
-            if left == 0:
-                loss = supervised_loss(policy, world.shard(held_out_rows), tokens, world, pad)
-                weights = whole_weights(policy)
-                if world.is_main:
-                    print(f"warm-up epoch {epoch}/{settings.epochs}  held-out loss {loss:.4f}", flush=True)
-                    if loss < state["lowest"]:
-                        export_model(policy.model, tokenizer, weights, best, chat.end_ids, notes)
-                state["lowest"] = min(state["lowest"], loss)
-            asked = interruption.requested_of_any(world)
-            if left == 0 or asked or due():  # the best model is there before the checkpoint that counts its epoch
-                save_checkpoint(folder / "checkpoints", policy, (optimizer,), state, 1, world)
-            if asked:
-                raise PreemptedError(
-                    f"preempted in warm-up epoch {step // per_epoch + 1}; the same command resumes from there"
-                )
-    if world.is_main:
-        done.touch()
-    world.barrier()
-    return best
+    if not (folder / "done").is_file():
+        warming = _WarmUp(config, problems, strategies or {}, model_source, folder, world)
+        with (
+            Interruption(config.training.grace_s) as interruption,
+            progress_bar(warming.steps, "warm-up", warming.state["step"], "step")
+            if world.is_main
+            else nullcontext() as bar,
+        ):
+            for step in range(warming.state["step"], warming.steps):
+                warming.take(step)
+                if bar is not None:
+                    bar.update()
+                epoch, left = divmod(step + 1, warming.steps_per_epoch)
+                if left == 0:
+                    warming.measure(epoch)
+                asked = interruption.requested_of_any(world)
+                if left == 0 or asked or warming.due():  # the best model is there before the checkpoint that counts it
+                    warming.save()
+                if asked:
+                    raise PreemptedError(f"preempted in warm-up epoch {epoch + 1}; the same command resumes from there")
+        if world.is_main:
+            (folder / "done").touch()
+        world.barrier()
+    return folder / "model"
+
+
+class _WarmUp:
+    """The policy in warm-up, its optimizer, its rows, and how far it is, from the newest checkpoint on."""
+
+    def __init__(
+        self, config: RunConfig, problems: Sequence[Problem], strategies: Mapping[str, str], model_source: str | Path,
+        folder: Path, world: World,
+    ) -> None:  # fmt: skip
+        self._config, self._folder, self._world = config, folder, world
+        model, self._tokenizer = load_model(model_source)
+        self._chat = open_chat(model_source, self._tokenizer, config.chat)
+        self._policy, self._pad = Policy(model).to(world.device), pad_id(self._tokenizer)
+        shard_policy(self._policy, world, config.sharding)
+        contexts = make_contexts(problems, strategies, self._chat, config.warmup)
+        contexts = that_fit(contexts, problems, model.config.max_position_embeddings, config, world)
+        self._to_learn, held_out = hold_out(config.warmup, contexts, config.seed)
+        self._held_out_rows = [pair.row(0, config.warmup.guided_fraction) for pair in held_out]
+        self._notes = {RECORD: _record(problems, strategies, config.warmup)}
+        self.steps_per_epoch = -(-len(self._to_learn) // config.warmup.batch_size)
+        self.steps = config.warmup.epochs * self.steps_per_epoch
+        self._schedule = _schedule(config, self.steps)
+        self._optimizer = make_optimizer(self._policy, self._schedule)
+        started = {"step": 0, "lowest": float("inf"), "skipped": 0}
+        self.state = load_checkpoint(folder / "checkpoints", self._policy, (self._optimizer,)) or started
+        self.due = _Timer(world)
+
+    def take(self, step: int) -> None:
+        """Take one optimizer step; raises StoppedError when steps in a row had a gradient that is not finite."""
+        chosen = rows_of_step(self._to_learn, self._config.warmup, self._config.seed, step)
+        tokens = self._config.training.tokens_per_microbatch
+        supervised_gradient(self._policy, self._world.shard(chosen), tokens, self._world, self._pad)
+        rate = learning_rate(self._schedule, step)
+        _, taken = optimizer_step(self._policy, self._optimizer, rate, self._schedule.max_grad_norm)
+        skipped = 0 if taken else self.state["skipped"] + 1
+        self.state = {**self.state, "step": step + 1, "skipped": skipped}
+        if skipped >= self._schedule.max_skipped_steps:
+            raise StoppedError(f"warm-up: {skipped} steps in a row had a gradient that is not finite")
+
+    def measure(self, epoch: int) -> None:
+        """Compute the loss on the responses that were held out, and export the model where it is the lowest so far."""
+        tokens = self._config.training.tokens_per_microbatch
+        rows = self._world.shard(self._held_out_rows)
+        loss = supervised_loss(self._policy, rows, tokens, self._world, self._pad)
+        weights = whole_weights(self._policy)
+        if self._world.is_main:
+            print(f"warm-up epoch {epoch}/{self._config.warmup.epochs}  held-out loss {loss:.4f}", flush=True)
+            if loss < self.state["lowest"]:
+                best = self._folder / "model"
+                export_model(self._policy.model, self._tokenizer, weights, best, self._chat.end_ids, self._notes)
+        self.state["lowest"] = min(self.state["lowest"], loss)
+
+    def save(self) -> None:
+        """Write a checkpoint, in the place of the one before."""
+        save_checkpoint(self._folder / "checkpoints", self._policy, (self._optimizer,), self.state, 1, self._world)
 
 
 class _Timer:

@@ -85,10 +85,10 @@ def test_a_model_stays_where_the_registry_has_lost_the_files_of_its_version(
     tmp_path: Path, model_folder: Path, tracking: TrackingConfig
 ) -> None:
     run = add_run(tmp_path / "runs", "a", 1, model_folder, tracking)
+    before = set(Path(tracking.artifact_root).rglob("model.safetensors"))  # other tests' models
     register_model_folder(tracking, run / "model", {}, "a")
     assert plan_pruning(list_runs(tmp_path / "runs"), 0, Registry().find).goes[-1].path == run / "model"
-    stored = Path(tracking.artifact_root).rglob("model.safetensors")
-    weights = max(stored, key=lambda path: path.stat().st_mtime)  # other tests' models lie beside it
+    (weights,) = set(Path(tracking.artifact_root).rglob("model.safetensors")) - before
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
     for _ in ("cut", "gone"):

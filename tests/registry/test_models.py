@@ -19,6 +19,7 @@ from sgpo.registry import (
     registered_version,
     set_champion,
 )
+from sgpo.registry.lineage import ATTACHMENTS_TAG, FILES_TAG, RUN_ID_TAG, hashes_of
 from sgpo.registry.models import read_attachments
 from sgpo.tracking.client import connect
 from sgpo.tracking.tracker import RunTracker
@@ -68,7 +69,7 @@ def test_a_version_carries_its_lineage_from_data_to_mlflow_run(
     assert registered.run_id == run
     assert registered.tags["sgpo.run_id"] == "r"
     assert registered.tags["sgpo.git_dirty"] == "true"
-    assert json.loads(registered.tags["sgpo.data_md5s"]) == LINEAGE.data_md5s
+    assert json.loads(registered.tags["sgpo.version.data_md5s"]) == LINEAGE.data_md5s
     assert json.loads(registered.tags["sgpo.evaluation"]) == LINEAGE.evaluation
     assert {registered.tags[f"sgpo.{name}"] for name in ("parent_version", "strategies_digest", "config_digest")} == {
         "1",
@@ -85,6 +86,17 @@ def test_a_version_carries_its_lineage_from_data_to_mlflow_run(
 def test_lineage_comes_back_from_the_tags_of_a_version() -> None:
     assert Lineage.of_tags({**LINEAGE.tags(), "sgpo.run_id": "r", "mlflow.note": "?"}) == LINEAGE
     assert Lineage.of_tags({}) == Lineage()
+
+
+def test_a_version_of_0_1_is_read_and_what_is_long_comes_last():
+    old = {name.replace("sgpo.version.", "sgpo."): value for name, value in LINEAGE.tags().items()}
+    assert {"sgpo.data_md5s", "sgpo.environment"} <= old.keys()
+    assert Lineage.of_tags(old) == LINEAGE
+    for name in ("sgpo.files", FILES_TAG):
+        assert hashes_of({name: '{"a": "1"}'}, FILES_TAG) == {"a": "1"}
+        assert hashes_of({name: '{"a": "1"}'}, ATTACHMENTS_TAG) is None
+    names = sorted({**LINEAGE.tags(), RUN_ID_TAG: "r", FILES_TAG: "{}", ATTACHMENTS_TAG: "{}"})
+    assert [name for name in names if name.startswith("sgpo.version.")] == names[-4:]
 
 
 def test_texts_that_go_with_a_model_are_kept_apart_from_its_files_and_checked(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
+from warm_python import WarmProcess
 
 from sgpo.config import TrackingConfig
 from sgpo.config.testbed import WorldConfig
@@ -114,6 +118,27 @@ def test_what_is_missing_is_run_again_to_the_same_line(study_file, run_missing):
     study.results.write_text("\n".join(lines[:-1]) + "\n")
     assert run_missing(study_file) == [json.loads(lines[-1])["cell"]]
     assert study.results.read_text().splitlines() == lines
+
+
+def test_a_study_that_is_asked_to_end_leaves_no_process_and_a_checkpoint_from_which_it_resumes(study_file, tmp_path):
+    tree = yaml.safe_load(study_file.read_text())
+    tree |= {"results": str(tmp_path / "results.jsonl"), "runs": str(tmp_path / "runs")}
+    tree["methods"] = {"sgpo": {"settings": ["training.steps=100000", "training.stop_after_equal_steps=null"]}}
+    tree["tables"] = {"main": {**tree["tables"]["main"], "methods": ["sgpo"], "rates_from": None}}
+    file = tmp_path / "long.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    study = WarmProcess(["-m", "sgpo.cli", "study", str(file)], tmp_path, {**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 200
+    while not [rows for rows in (tmp_path / "runs").glob("tiny-*/metrics.jsonl") if rows.stat().st_size]:
+        assert time.monotonic() < deadline, study.communicate(timeout=0)
+        time.sleep(0.1)
+    (training,) = psutil.Process(study.pid).children()
+    study.send_signal(signal.SIGTERM)
+    said, _ = study.communicate(timeout=100)
+    assert study.returncode == 130, said
+    assert not training.is_running()
+    assert list((tmp_path / "runs").glob("tiny-*/checkpoints/step-*"))
+    assert not (tmp_path / "results.jsonl").exists()
 
 
 def test_a_cell_that_fails_is_one_line_and_the_others_results_stay(study_file, tmp_path):

@@ -98,7 +98,7 @@ def test_what_tells_stays_in_its_place_and_nothing_comes_twice():
     for place, problem in enumerate(PROBLEMS[:9]):
         assert (names[place] == problem.id) == (kind(problem) == 2)
     assert len(set(names)) == 9
-    assert counts["refill/left"] == sum(not GRPO.tells(one) for one in samples)
+    assert counts["refill/left"] == sum(not GRPO.is_informative(one) for one in samples)
     assert counts["refill/left"] < 6
     replaced = counts["refill/all_right"] + counts["refill/all_wrong"]
     assert replaced >= 6
@@ -119,15 +119,15 @@ def test_with_nothing_to_learn_anywhere_there_is_an_end():
     assert counts == {"refill/all_right": 0.0, "refill/all_wrong": 31.0, "refill/left": 9.0, "refill/tokens": 31 * 6.0}
 
 
-def tells(settings: dict, rewards: list[float], guided: tuple[float, ...] = ()) -> bool:
-    return registry.build(TrainingConfig(algorithm=settings), 0).tells(group(PROBLEMS[0], rewards, guided))
+def is_informative(settings: dict, rewards: list[float], guided: tuple[float, ...] = ()) -> bool:
+    return registry.build(TrainingConfig(algorithm=settings), 0).is_informative(group(PROBLEMS[0], rewards, guided))
 
 
 NO_ALPHA = {"alpha0": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("settings", "rewards", "guided", "tells_something"),
+    ("settings", "rewards", "guided", "informative"),
     [
         ({"type": "grpo"}, [1.0, 0.0], (), True), ({"type": "grpo"}, [0.0, 0.0], (), False),
         ({}, [0.0, 0.0], (1.0, 0.0), True), ({}, [0.0, 0.0], (0.0, 0.0), False), ({}, [1.0] * 8, (0.0, 0.0), False),
@@ -138,9 +138,9 @@ NO_ALPHA = {"alpha0": 0.0}
         ({"type": "sft"}, [1.0, 1.0], (), True),
     ],
 )  # fmt: skip
-def test_each_method_says_what_tells_it_something(settings, rewards, guided, tells_something):
+def test_each_method_says_what_is_informative(settings, rewards, guided, informative):
     algorithm = registry.build(TrainingConfig(algorithm=settings), 0)
-    assert algorithm.tells(group(PROBLEMS[0], rewards, guided)) == tells_something
+    assert algorithm.is_informative(group(PROBLEMS[0], rewards, guided)) == informative
 
 
 class SomeNever(HashVerifier):
