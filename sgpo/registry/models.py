@@ -129,8 +129,8 @@ def stored_sizes(tracking: TrackingConfig, version_or_alias: str) -> tuple[str, 
         try:
             return location, {info.path: info.file_size for info in artifacts.list_artifacts() if not info.is_dir}
         except Exception as error:  # whatever a storage can raise; the reason is passed on
-            where = f"{tracking.registered_model} version {found.version}"
-            raise RegistryError(f"{where}: {location} cannot be listed: {reason(error)}") from error
+            why = f"{location} cannot be listed: {reason(error)}"
+            raise RegistryError(f"{tracking.registered_model} version {found.version}: {why}") from error
 
 
 def check_stored(tracking: TrackingConfig, version: str, sizes: Mapping[str, int]) -> None:
@@ -262,13 +262,9 @@ def _artifacts_of(
 
 
 def _upload(
-    client: MlflowClient,
-    experiment: str,
-    name: str,
-    files: Sequence[Path],
-    attachments: Mapping[str, str],
+    client: MlflowClient, experiment: str, name: str, files: Sequence[Path], attachments: Mapping[str, str],
     mlflow_run_id: str | None,
-) -> str:
+) -> str:  # fmt: skip
     """Return a new logged model with the files as artifacts; READY only when all are up, FAILED when one is not."""
     model = client.create_logged_model(
         experiment, name=logged_model_name(name), source_run_id=mlflow_run_id, model_type="transformers"

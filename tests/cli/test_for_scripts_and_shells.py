@@ -57,7 +57,6 @@ def test_domains_are_json(sgpo, tmp_path: Path) -> None:
     [
         "verifiers list", "verifiers check --problems problems.jsonl", "runs", "runs prune --dry-run --keep 0",
         "plan --shape qwen2.5-7b --gpus 8 --kind h100",
-        "check --model nowhere --no-sample data=nowhere tracking.mlflow_uri=sqlite:///m.db",
     ],
 )  # fmt: skip
 def test_stdout_is_one_json_document(command: str, sgpo, tmp_path: Path) -> None:
