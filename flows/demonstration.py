@@ -89,9 +89,7 @@ def _show_baseline(settings: RunConfig, base: Path) -> None:
     if not lines:
         show(f"\nNo line of {RESULTS} is of this base model and these problems: what GRPO gets is not known here.")
         return
-    show(
-        f"\nThe same recipe over seeds, and GRPO with the same 12 rollouts a problem, from the same model on the same problems ({RESULTS}):"
-    )
+    show(f"\nThis recipe and GRPO with the same 12 rollouts a problem, over seeds, on these problems ({RESULTS}):")
     show("\n".join(lines))
     show(f"  again: delete these lines and run `sgpo study {STUDY} --table {TABLE}`")
 
