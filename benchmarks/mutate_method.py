@@ -30,7 +30,7 @@ TESTS = {
     "training": ["training/test_step.py"],
 }  # fmt: skip
 """The tests that should notice, by room."""
-NEEDED = ("objectives", "vocabulary", "training", "conftest.py")
+NEEDED = ("objectives", "vocabulary", "training", "conftest.py", "tiny_testbed.py", "warm_python.py")
 
 
 @dataclass(frozen=True)

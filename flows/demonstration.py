@@ -50,7 +50,7 @@ def run(settings: RunConfig, recipe: str, overrides: tuple[str, ...]) -> None:
         sys.exit(f"\n{type(error).__name__}: {error}\nRun `make demo` again: it resumes from what is done.")
     folder = run_folder(settings, run_id)
     show(f"\n{'=' * 100}\n{describe(summary)}")
-    _show_baseline(settings)
+    _show_baseline(settings, base)
     show(f"\n{time.perf_counter() - begun:.0f} s in all.")
     show(f"Report: {folder}/report/report.html   Numbers: {folder}/summary.json")
     show_where_to_look(settings, folder)
@@ -83,13 +83,13 @@ def _register_base(settings: RunConfig, folder: Path) -> None:
     show(f"  {change.describe()}")
 
 
-def _show_baseline(settings: RunConfig) -> None:
-    """Print what this recipe and GRPO get with the same budget on the same problems, from the committed study."""
-    lines = describe_shown(REPOSITORY / RESULTS, REPOSITORY / settings.data / "problems" / "held_out.parquet")
+def _show_baseline(settings: RunConfig, base: Path) -> None:
+    """Print what this recipe and GRPO get with the same budget from this model, from the committed study."""
+    lines = describe_shown(REPOSITORY / RESULTS, REPOSITORY / settings.data / "problems" / "held_out.parquet", base)
     if not lines:
-        show(f"\nNo line of {RESULTS} is on these problems: what GRPO gets on them is not known here.")
+        show(f"\nNo line of {RESULTS} is of this base model and these problems: what GRPO gets is not known here.")
         return
-    show(f"\nThe same recipe over seeds, and GRPO with the same 12 rollouts a problem, on these problems ({RESULTS}):")
+    show(f"\nThis recipe and GRPO with the same 12 rollouts a problem, over seeds, on these problems ({RESULTS}):")
     show("\n".join(lines))
     show(f"  again: delete these lines and run `sgpo study {STUDY} --table {TABLE}`")
 

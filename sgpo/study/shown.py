@@ -1,4 +1,4 @@
-"""What a study found on the problems of a run: methods side by side with the same budget, for its last lines."""
+"""What a study found from a run's model on its problems: methods side by side with one budget, for its last lines."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,15 +12,16 @@ TABLE = "shown"
 """The table of configs/studies/testbed.yaml that has the demo's recipe and its baseline on the demo's problems."""
 
 
-def describe_shown(results: Path, problems: Path, table: str = TABLE) -> list[str]:
-    """Return a line for each method of a table, of the problems in the file `problems` alone; none where there is none.
+def describe_shown(results: Path, problems: Path, model: Path, table: str = TABLE) -> list[str]:
+    """Return a line for each method of a table, of lines that are of these problems and begin from this model.
 
-    Raises StudyError for a results file that is none.
+    `problems` is a file and `model` a folder; there may be no such line. Raises StudyError for a results file that is
+    none.
     """
-    if not results.is_file() or not problems.is_file():
+    if not (results.is_file() and problems.is_file() and model.is_dir()):
         return []
-    digest = digest_of(problems)
-    rows = [row for row in Results(results).of(table) if row.made_of.get("problems") == digest]
+    wanted = {"problems": digest_of(problems), "model": digest_of(model)}
+    rows = [row for row in Results(results).of(table) if wanted.items() <= row.made_of.items()]
     largest = max((row.k for row in rows), default=0)
     methods: dict[str, list[Result]] = {}
     for row in rows:

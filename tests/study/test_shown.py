@@ -21,27 +21,38 @@ def problems(tmp_path: Path) -> Path:
     return file
 
 
-def test_methods_side_by_side_on_these_problems_alone(tmp_path, problems):
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_methods_side_by_side_on_these_problems_and_from_this_model_alone(tmp_path, problems, model):
     results = Results(tmp_path / "results.jsonl")
-    these, others = {"problems": digest_of(problems)}, {"problems": "0" * 16}
+    these = {"problems": digest_of(problems), "model": digest_of(model)}
+    others = ({**these, "problems": "0" * 16}, {**these, "model": "0" * 16})
     for seed, avg in enumerate((0.5, 0.6, 0.7)):
         results.add(result(table="shown", method="grpo", seed=seed, avg=avg, k=6, tokens=2_000_000, made_of=these))
     results.add(result(table="shown", method="sgpo", avg=0.8, k=6, tokens=1_500_000, made_of=these))
     results.add(result(table="shown", method="sgpo", avg=0.1, k=4, made_of=these))
-    results.add(result(table="shown", method="sgpo", seed=1, avg=0.2, k=6, made_of=others))
+    for seed, other in enumerate(others, 1):
+        results.add(result(table="shown", method="sgpo", seed=seed, avg=0.2, k=6, made_of=other))
     results.add(result(table="main", method="luffy", avg=0.3, k=6, made_of=these))
-    lines = [line.split() for line in describe_shown(results.path, problems)]
+    lines = [line.split() for line in describe_shown(results.path, problems, model)]
     # Student's interval of 0.5, 0.6, 0.7: 0.6 -+ 4.3027 * 0.1 / sqrt(3)
     assert lines[0] == ["grpo", *["60.0", "%", "(35.2", "to", "84.8),", "3", "seeds,", "2.0", "M", "tokens", "sampled"]]
     assert lines[1:] == [["sgpo", *["80.0", "%,", "1", "seed,", "1.5", "M", "tokens", "sampled"]]]
 
 
-def test_nothing_is_said_of_other_problems(tmp_path, problems):
+def test_nothing_is_said_of_other_problems(tmp_path, problems, model):
     results = Results(tmp_path / "results.jsonl")
-    assert describe_shown(results.path, problems) == []
+    assert describe_shown(results.path, problems, model) == []
     results.add(result(table="shown", made_of={"problems": "0" * 16}))
-    assert describe_shown(results.path, problems) == []
-    assert describe_shown(results.path, tmp_path / "none.parquet") == []
+    assert describe_shown(results.path, problems, model) == []
+    assert describe_shown(results.path, tmp_path / "none.parquet", model) == []
+    assert describe_shown(results.path, problems, tmp_path / "none") == []
 
 
 def test_a_cell_whose_world_is_not_made_yet_is_one_line(tmp_path):
