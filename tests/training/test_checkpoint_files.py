@@ -1,6 +1,9 @@
-"""A large state lies in several files of a checkpoint, and is read as what it was."""
+"""A large state lies in several files of a checkpoint, and is read as what it was; its copies end with it."""
 
 from __future__ import annotations
+
+import gc
+import weakref
 
 import torch
 from samples import ALONE
@@ -8,6 +11,7 @@ from test_step import tiny_policy
 
 from sgpo.training.checkpoints import sharded_state
 from sgpo.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint, verify_checkpoint
+from sgpo.training.checkpoints.sharded_state import staged
 
 
 def trained_policy(tokenizer):
@@ -39,3 +43,20 @@ def test_a_large_state_is_split_over_files_and_comes_back_whole(tokenizer, tmp_p
     for (name, mine), (_, theirs) in zip(policy.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(mine, theirs), name
         assert torch.equal(optimizer.state[mine]["exp_avg"], its.state[theirs]["exp_avg"])
+
+
+def test_copies_for_a_checkpoint_end_with_it() -> None:
+    """Without Python's collector: a cycle would hold the whole state of a run in main memory until it comes by."""
+    original = {"a": torch.ones(3), "b": torch.ones(2, 2)}
+    gc.collect()
+    gc.disable()
+    try:
+        copies = staged(original)
+        assert all(torch.equal(copies[name], value) for name, value in original.items())
+        storages = [weakref.ref(value.untyped_storage()) for value in copies.values()]
+        assert copies["a"].data_ptr() != original["a"].data_ptr()
+        assert all(storage() is not None for storage in storages)
+        copies.clear()
+        assert [storage() for storage in storages] == [None, None]
+    finally:
+        gc.enable()

@@ -58,8 +58,10 @@ def collect(module: nn.Module, optimizers: Optimizers, guide: Tensors | None = N
 
 
 def staged(tensors: Tensors) -> Tensors:
-    """Return copies in main memory, which training does not change any more."""
-    copied = DefaultStager(StagingOptions(False, False, False, False)).stage(dict(tensors))
+    """Return copies in main memory, which training does not change any more and nothing else holds."""
+    stager = DefaultStager(StagingOptions(False, False, False, False))
+    copied = stager.stage(dict(tensors))
+    stager.close()  # it keeps the copies, and is part of a cycle: they would stay until Python looks for such
     assert isinstance(copied, dict)
     return copied
 
