@@ -14,7 +14,7 @@ from sgpo.training.inputs import reads_responses
 from sgpo.training.recovery.origin import digest_of_what_is_computed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMES = ("testbed", "real", "logic", "code")
+NAMES = ("testbed", "real", "real_cpu", "logic", "code")
 STUDIES = {name: load_study(REPOSITORY / "configs" / "studies" / f"{name}.yaml") for name in NAMES}
 ROWS = [(name, row) for name, study in STUDIES.items() for row in Results(REPOSITORY / study.results).rows]
 
