@@ -108,7 +108,7 @@ def picture_runs(page: Page, mlflow: str, run: Path, folder: Path) -> None:
         page.get_by_text(run.name).first.wait_for()
         page.wait_for_timeout(6000)
         if name == "mlflow-runs":
-            page.get_by_text("Expand rows").click()
+            page.locator("[data-component-id*='runnamecellrenderer']").first.click()  # the newest one's children
             page.wait_for_timeout(2000)
         page.screenshot(path=folder / f"{name}.png")
 
