@@ -89,7 +89,7 @@ def test_splits_share_no_question_even_where_a_task_has_few(tmp_path: Path) -> N
     )
     assert len(train) == len(held_out) == 20
     assert not train & held_out
-    assert "in another split" in said["held_out"][0]
+    assert "in another split" in said["held_out"].report[0]
 
 
 def test_every_task_that_is_offered_draws_the_same_in_a_process_that_hashes_text_otherwise(tmp_path: Path) -> None:
