@@ -49,7 +49,8 @@ class MlflowMirror:
         run_id = self._existing(experiment, start["uid"])
         if run_id is None:
             tags = {"sgpo.run_id": start["name"], "sgpo.run_uid": start["uid"], **parent}
-            run = self._client.create_run(experiment, run_name=start["name"], tags=tags)
+            begun = start.get("timestamp_ms")  # when it was made, and not when MLflow heard of it
+            run = self._client.create_run(experiment, begun, run_name=start["name"], tags=tags)
         else:
             run = self._client.get_run(run_id)
             for key, value in parent.items():

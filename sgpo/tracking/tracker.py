@@ -243,6 +243,7 @@ def _start(run_dir: Path, tracking: TrackingConfig, parent: Path | None, name: s
         "uid": uuid.uuid4().hex,
         "parent": str(parent.absolute()) if parent else None,
         "tracking": resolved(tracking).model_dump(mode="json"),
+        "timestamp_ms": int(time.time() * 1000),
     }
 
 

@@ -170,6 +170,9 @@ def test_with_no_mlflow_the_run_completes_quickly_says_so_once_and_replays_later
     assert replay(run_dir, tracking) == 0
     (run,) = runs_in_mlflow(tracking)
     assert run.info.status == "FINISHED"
+    events = [json.loads(line) for line in (run_dir / "tracking.jsonl").read_text().splitlines()]
+    assert run.info.start_time == events[0]["timestamp_ms"]  # not when MLflow heard of it, which is after its end
+    assert run.info.start_time <= run.info.end_time == events[-1]["timestamp_ms"]
     assert run.data.params == {"training.steps": "3"}
     assert run.data.tags["team"] == "maths"
     assert values_in_mlflow(tracking, run_dir, "reward/guided") == [(step, 0.1 * step) for step in range(50)]
