@@ -84,7 +84,7 @@ def _table(rows: Sequence[Result], against: Sequence[str]) -> list[str]:
     lenient = any(row.lenient is not None for row in rows)
     columns = [
         "world", "family", "variant", "method", "rate", "seeds", "avg, per cent", f"{CONFIDENCE:.0%} interval",
-        *(["lenient"] if lenient else []), "pass", *(tier if tier.startswith("tier") else f"tier {tier}" for tier in tiers),
+        *(["lenient"] if lenient else []), "pass", *(f"tier {tier.removeprefix('tier ')}" for tier in tiers),
         *(text for other in against for text in (f"against {other}, points", f"{CONFIDENCE:.0%} interval", "p")),
         "guided pass", "avg per M tokens", "tokens, M", "seconds",
     ]  # fmt: skip
