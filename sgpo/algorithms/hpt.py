@@ -58,9 +58,8 @@ class HPT(GRPO[HPTSettings]):
 
     def is_informative(self, problem: ProblemSamples) -> bool:
         """Return whether the strong model's response is imitated, or the group's rewards differ."""
-        return sum(rollout.reward for rollout in problem.autonomous) <= self.settings.gate or super().is_informative(
-            problem
-        )
+        imitated = sum(rollout.reward for rollout in problem.autonomous) <= self.settings.gate
+        return imitated or super().is_informative(problem)
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return the cross-entropy of each token of a trace, the policy gradient's term of each of a rollout."""

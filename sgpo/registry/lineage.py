@@ -10,11 +10,12 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 RUN_ID_TAG = "sgpo.run_id"
-FILES_TAG = "sgpo.version.files"
-ATTACHMENTS_TAG = "sgpo.version.attachments"
-"""Tags of sha256 by file. MLflow's page sorts tags by name: what a person reads comes before these."""
 _PREFIX = "sgpo."
-_SHOWN_LAST = {name: f"{_PREFIX}version.{name}" for name in ("data_md5s", "environment")}
+_LAST = f"{_PREFIX}version."
+FILES_TAG = f"{_LAST}files"
+ATTACHMENTS_TAG = f"{_LAST}attachments"
+"""Tags of sha256 by file. MLflow's page sorts tags by name: what a person reads comes before these."""
+_SHOWN_LAST = {name: f"{_LAST}{name}" for name in ("data_md5s", "environment")}
 _WRITTEN_AS_JSON = {"data_md5s", "git_dirty", "evaluation", "environment"}
 
 
@@ -60,7 +61,7 @@ def hashes_of(tags: Mapping[str, str], tag: str) -> dict[str, str] | None:
 
     Versions that 0.1 registered have them as `sgpo.files` and `sgpo.attachments`.
     """
-    text = tags.get(tag, tags.get(tag.replace("sgpo.version.", _PREFIX)))
+    text = tags.get(tag, tags.get(_PREFIX + tag.removeprefix(_LAST)))
     return None if text is None else json.loads(text)
 
 

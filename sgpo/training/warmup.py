@@ -68,7 +68,8 @@ def warm_up(
                 if left == 0 or asked or warming.due():  # the best model is there before the checkpoint that counts it
                     warming.save()
                 if asked:
-                    raise PreemptedError(f"preempted in warm-up epoch {epoch + 1}; the same command resumes from there")
+                    begun = step // warming.steps_per_epoch + 1
+                    raise PreemptedError(f"preempted in warm-up epoch {begun}; the same command resumes from there")
         if world.is_main:
             (folder / "done").touch()
         world.barrier()
