@@ -60,12 +60,16 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tracking(mlflow_database: Path, request: pytest.FixtureRequest) -> Any:
-    """A registered model of the test's own in the shared database."""
+    """A registered model and an experiment of the test's own in the shared database.
+
+    An experiment's artifacts lie where its first user said, so a test that looks at files needs one of its own.
+    """
     from sgpo.config import TrackingConfig
 
     return TrackingConfig(
         mlflow_uri=f"sqlite:///{mlflow_database}",
         artifact_root=str(mlflow_database.parent / "artifacts"),
+        experiment=f"experiment of {request.node.name}",
         registered_model=f"model of {request.node.name}",
     )
 
