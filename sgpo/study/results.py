@@ -1,6 +1,6 @@
 """The file of a study's results: a line per finished cell and k."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,15 @@ class Results:
                 )
             there.add(row.k)
         return there.issuperset(ks)
+
+    def same(self, of_cell: str, equal: Mapping[str, Any], ks: Sequence[int]) -> list[Result]:
+        """Return another cell's lines for all these k, named `of_cell`: those whose fields are as in `equal`."""
+        by_cell: dict[str, list[Result]] = {}
+        for row in self.rows:
+            if row.cell != of_cell and row.k in ks and all(getattr(row, key) == equal[key] for key in equal):
+                by_cell.setdefault(row.cell, []).append(row)
+        whole = (rows for rows in by_cell.values() if {row.k for row in rows} == set(ks))
+        return [row.model_copy(update={"cell": of_cell}) for row in next(whole, [])]
 
     def of(self, table: str, ks: Sequence[int] = (), benchmark: str = OWN) -> list[Result]:
         """Return the lines of a table and benchmark."""

@@ -93,8 +93,13 @@ class StudyRunner:
         )
 
     def _cell(self, cell: Cell) -> list[Result]:
-        """Train a cell's model and measure it; lines of benchmarks that were there before are left out."""
+        """Train a cell's model and measure it; lines of benchmarks that were there before are left out.
+
+        What another table's cell has measured of an equal run is taken from its lines.
+        """
         job, table = self._job(cell), self.study.tables[cell.table]
+        if known := self._measured_elsewhere(cell, job):
+            return known
         self._train(job)
         rows = JsonlFile(job.folder / "metrics.jsonl").rows if job.train else []
         found = []
@@ -103,6 +108,18 @@ class StudyRunner:
             there = {row.k for row in self.results.rows if (row.cell, row.benchmark) == (cell.name, benchmark)}
             ks = [k for k in table.k if k not in there]
             found += [self._result(cell, job, benchmark, k, outcomes, rows) for k in ks]
+        return found
+
+    def _measured_elsewhere(self, cell: Cell, job: Job) -> list[Result]:
+        """Return the cell's lines where cells of other tables have every one of them, else none."""
+        table, found = self.study.tables[cell.table], list[Result]()
+        for benchmark in benchmarks_of(self.study, cell):
+            equal = {"made_of": made_of(self.study, cell, job, benchmark), "seed": cell.seed, "split": table.split}
+            rows = self.results.same(cell.name, {**equal, "benchmark": benchmark}, table.k)
+            if not rows or any(row.cell == cell.name and row.benchmark == benchmark for row in self.results.rows):
+                return []
+            names = {"table": cell.table, "method": cell.method, "variant": cell.variant}
+            found += [row.model_copy(update=names) for row in rows]
         return found
 
     def _measure(self, cell: Cell, job: Job, benchmark: str) -> list[Outcome]:

@@ -120,6 +120,24 @@ def test_what_is_missing_is_run_again_to_the_same_line(study_file, run_missing):
     assert study.results.read_text().splitlines() == lines
 
 
+def test_what_another_table_has_measured_is_not_measured_again(study_file, run_missing, tmp_path):
+    tree = yaml.safe_load(study_file.read_text())
+    run_missing(study_file)
+    measured = Path(tree["results"]).read_text().splitlines()
+    tree["tables"]["again"] = {**tree["tables"]["main"], "variants": {"named": []}}
+    tree |= {"results": str(tmp_path / "results.jsonl"), "runs": str(tmp_path / "runs")}
+    Path(tree["results"]).write_text("\n".join(measured) + "\n")
+    file = tmp_path / "again.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    command(file, "--table", "again")
+    rows = [json.loads(line) for line in Path(tree["results"]).read_text().splitlines()]
+    main, again = ([row for row in rows if row["table"] == table] for table in ("main", "again"))
+    named = {"table": "again", "variant": "named"}
+    expected = [row | named | {"cell": f"again/tiny/qwen2/{row['method']}/named/0"} for row in main]
+    assert again == expected
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["study"]  # nothing was trained or evaluated
+
+
 def test_a_study_that_is_asked_to_end_leaves_no_process_and_a_checkpoint_from_which_it_resumes(study_file, tmp_path):
     tree = yaml.safe_load(study_file.read_text())
     tree |= {"results": str(tmp_path / "results.jsonl"), "runs": str(tmp_path / "runs")}
