@@ -134,7 +134,8 @@ def test_what_another_table_has_measured_is_not_measured_again(study_file, run_m
     main, again = ([row for row in rows if row["table"] == table] for table in ("main", "again"))
     named = {"table": "again", "variant": "named"}
     expected = [row | named | {"cell": f"again/tiny/qwen2/{row['method']}/named/0"} for row in main]
-    assert again == expected
+    assert len(again) == len(expected) == 3
+    assert all(row in expected for row in again)
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["study"]  # nothing was trained or evaluated
 
 
