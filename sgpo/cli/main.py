@@ -12,7 +12,7 @@ import typer
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
 from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Config, Data, DryRun, Model, Overrides, Params, Run, Work
-from sgpo.cli.output import print_forecast, print_json, print_json_file, stdout_kept
+from sgpo.cli.output import print_forecast, print_json, print_json_file, print_result, stdout_kept
 from sgpo.cli.planning import add_planning
 from sgpo.cli.problems import problems_app
 from sgpo.cli.project import add_project
@@ -103,10 +103,7 @@ def warm_up(
         return
     with stdout_kept(as_json):
         warm = warm_up_model(settings, of_data, model, run)
-    if as_json:
-        print_json({"model": warm})
-    else:
-        print(f"{warm}: warmed up")
+    print_result({"model": warm}, lambda: f"{warm}: warmed up", as_json)
 
 
 @app.command("split")
@@ -191,10 +188,7 @@ def evaluate(
         return
     with stdout_kept(as_json):
         scores = evaluate_model(settings, model, output, problems)
-    if as_json:
-        print_json(scores)
-    else:
-        print(describe_scores(scores))
+    print_result(scores, lambda: describe_scores(scores), as_json)
 
 
 @app.command()

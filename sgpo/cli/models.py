@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sgpo.cli.options import AsJson, DryRun
-from sgpo.cli.output import print_forecast, print_json, stdout_kept
+from sgpo.cli.output import print_forecast, print_json, print_result, stdout_kept
 
 model_app = typer.Typer(no_args_is_help=True, help="Convert models to model folders.")
 
@@ -51,7 +51,4 @@ def model_export(
         return
     with stdout_kept(as_json):
         exported = export_checkpoint(run, model, output, step)
-    if as_json:
-        print_json({"folder": exported})
-    else:
-        print(f"{exported}: exported")
+    print_result({"folder": exported}, lambda: f"{exported}: exported", as_json)

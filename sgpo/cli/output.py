@@ -20,6 +20,14 @@ def print_json(value: Any) -> None:
     print(to_json(value, indent=2, inf_nan_mode="null").decode())
 
 
+def print_result(value: Any, text: Callable[[], str], as_json: bool) -> None:
+    """Print what a command has found or made: the value as JSON, or the text for a person, made only if it is shown."""
+    if as_json:
+        print_json(value)
+    else:
+        print(text())
+
+
 def print_json_file(path: Path) -> None:
     """Print a JSON file that the command has written."""
     print_json(json.loads(path.read_text(encoding="utf-8")))
@@ -29,10 +37,7 @@ def print_forecast(find_out: Callable[[], Forecast], as_json: bool) -> None:
     """Print what `--dry-run` finds out."""
     with stdout_kept(as_json):
         forecast = find_out()
-    if as_json:
-        print_json(forecast.as_dict())
-    else:
-        print("\n".join(forecast.lines()))
+    print_result(forecast.as_dict(), lambda: "\n".join(forecast.lines()), as_json)
 
 
 def stdout_kept(as_json: bool) -> AbstractContextManager[Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sgpo.cli.options import AsJson
-from sgpo.cli.output import print_json
+from sgpo.cli.output import print_result
 
 
 def add_planning(app: typer.Typer) -> None:
@@ -49,7 +49,4 @@ def plan(
     size, settings = find_shape(shape), load_config(config, overrides or ())
     assumed = Assumptions(prompt_tokens, strategy_tokens, response_tokens, guided_pass, trained_share, endless_share)
     made = make_plan(settings, size, device, gpus, assumed, price)
-    if as_json:
-        print_json(made.as_dict())
-    else:
-        print(describe_plan(made, shape))
+    print_result(made.as_dict(), lambda: describe_plan(made, shape), as_json)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from sgpo.cli.options import DATA, AsJson, Data, DryRun, key_values
-from sgpo.cli.output import print_forecast, print_json, stdout_kept
+from sgpo.cli.output import print_forecast, print_result, stdout_kept
 from sgpo.forecast import Forecast
 
 problems_app = typer.Typer(no_args_is_help=True, help="Import problems of your own.")
@@ -52,7 +52,5 @@ def problems_import(
             made = import_problems(sources, data, split, force=force, mapping=mapping, dry_run=dry_run)
     if dry_run:
         print_forecast(lambda: Forecast(str(made.file), tuple(made.lines()), files=1), as_json)
-    elif as_json:
-        print_json(made)
     else:
-        print("\n".join(made.lines()))
+        print_result(made, lambda: "\n".join(made.lines()), as_json)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgpo.cli.options import AsJson, Config, DryRun
-from sgpo.cli.output import STDERR, print_forecast, print_json, stdout_kept
+from sgpo.cli.output import STDERR, print_forecast, print_json, print_result, stdout_kept
 
 if TYPE_CHECKING:
     from sgpo.config import TrackingConfig
-    from sgpo.registry.records import ChampionChange
 
 registry_app = typer.Typer(no_args_is_help=True, help="The model registry: champion, roll-back, lineage.")
 
@@ -75,10 +74,9 @@ def registry_register(
         found = examine(model, settings.chat, settings.engine.kind)
         print(found.describe())
         version = register_base_model(settings.tracking, found.folder, model)
-    if as_json:
-        print_json({"registered_model": settings.tracking.registered_model, "version": version, "model": model})
-    else:
-        print(f"{settings.tracking.registered_model} version {version}: {model}")
+    name = settings.tracking.registered_model
+    made = {"registered_model": name, "version": version, "model": model}
+    print_result(made, lambda: f"{name} version {version}: {model}", as_json)
 
 
 @registry_app.command("champion")
@@ -88,7 +86,8 @@ def registry_champion(
     """Make a version the champion, without a gate."""
     from sgpo.registry.promotion import set_champion
 
-    _print_change(set_champion(_tracking(config, overrides), version, getpass.getuser(), why), as_json)
+    change = set_champion(_tracking(config, overrides), version, getpass.getuser(), why)
+    print_result(change, change.describe, as_json)
 
 
 @registry_app.command("roll-back")
@@ -96,7 +95,8 @@ def registry_roll_back(why: Why, as_json: AsJson = False, config: Config = None,
     """Make the previous champion the champion again."""
     from sgpo.registry.promotion import roll_back
 
-    _print_change(roll_back(_tracking(config, overrides), getpass.getuser(), why), as_json)
+    change = roll_back(_tracking(config, overrides), getpass.getuser(), why)
+    print_result(change, change.describe, as_json)
 
 
 @registry_app.command("download")
@@ -117,10 +117,8 @@ def registry_download(
         print_forecast(lambda: forecast_download(tracking, version, target), as_json)
         return
     number = download_version(tracking, version, target)
-    if as_json:
-        print_json({"registered_model": tracking.registered_model, "version": number, "folder": target})
-    else:
-        print(f"version {number}: {target}")
+    made = {"registered_model": tracking.registered_model, "version": number, "folder": target}
+    print_result(made, lambda: f"version {number}: {target}", as_json)
 
 
 @registry_app.command("lineage")
@@ -176,13 +174,6 @@ def registry_reproduce(
     print(f"{again.model}: version {again.record.version}, byte for byte ({len(again.record.files)} files)")
     for reason in reasons:
         print(f"although {reason}")
-
-
-def _print_change(change: ChampionChange, as_json: bool) -> None:
-    if as_json:
-        print_json(change)
-    else:
-        print(change.describe())
 
 
 def _tracking(config: Path | None, overrides: list[str] | None) -> TrackingConfig:

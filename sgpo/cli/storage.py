@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sgpo.cli.options import AsJson, Config, DryRun
-from sgpo.cli.output import print_forecast, print_json
+from sgpo.cli.output import print_forecast, print_json, print_result
 
 if TYPE_CHECKING:
     from sgpo.storage import Manifest, ObjectStore
@@ -60,10 +60,9 @@ def storage_push(
         print_forecast(lambda: forecast_push(store, folder, name, replace=replace), as_json)
         return
     publication = push_folder(store, folder, name, replace=replace)
-    if as_json:
-        print_json({**_row(name, publication.manifest), "sent": publication.sent})
-    else:
-        print(f"{name}: {_contents(publication.manifest)}; {publication.sent} files sent")
+    stored, sent = publication.manifest, publication.sent
+    told = {**_row(name, stored), "sent": sent}
+    print_result(told, lambda: f"{name}: {_contents(stored)}; {sent} files sent", as_json)
 
 
 @storage_app.command("pull")
@@ -87,10 +86,7 @@ def storage_pull(
         print_forecast(lambda: forecast_pull(store, name, folder), as_json)
         return
     manifest = pull_folder(store, name, folder)
-    if as_json:
-        print_json({**_row(name, manifest), "folder": folder})
-    else:
-        print(f"{folder}: {_contents(manifest)}")
+    print_result({**_row(name, manifest), "folder": folder}, lambda: f"{folder}: {_contents(manifest)}", as_json)
 
 
 @storage_app.command("verify")
@@ -99,10 +95,7 @@ def storage_verify(name: Name, as_json: AsJson = False, config: Config = None, o
     from sgpo.storage import verify_folder
 
     manifest = verify_folder(_open(config, overrides), name)
-    if as_json:
-        print_json(_row(name, manifest))
-    else:
-        print(f"{name}: {_contents(manifest)}, all as published")
+    print_result(_row(name, manifest), lambda: f"{name}: {_contents(manifest)}, all as published", as_json)
 
 
 @storage_app.command("delete")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Data, DryRun, Params, Work
-from sgpo.cli.output import print_forecast, print_json, print_json_file, stdout_kept
+from sgpo.cli.output import print_forecast, print_json, print_json_file, print_result, stdout_kept
 
 if TYPE_CHECKING:
     from sgpo.strategies.schema import Strategy
@@ -167,10 +167,7 @@ def strategies_report(
     source = f"{path}, md5 {file_md5(path)}"
     report = summarise(strategies, find_families(strategies.values()), refusals, source)
     page, picture = write_report(report, output)
-    if as_json:
-        print_json({"page": page, "picture": picture, **bank_record(report)})
-    else:
-        print(f"{page}\n{picture}")
+    print_result({"page": page, "picture": picture, **bank_record(report)}, lambda: f"{page}\n{picture}", as_json)
 
 
 @strategies_app.command("retrieve")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sgpo.cli.options import AsJson, DryRun
-from sgpo.cli.output import print_forecast, print_json, stdout_kept
+from sgpo.cli.output import print_forecast, print_json, print_result, stdout_kept
 from sgpo.forecast import Forecast
 
 
@@ -40,10 +40,8 @@ def study(
         from sgpo.study.report import write_report
 
         write_report(settings, results, report, f"sgpo study {file} --report {report}")
-        if as_json:
-            print_json({"page": report, "lines": len(results.rows)})
-        else:
-            print(f"{report}: {len(results.rows)} lines")
+        lines = len(results.rows)
+        print_result({"page": report, "lines": lines}, lambda: f"{report}: {lines} lines", as_json)
         return
     runner = StudyRunner(settings, results)
     cells = cells_of(settings, tuple(table or ()))

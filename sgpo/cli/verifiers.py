@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sgpo.cli.options import AsJson
-from sgpo.cli.output import print_json, stdout_kept
+from sgpo.cli.output import print_json, print_result, stdout_kept
 
 verifiers_app = typer.Typer(no_args_is_help=True, help="List and try the verifiers that judge each domain's responses.")
 
@@ -56,9 +56,7 @@ def verifiers_check(
         Verifier(evaluation.verifier_timeout, evaluation.verifier_workers, settings.domains, asked) as verifier,
     ):
         reports = stress(asked, verifier, most)
-    if as_json:
-        print_json([{"passed": report.passed, **asdict(report)} for report in reports])
-    else:
-        print("\n".join(line for report in reports for line in report.lines()))
+    tried = [{"passed": report.passed, **asdict(report)} for report in reports]
+    print_result(tried, lambda: "\n".join(line for report in reports for line in report.lines()), as_json)
     if not all(report.passed for report in reports):
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ RowT = TypeVar("RowT", bound=Row)
 class TokenBatch(Generic[RowT]):
     """Rows as tensors. The token at response position t is predicted at column len(prompt) + t - 1 of a plain row.
 
-    Where rows share a prompt (`layouts.SharedPrompts`) a line holds several of them: positions are given, and
+    Where rows share a prompt (`shared_prompts.SharedPrompts`) a line holds several of them: positions are given, and
     `attention_mask_BT` is [B, 1, T, T], as a matrix or as blocks. `mask_BR` has a row of its own for each of `rows` in
     any layout.
     """

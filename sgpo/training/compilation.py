@@ -19,9 +19,9 @@ VARIANTS = 32
 def compile_layers(model: PreTrainedModel, recompute: bool = False, dtype: torch.dtype | None = None) -> None:
     """Compile the layers in place (`torch.compile`), before they are sharded; what fails runs as it did, and says so.
 
-    On a GPU attention then skips blocks in which nothing is seen (`layouts.OneLine`), where the model's can. With
-    `recompute` backward computes a layer again. `dtype` is what they compute in where it is not the weights'. The first
-    forward and backward take up to a minute; torch caches on disk what it compiled.
+    On a GPU attention then skips blocks in which nothing is seen (`shared_prompts.OneLine`), where the model's can.
+    With `recompute` backward computes a layer again. `dtype` is what they compute in where it is not the weights'. The
+    first forward and backward take up to a minute; torch caches on disk what it compiled.
     """
     torch._dynamo.config.suppress_errors = True  # computes eagerly, with a warning
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)

@@ -112,8 +112,9 @@ def registered(origin: Any, parent_folder: Path, mlflow_database: Path) -> Track
 
 
 def test_a_version_is_trained_again_to_the_same_bytes_although_code_and_data_have_moved_on(
-    registered: TrackingConfig, origin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registered: TrackingConfig, origin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     before = origin.git("status", "--porcelain")
     monkeypatch.chdir(origin.folder)
     settings = [f"tracking.{name}={value}" for name, value in registered.model_dump().items()]
@@ -124,13 +125,29 @@ def test_a_version_is_trained_again_to_the_same_bytes_although_code_and_data_hav
     assert f"a clone at commit {origin.git('rev-parse', 'first').strip()}" in foretold["says"][0]
     assert "trained again, 2 steps" in foretold["says"][-1]
     assert not list(tmp_path.iterdir())
-    done = CliRunner().invoke(registry_app, command)
+    capfd.readouterr()
+    done = CliRunner().invoke(registry_app, [*command, "--json"])
     assert done.exception is None, done.output
-    assert "version 2, byte for byte" in done.output
+    by_training = capfd.readouterr()
+    assert (by_training.out, "step    2/2" in by_training.err) == ("", True)
+    told = json.loads(done.stdout)
+    assert told.pop("command") in done.stderr
     files = ancestry(registered, "2")[0].files
     made = tmp_path / "again" / "runs" / "reproduced" / "model"
+    assert told == {"version": "2", "model": str(made), "files": list(files), "although": []}
     assert {path.name: file_sha256(path) for path in made.iterdir()} == files
     assert files["model.safetensors"] != ancestry(registered, "1")[0].files["model.safetensors"]
+    # A person gets lines. Training once is enough: here its interpreter brings what was trained above.
+    brings = tmp_path / "python"
+    brings.write_text(f"#!/bin/sh\necho brought\ncp -r '{made.parents[1]}' runs\n", encoding="utf-8")
+    brings.chmod(0o755)
+    monkeypatch.setenv("SGPO_TRAINING_PYTHON", str(brings))
+    command[3] = str(tmp_path / "for_a_person")
+    done = CliRunner().invoke(registry_app, command)
+    assert done.exception is None, done.output
+    assert capfd.readouterr().out == "brought\n"
+    model = tmp_path / "for_a_person" / "runs" / "reproduced" / "model"
+    assert done.stdout.splitlines()[1:] == [f"{model}: version 2, byte for byte ({len(files)} files)"]
     assert origin.git("status", "--porcelain") == before
 
 

@@ -22,10 +22,11 @@ from sgpo.rollouts.transformers_engine import TransformersEngine
 from sgpo.training import masks, sharding
 from sgpo.training.batches import TokenBatch
 from sgpo.training.compilation import compile_layers
-from sgpo.training.layouts import OneLine, PlainRows, layout_for
+from sgpo.training.layouts import PlainRows, layout_for
 from sgpo.training.masks import BLOCK, SKIPPING_ATTENTION, skipping_works, token_mask
 from sgpo.training.policy import Policy
 from sgpo.training.sharding import shard_policy
+from sgpo.training.shared_prompts import OneLine
 from sgpo.training.step import Gradient
 from sgpo.training.world import World
 

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, MistralConfig, Qwen2Config
 
 from sgpo.algorithms.rows import Row
 from sgpo.config import TrainingConfig
-from sgpo.training.layouts import PlainRows, SharedPrompts, layout_for
+from sgpo.training.layouts import PlainRows, layout_for
+from sgpo.training.shared_prompts import SharedPrompts
 
 CPU = torch.device("cpu")
 SIZES = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=30)

@@ -7,7 +7,7 @@ go on from it, whatever the number that wrote it. Frozen weights are not in it, 
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
@@ -34,7 +34,7 @@ _BASE = "base"
 
 
 def save_checkpoint(
-    folder: Path, policy: Policy, optimizers: Optimizers, state: dict[str, Any], keep: int, world: World
+    folder: Path, policy: Policy, optimizers: Optimizers, state: Mapping[str, Any], keep: int, world: World
 ) -> Path:
     """Save under `folder`/step-N where N is state["step"], and delete all but the newest `keep` and the best.
 
@@ -81,7 +81,7 @@ class BackgroundCheckpoints:
         self,
         policy: Policy,
         optimizers: Optimizers,
-        state: dict[str, Any],
+        state: Mapping[str, Any],
         drawn: Sequence[ProblemSamples] | None = None,
         guide: Tensors | None = None,
     ) -> None:
@@ -205,7 +205,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
     on_every_process(check)
 
 
-def _with_base(state: dict[str, Any], policy: Policy) -> dict[str, Any]:
+def _with_base(state: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
     return dict(state) if policy.base is None else {**state, _BASE: asdict(policy.base)}
 
 

@@ -1,1 +1,1 @@
-"""What keeps a run going or ends it well: `session` (resume, record, save, stop), signals, memory, origin."""
+"""What keeps a run going or ends it well: `session` with its `state` (resume, save, stop), signals, memory, origin."""

@@ -1,11 +1,10 @@
 """One start of a run: where it resumes, what it records, when it saves, and why it stops."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import torch
 
@@ -15,7 +14,6 @@ from sgpo.files import write_json
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.alarms import watch_guide, watch_learning
 from sgpo.training.checkpoints.checkpoint import ROLLOUTS, BackgroundCheckpoints, CheckpointError, load_checkpoint
-from sgpo.training.checkpoints.kept import SCORE
 from sgpo.training.clock import Clock
 from sgpo.training.guides import Guide
 from sgpo.training.history import Ended, Validated, stops_early
@@ -24,6 +22,7 @@ from sgpo.training.policy import Policy
 from sgpo.training.recorder import record_rollouts
 from sgpo.training.recovery.interruption import Interruption, PreemptedError
 from sgpo.training.recovery.origin import digest_of_what_is_computed
+from sgpo.training.recovery.state import RunState, Skipped, after_step, after_validation, at_checkpoint, first_state
 from sgpo.training.report import StepReport
 from sgpo.training.sampled_batches import SampledBatches
 from sgpo.training.validation import Validation
@@ -31,8 +30,6 @@ from sgpo.training.world import World
 
 STOPPED = "stopped.json"
 """In the run's folder: why a run stopped by itself."""
-_UNRECORDED = "unrecorded"
-"""Key of the state: metrics and histograms of a step that is trained and not recorded, as its validation was cut."""
 
 
 class StoppedError(UserError, RuntimeError):
@@ -68,8 +65,8 @@ class TrainingSession:
         self._guide, self._validation = guide or Guide(policy), validation
         saved = load_checkpoint(folder / "checkpoints", policy, (optimizer,), self._guide.kept())
         self.prefetched: list[ProblemSamples] | None = saved.pop(ROLLOUTS, None) if saved else None
-        self._state = self._initial_state(saved)
-        recorded = self.step - (_UNRECORDED in self._state)
+        self._state: RunState = self._initial_state(saved)
+        recorded = self.step - ("unrecorded" in self._state)
         if metrics is not None:
             metrics.resume_at(recorded)
         training = config.training
@@ -106,7 +103,7 @@ class TrainingSession:
 
     def steps(self) -> Iterator[int]:
         """Yield the steps that are left, each with a fresh `clock`; none after training stopped early."""
-        if _UNRECORDED in self._state:
+        if "unrecorded" in self._state:
             self._record(None)
         for step in range(self.step, self._config.training.steps):
             if self.stopped_early:
@@ -132,22 +129,25 @@ class TrainingSession:
             samples, sums, self._world, len(problems), step, rate, clock.laps, self._metric_names
         )
         metrics |= batches.metrics
-        self._state = {**self._state_after(step, metrics, problems), _UNRECORDED: [metrics, histograms]}
+        state = after_step(self._state, step, metrics, problems)
+        self._stop_after_skipped(state["skipped"], metrics)
+        self._state = {**state, "unrecorded": [metrics, histograms]}
         if self._validation is not None:
-            self._state.pop(SCORE, None)  # that of the checkpoint before
+            self._state.pop("score", None)  # that of the checkpoint before
         self._record(batches)
 
     def _record(self, batches: SampledBatches | None) -> None:
         """Validate, log and save the last step that was trained; without `batches` it was trained before a signal."""
         training, step = self._config.training, self._state["step"] - 1
-        metrics, histograms = self._state[_UNRECORDED]
+        assert "unrecorded" in self._state
+        metrics, histograms = self._state["unrecorded"]
         validated = self._validate(batches)
         guide, alarm, warnings = watch_guide(self._state.get("guide_alarm", {}), metrics)
         equal, idle, stuck = watch_learning(self._state.get("equal_steps", 0), metrics, training.stop_after_equal_steps)
         metrics = {**metrics, **validated, **alarm, **idle, **self._report.estimate(step, metrics)}
+        state = after_validation(self._state, validated.get("validation/avg_at_k"))
         # A run that stops counts anew when it is resumed.
-        state = {"guide_alarm": guide, "equal_steps": 0 if stuck else equal}
-        self._state = {**self._state_after_validation(validated), **state}
+        self._state = {**state, "guide_alarm": guide, "equal_steps": 0 if stuck else equal}
         # Before the checkpoint that counts the step as done: no step is without its metrics.
         if self._metrics is not None:
             with self.recording():
@@ -156,9 +156,7 @@ class TrainingSession:
         self.clock.restart()
         ended = step + 1 == training.steps
         if validated or (step + 1) % training.checkpoint_every == 0 or ended or stuck:
-            score = self._state["reward_sum"] / max(1, self._state["reward_steps"])
-            by_reward = {SCORE: score} if self._validation is None else {}
-            self._state = {**self._state, **by_reward, "reward_sum": 0.0, "reward_steps": 0}
+            self._state = at_checkpoint(self._state, score_by_reward=self._validation is None)
             self._save(None if batches is None else self._prefetched_of(batches))
         self.clock.lap("time/checkpoint")
         self._seconds_saving = self.clock.laps["time/checkpoint"]
@@ -190,14 +188,6 @@ class TrainingSession:
         self.end_if_preempted()
         return measured
 
-    def _state_after_validation(self, validated: Mapping[str, float]) -> dict[str, Any]:
-        """Return the state without the step that is being recorded, with what its validation found."""
-        state = {key: value for key, value in self._state.items() if key != _UNRECORDED}
-        if not validated:
-            return state
-        new: Validated = {"step": self.step, "avg_at_k": validated["validation/avg_at_k"]}
-        return {**state, SCORE: new["avg_at_k"], "validations": [*self._validations(), new]}
-
     def _validations(self) -> list[Validated]:
         return self._state.get("validations", [])
 
@@ -218,39 +208,27 @@ class TrainingSession:
     def _save(self, prefetched: list[ProblemSamples] | None) -> None:
         self._checkpoints.save(self._policy, (self._optimizer,), self._state, prefetched, self._guide.kept())
 
-    def _initial_state(self, saved: dict[str, Any] | None) -> dict[str, Any]:
+    def _initial_state(self, saved: dict[str, Any] | None) -> RunState:
         digest = digest_of_what_is_computed(self._config)
         if saved is None:
-            return {"step": 0, "config": digest, "skipped": [], "reward_sum": 0.0, "reward_steps": 0}
+            return first_state(digest)
         if saved["config"] != digest:
             raise CheckpointError(
                 f"{self._folder / 'checkpoints'}: made with another configuration ({saved['config']}, now {digest}); "
                 "use another run id, or the configuration in config.yaml"
             )
-        return saved
+        return cast(RunState, saved)
 
-    def _state_after(self, step: int, metrics: dict[str, float], problems: list[str]) -> dict[str, Any]:
-        """Return the counts after a step; StoppedError, with a report in the folder, when too many failed in a row."""
-        state, skipped = self._state, list(self._state["skipped"]) if metrics["optim/steps_skipped"] else []
-        if metrics["optim/steps_skipped"]:
-            norm = metrics["optim/grad_norm"]
-            known = norm if math.isfinite(norm) else "not finite"
-            skipped.append({"step": step, "grad_norm": known, "problems": problems})
-        if len(skipped) >= self._config.training.max_skipped_steps:
-            if self._world.is_main:
-                write_json(self._folder / STOPPED, {"skipped": skipped, "last_metrics": metrics})
-            raise StoppedError(
-                f"{len(skipped)} steps in a row had a gradient that is not finite, or above training.skip_grad_norm; "
-                f"{self._folder / STOPPED} has their problems and norms"
-            )
-        reward = metrics.get("reward/autonomous")
-        return {
-            **state,
-            "step": step + 1,
-            "skipped": skipped,
-            "reward_sum": state["reward_sum"] + (reward or 0.0),
-            "reward_steps": state["reward_steps"] + (reward is not None),
-        }
+    def _stop_after_skipped(self, skipped: list[Skipped], metrics: Mapping[str, float]) -> None:
+        """Raise StoppedError, with a report in the folder, when too many steps in a row were not taken."""
+        if len(skipped) < self._config.training.max_skipped_steps:
+            return
+        if self._world.is_main:
+            write_json(self._folder / STOPPED, {"skipped": skipped, "last_metrics": metrics})
+        raise StoppedError(
+            f"{len(skipped)} steps in a row had a gradient that is not finite, or above training.skip_grad_norm; "
+            f"{self._folder / STOPPED} has their problems and norms"
+        )
 
     def _prefetched_of(self, batches: SampledBatches) -> list[ProblemSamples] | None:
         """Return what a checkpoint keeps of the next step. A signal may have ended the verifier: then nothing."""
