@@ -109,7 +109,9 @@ def _check_source(file: Path, sha256: str | None) -> str:
     if sha256 is not None and found != sha256.lower():
         raise ModelFolderError(f"{file}: sha256 is {found} (expected {sha256.lower()}: fetch the file again)")
     if not is_gguf_available():
-        raise ModelFolderError(f"{file}: the package gguf is not installed (expected `pip install 'sgpo[gguf]'`)")
+        raise ModelFolderError(
+            f"{file}: the package gguf is not installed (expected `pip install '.[gguf]'` in the checkout)"
+        )
     return found
 
 

@@ -42,7 +42,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraConfig, source: str | Pat
         import peft
     except ImportError:
         raise ConfigError(
-            "training.lora is set but peft is not installed (expected: pip install 'sgpo[lora]')"
+            "training.lora is set but peft is not installed (expected: pip install '.[lora]' in the checkout)"
         ) from None
     layers = {
         name.rpartition(".")[2] for name, module in model.get_decoder().named_modules() if isinstance(module, nn.Linear)

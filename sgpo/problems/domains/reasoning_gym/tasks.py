@@ -81,7 +81,7 @@ def _factory() -> Any:
     try:
         from reasoning_gym import factory
     except ModuleNotFoundError as error:
-        raise DomainError(f"{DOMAIN}: {error} (expected `pip install 'sgpo[reasoning]'`)") from None
+        raise DomainError(f"{DOMAIN}: {error} (expected `pip install '.[reasoning]'` in the checkout)") from None
     return factory
 
 
