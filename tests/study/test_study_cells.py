@@ -114,7 +114,7 @@ def test_an_unknown_table_is_named(tmp_path):
 
 def test_the_best_rate_is_that_of_the_world_by_the_largest_k(tmp_path):
     study, results = load(tmp_path), Results(tmp_path / "results.jsonl")
-    with pytest.raises(StudyError, match="table 'tuning' has no result of 'tuning/far/qwen2/grpo/high/0' yet"):
+    with pytest.raises(StudyError, match="table 'tuning' has no result of 'tuning/near/qwen2/grpo/high/0' yet"):
         best_rate(study, results, "tuning", "grpo", "near", "qwen2")
     for world, variant, rate, avg in (
         ("near", "low", 1e-4, 0.5), ("near", "high", 3e-4, 0.4), ("far", "low", 1e-4, 0.1), ("far", "high", 3e-4, 0.9),
@@ -130,6 +130,22 @@ def test_the_best_rate_is_that_of_the_world_by_the_largest_k(tmp_path):
     assert best_rate(study, results, "tuning", "grpo", "far", "qwen2") == 3e-4
     with pytest.raises(StudyError, match="no trials of method 'sft'"):
         best_rate(study, results, "tuning", "sft", "near", "qwen2")
+
+
+def test_a_world_without_trials_takes_the_rate_of_its_family_and_each_rate_counts_on_the_same_trials(tmp_path):
+    def change(tree):
+        tree["tables"]["tuning"] |= {"worlds": ["near"], "families": ["qwen2", "llama"]}
+
+    study, results = load(tmp_path, change), Results(tmp_path / "results.jsonl")
+    for family, variant, rate, avg in (
+        ("qwen2", "low", 1e-4, 0.4), ("qwen2", "high", 3e-4, 0.6), ("llama", "high", 3e-4, 0.1),
+    ):  # fmt: skip
+        cell = f"tuning/near/{family}/grpo/{variant}/0"
+        results.add(result(cell=cell, world="near", family=family, variant=variant, learning_rate=rate, avg=avg))
+    assert best_rate(study, results, "tuning", "grpo", "far", "qwen2") == 3e-4
+    assert best_rate(study, results, "tuning", "grpo", "near", "qwen2") == 3e-4
+    with pytest.raises(StudyError, match="has no result of 'tuning/near/llama/grpo/low/0' yet"):
+        best_rate(study, results, "tuning", "grpo", "near", "llama")
 
 
 def test_a_method_that_names_its_rate_keeps_it(tmp_path):
