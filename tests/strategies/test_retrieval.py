@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sgpo.problems.schema import Problem
 from sgpo.strategies.schema import Strategy
+from sgpo.strategies.view import retrieval
 from sgpo.strategies.view.retrieval import Match, RetrievalError, StrategyIndex
 
 ROOTS = Problem(id="roots", question="The roots of x^2 - 5x + 3 are r and s. Find r^2 + s^2.", answer="19")
@@ -63,14 +64,20 @@ def test_similarity_tells_known_questions_from_foreign_ones() -> None:
     assert 1.0 >= known > 0.5 > 0.4 > foreign > unknown == 0.0
 
 
-def test_new_questions_of_the_testbed_get_a_strategy_with_their_plan() -> None:
+@pytest.mark.parametrize(("learned_from", "least"), [(240, 0.95), (120, 0.8)], ids=["all", "every second one"])
+def test_new_questions_of_the_testbed_get_a_strategy_with_their_plan(
+    learned_from: int, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A right plan hangs on the wording of three phrases; by chance one in eight is right."""
+    monkeypatch.setattr(retrieval, "_LEARNED_FROM", learned_from)
     problems, strategies, plans = asked_bank(320)
     index = StrategyIndex(problems[:240], by_id(strategies[:240]))
     new = problems[240:]
     found = index.nearest([problem.question for problem in new])
     right = [plans[match[0].problem_id] == plans[problem.id] for match, problem in zip(found, new, strict=True)]
-    assert sum(right) / len(right) >= 0.95
+    assert sum(right) / len(right) >= least
+    left_out = {problem.id for problem in problems[:240]} - set(sorted(by_id(strategies[:240]))[:: 240 // learned_from])
+    assert any(match[0].problem_id in left_out for match in found) == bool(left_out)
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 4))

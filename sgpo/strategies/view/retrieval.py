@@ -31,6 +31,7 @@ DIMENSIONS = 128
 """Most numbers that are predicted; a bank with more different words is projected on its main directions."""
 
 _MOST_FEATURES = 50_000  # the most frequent words, and as many pieces of words: bounds time and memory for large banks
+_LEARNED_FROM = 10_000  # most strategies of the regression, whose solver's iterations grow with them
 _AT_ONCE = 256  # most questions that are answered at once
 _CELLS = 2**24  # most numbers of a matrix [questions, bank]: fewer questions at once for a large bank
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -77,7 +78,8 @@ class StrategyIndex:
         self._questions = self._features.fit_transform([questions[strategy.problem_id] for strategy in self._bank])
         vectors = _strategy_vectors(self._bank)
         self._texts = vectors[[group[0] for group in self._rows]]
-        self._ridge = Ridge(alpha=RIDGE, fit_intercept=False).fit(self._questions, vectors)
+        some = slice(None, None, -(-len(self._bank) // _LEARNED_FROM))
+        self._ridge = Ridge(alpha=RIDGE, fit_intercept=False).fit(self._questions[some], vectors[some])
 
     def nearest(
         self, questions: Sequence[str], k: int = 1, *, ids: Sequence[str | None] | None = None
