@@ -96,14 +96,13 @@ class Results:
             there.add(row.k)
         return there.issuperset(ks)
 
-    def same(self, of_cell: str, equal: Mapping[str, Any], ks: Sequence[int]) -> list[Result]:
-        """Return another cell's lines for all these k, named `of_cell`: those whose fields are as in `equal`."""
+    def of_another(self, cell: str, equal: Mapping[str, Any], ks: Sequence[int]) -> list[Result]:
+        """Return another cell's lines for all these k whose fields are as in `equal`, or none."""
         by_cell: dict[str, list[Result]] = {}
         for row in self.rows:
-            if row.cell != of_cell and row.k in ks and all(getattr(row, key) == equal[key] for key in equal):
+            if row.cell != cell and row.k in ks and all(getattr(row, key) == equal[key] for key in equal):
                 by_cell.setdefault(row.cell, []).append(row)
-        whole = (rows for rows in by_cell.values() if {row.k for row in rows} == set(ks))
-        return [row.model_copy(update={"cell": of_cell}) for row in next(whole, [])]
+        return next((rows for rows in by_cell.values() if {row.k for row in rows} == set(ks)), [])
 
     def of(self, table: str, ks: Sequence[int] = (), benchmark: str = OWN) -> list[Result]:
         """Return the lines of a table and benchmark."""

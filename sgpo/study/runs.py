@@ -115,10 +115,10 @@ class StudyRunner:
         table, found = self.study.tables[cell.table], list[Result]()
         for benchmark in benchmarks_of(self.study, cell):
             equal = {"made_of": made_of(self.study, cell, job, benchmark), "seed": cell.seed, "split": table.split}
-            rows = self.results.same(cell.name, {**equal, "benchmark": benchmark}, table.k)
+            rows = self.results.of_another(cell.name, {**equal, "benchmark": benchmark}, table.k)
             if not rows or any(row.cell == cell.name and row.benchmark == benchmark for row in self.results.rows):
                 return []
-            names = {"table": cell.table, "method": cell.method, "variant": cell.variant}
+            names = {"cell": cell.name, "table": cell.table, "method": cell.method, "variant": cell.variant}
             found += [row.model_copy(update=names) for row in rows]
         return found
 
