@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -47,3 +49,11 @@ def test_a_script_imports_names_that_are_there(script: Path) -> None:
         if file is not None:
             missing = {alias.name for alias in node.names} - names_in(file)
             assert not missing, f"{node.module} has no {missing}"
+
+
+def test_growth_and_its_clocks_do_without_torch() -> None:
+    """Its figures are memory and seconds of small processes, which torch alone would outweigh."""
+    said = "import sys, growth; print('torch' in sys.modules, sorted(growth.CLOCKS))"
+    command = [sys.executable, "-c", said]
+    done = subprocess.run(command, cwd=REPOSITORY / "benchmarks", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False ['cpu', 'wall']"
