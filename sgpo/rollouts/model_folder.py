@@ -188,14 +188,17 @@ def cached_snapshot(name: str) -> Path | None:
         return None
 
 
-def _snapshot(name: str, **options: bool) -> Path:
-    chosen = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": [SECOND_COPIES]}
-    return Path(snapshot_download(name, **chosen, **options))  # pyright: ignore[reportArgumentType]
+def _snapshot(name: str, local_files_only: bool) -> Path:
+    return Path(
+        snapshot_download(
+            name, allow_patterns=list(MODEL_FILES), ignore_patterns=[SECOND_COPIES], local_files_only=local_files_only
+        )
+    )
 
 
 def _from_hub(name: str) -> Path:
     try:
-        return _snapshot(name)
+        return _snapshot(name, local_files_only=False)
     except (OSError, ValueError) as error:  # what the hub's client raises are kinds of these
         reason = one_line(error, 300)
         raise ModelFolderError(
