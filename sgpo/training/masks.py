@@ -34,6 +34,16 @@ def token_mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> torch.Tensor:
     return (same & seen & earlier)[:, None]
 
 
+def added(mask: torch.Tensor | BlockMask, dtype: torch.dtype) -> torch.Tensor | BlockMask:
+    """Return a `token_mask` as the numbers that SDPA adds, 0 and -inf; any other mask as it is.
+
+    Of booleans SDPA makes them itself, in every layer, and every layer keeps its own for backward.
+    """
+    if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
+        return torch.where(mask, torch.zeros((), dtype=dtype, device=mask.device), -torch.inf)
+    return mask
+
+
 def block_mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> BlockMask:
     """Return the same mask as blocks of 128 x 128, T a multiple of it; on a GPU made without any [T, T] matrix."""
     lines, length = family_BT.shape
