@@ -11,20 +11,26 @@ import torch
 from sgpo.training.main_memory import keep_freed_memory, return_freed_memory
 
 FAULTS = """
-import resource, sys, torch
+import ctypes, resource, sys, torch
 from sgpo.training.main_memory import keep_freed_memory
 
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 if sys.argv[1] == "kept":
     assert keep_freed_memory(torch.device("cpu"))
 
 def microbatch():
-    held = [torch.ones(500_000) for _ in range(20)]  # 2 MB each, 10,000 pages together
+    blocks = [libc.malloc(2_000_000) for _ in range(20)]  # 10,000 pages; tensors would leave small things between
+    for block in blocks:
+        ctypes.memset(block, 1, 2_000_000)
+    for block in blocks:
+        libc.free(block)
 
-microbatch()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     microbatch()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 5)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+microbatch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 HOLES = """
 import sys, torch
