@@ -19,7 +19,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
@@ -27,9 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clocks import CLOCKS
 from growth_bank import bank_files, make_bank, words
-
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 Work = Callable[[], object]
 Measure = Callable[[int, Path], Work]

@@ -8,21 +8,17 @@ import argparse
 import gc
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from clocks import CLOCKS
 
 from sgpo.files import write_json
 
 Result = TypeVar("Result")
-
-
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-"""`cpu` counts the processor's seconds of this process: other load hardly changes it, waiting is not in it."""
 
 
 def product_rate(

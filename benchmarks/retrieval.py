@@ -22,9 +22,10 @@ from measure import add_json, write_figures
 from sgpo.config import RunConfig, load_config
 from sgpo.config.pipeline import load_params
 from sgpo.evaluation import Estimate, Outcome, compare, score
-from sgpo.evaluation.measure import draw, tier_of
+from sgpo.evaluation.measure import draw
 from sgpo.pipeline.teacher import recorded_teacher
 from sgpo.problems import Problem, Verifier, read_problems
+from sgpo.problems.tiers import tiers_of
 from sgpo.rollouts.groups import Sampler
 from sgpo.rollouts.model_folder import load_model
 from sgpo.rollouts.schema import GroupSizes
@@ -99,10 +100,14 @@ def answer(config: RunConfig, model: Path, problems: list[Problem], strategies: 
     with Verifier() as verifier:
         sampler = Sampler(TransformersEngine(network, tokenizer), tokenizer, verifier, texts, SEED)
         samples = draw(sampler, problems, sizes, config.evaluation.sampling, "answers")
-    return [
-        Outcome(problem.id, tier_of(problem), tuple(rollout.reward for rollout in (*drawn.autonomous, *drawn.guided)))
-        for problem, drawn in zip(problems, samples, strict=True)
-    ]
+        tiers = tiers_of(problems)
+        return [
+            Outcome(
+                drawn.problem_id, tiers[drawn.problem_id],
+                tuple(rollout.reward for rollout in (*drawn.autonomous, *drawn.guided)),
+            )
+            for drawn in samples
+        ]  # fmt: skip
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
+from clocks import CLOCKS
 from counts import Cost, Counts, step_costs
-from measure import CLOCKS, add_json, in_turns, no_collections, peak_bytes, product_rate, write_figures
+from measure import add_json, in_turns, no_collections, peak_bytes, product_rate, write_figures
 from shapes import SHAPES, Shape, random_model, random_samples
 from trl_step import trl_step
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+SECOND_COPIES = "*consolidated*"
+"""Files of a model's weights a second time, in another format: never fetched, opened or part of what identifies it."""
+
 
 @contextmanager
 def publish_file(path: Path) -> Iterator[Path]:

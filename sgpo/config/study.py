@@ -20,7 +20,7 @@ class StudyWorld(Settings):
     """Data and base models; `decisions` and `habit` are copied into the results."""
 
     data: Path = Field(description="Folder with problems, strategies and splits")
-    models: dict[str, Path] = Field(description="Base model of each family")
+    models: dict[str, Path] = Field(description="Base model of each family: a folder or hub id")
     benchmarks: dict[str, Path] = Field(
         default={}, description="Further problem files to measure on; files that do not exist are skipped"
     )

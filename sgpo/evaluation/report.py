@@ -7,7 +7,7 @@ from sgpo.config import RunConfig
 from sgpo.evaluation.comparison import Comparison, compare
 from sgpo.evaluation.outcomes import required_outcomes
 from sgpo.evaluation.scores import Scores
-from sgpo.files import file_sha256
+from sgpo.files import SECOND_COPIES, file_sha256
 
 
 def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Comparison:
@@ -19,10 +19,15 @@ def compare_files(config: RunConfig, champion: Path, challenger: Path) -> Compar
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of a model folder's weights, tokenizer and chat template: what its answers depend on."""
+    """Hash of a model folder's weights, tokenizer and chat template: what its answers depend on.
+
+    A second copy of the weights has no part in it: one machine's cache of the hub has it and another's does not.
+    """
     digest = hashlib.sha256()
     files = [file for pattern in ("*.safetensors", "tokenizer*.json", "*.jinja") for file in folder.glob(pattern)]
     for file in sorted([*files, folder / "config.json"]):
+        if file.match(SECOND_COPIES):
+            continue
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             while block := stream.read(2**20):

@@ -12,10 +12,8 @@ from transformers import AutoConfig
 from sgpo.config import ChatConfig, EngineConfig
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import RolloutEngine
-from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder, open_chat, open_ending_tokenizer
+from sgpo.rollouts.model_folder import INDEX, load_model, local_folder, open_chat, open_ending_tokenizer
 from sgpo.rollouts.transformers_engine import TransformersEngine
-
-INDEX = "model.safetensors.index.json"
 
 
 @contextmanager
@@ -67,7 +65,7 @@ def open_frozen(
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of the model that a folder holds, one at a time; ModelFolderError for one that is missing.
+    """Yield the tensors of the model that a folder holds, one at a time.
 
     Its index says which they are, or else they are those of model.safetensors: a repository may have a second copy of
     them under other names. Without either, all.
@@ -80,8 +78,6 @@ def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     else:
         files = {file: [] for file in ([whole] if whole.is_file() else sorted(folder.glob("*.safetensors")))}
     for file, wanted in files.items():
-        if not file.is_file():
-            raise ModelFolderError(f"{folder}: no {file.name} (expected what {INDEX} names)")
         with safe_open(file, framework="pt") as tensors:
             for name in wanted or tensors.keys():
                 yield name, tensors.get_tensor(name)

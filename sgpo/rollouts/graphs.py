@@ -6,6 +6,7 @@ the responses as it was captured for, those not written yet under a mask; the ne
 
 import logging
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 
@@ -23,13 +24,20 @@ Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class GraphedSteps:
-    """Decoding steps of a fixed set of rows on a GPU; where capturing fails they are computed as they are."""
+    """Decoding steps of a fixed set of rows on a GPU; where capturing fails they are computed as they are.
 
-    works = True  # of this process: what failed once is not tried again
+    A process does not try again what has failed in it: a size that did not fit the memory, with all that are larger, or
+    after any other failure all graphs.
+    """
+
+    works = True
+    too_large: ClassVar[list[tuple[int, int]]] = []
+    """(rows, columns) of graphs for which the memory did not suffice."""
 
     def __init__(self, forward: Forward, prompts: SharedPromptCache, cache: PreallocatedCache) -> None:
         """Take the forward of one token per row, and the caches that it reads and writes."""
         self._forward, self._prompts, self._cache = forward, prompts, cache
+        cache.fill_with_zeros()
         self._replay: Callable[[], None] | None = None
         self._inputs: tuple[torch.Tensor, ...] = ()
         self._columns = 0
@@ -56,9 +64,11 @@ class GraphedSteps:
         return self._hidden_BD
 
     def _prepare(self, token_B: torch.Tensor, position_B: torch.Tensor, column: int) -> None:
-        columns = FIRST_COLUMNS
+        rows, columns = len(token_B), FIRST_COLUMNS
         while columns <= column:
             columns *= 2
+        if any(rows >= least_rows and columns >= least for least_rows, least in GraphedSteps.too_large):
+            return
         column_1 = torch.tensor([column], device=token_B.device)
         self._inputs, self._columns = (token_B.clone(), position_B.clone(), column_1), columns
         self._prompts.column_1 = column_1
@@ -67,8 +77,16 @@ class GraphedSteps:
             self._replay = self._captured(*self._inputs[:2])
         except RuntimeError as error:
             reason = first_line(error, 200)
-            logger.warning("decoding cannot be captured as a CUDA graph (%s): it is slower", reason)
-            GraphedSteps.works = False
+            if _is_out_of_memory(error):
+                GraphedSteps.too_large.append((rows, columns))
+                what = f"a CUDA graph of {rows} rows and {columns} columns does not fit the memory ({reason}): decoding"
+                logger.warning("%s is slower at this size and above", what)
+            else:
+                GraphedSteps.works = False
+                logger.warning("decoding cannot be captured as a CUDA graph (%s): it is slower", reason)
+        if self._replay is None:  # now that the error no longer keeps what the capture had allocated
+            self._inputs, self._hidden_BD = (), torch.empty(0)
+            torch.cuda.empty_cache()
 
     def _write_behind(self, column: int) -> None:
         """Let a step that no graph computes write at `column`, the last one, whatever was captured before."""
@@ -86,3 +104,10 @@ class GraphedSteps:
         with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._hidden_BD = self._forward(token_B, position_B)
         return graph.replay
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one during whose handling it was raised, is that the memory did not suffice."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__context__
+    return error is not None

@@ -19,11 +19,11 @@ class PreallocatedLayer(CacheLayerMixin):
         self.capacity, self.length = capacity, 0
         self.column_1: torch.Tensor | None = None
         self.columns = 0
+        self.zeroed = False
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         batch, heads, _, size = key_states.shape
-        # What is shown before it is written must be numbers, for nothing times NaN is NaN.
-        new = torch.Tensor.new_empty if self.column_1 is None else torch.Tensor.new_zeros
+        new = torch.Tensor.new_zeros if self.zeroed else torch.Tensor.new_empty
         self.keys = new(key_states, (batch, heads, self.capacity, size))
         self.values = new(value_states, (batch, heads, self.capacity, value_states.shape[-1]))
         self.is_initialized = True
@@ -69,6 +69,11 @@ class PreallocatedCache(Cache):
 
     def __init__(self, layers: int, capacity: int) -> None:
         super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
+
+    def fill_with_zeros(self) -> None:
+        """Let every layer begin as zeros: what is shown before it is written must be numbers (0 times NaN is NaN)."""
+        for layer in self.layers:
+            layer.zeroed = True  # type: ignore[attr-defined]
 
     def write_at(self, column_1: torch.Tensor | None, columns: int) -> None:
         """Let every layer write at the column in `column_1`, [1], and show `columns` of them; None: behind the last."""

@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from sgpo.config import ChatConfig
 from sgpo.errors import UserError, one_line
+from sgpo.files import SECOND_COPIES
 from sgpo.rollouts.chat import ChatFormat
 
 HEAD_EXTRAS = {
@@ -29,8 +30,8 @@ HEAD_EXTRAS = {
 """What some families do to their logits, by the configuration's key, and the value that does nothing."""
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "merges.txt", "LICENSE*")
 """What is fetched of a hub's repository: never a pickle."""
-SECOND_COPIES = ("*consolidated*",)
-"""Not fetched: the same weights again, in another format and under other names."""
+INDEX = "model.safetensors.index.json"
+"""Says which file each tensor of a model in several files is in."""
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
@@ -45,15 +46,36 @@ def local_folder(source: str | Path) -> Path:
     """
     folder = Path(source)
     if not folder.is_dir():
-        if folder.is_absolute() or str(source).startswith((".", "data/", "runs/")):
+        if not may_be_hub_id(source):
             raise ModelFolderError(f"{source}: no such model folder")
         folder = _from_hub(str(source))
     for name, what in (("config.json", "model configuration"), ("tokenizer.json", "fast tokenizer")):
         if not (folder / name).is_file():
             raise ModelFolderError(f"{folder}: no {name} (expected a Hugging Face model folder with a {what})")
-    if not list(folder.glob("*.safetensors")):
+    named, files = _indexed(folder), {file for file in folder.glob("*.safetensors") if not file.match(SECOND_COPIES)}
+    if not files:
         raise ModelFolderError(f"{folder}: no *.safetensors (expected the weights; pickled weights are not loaded)")
+    for file in sorted(files | named):
+        if not file.is_file():  # a download that was cut off: in the hub's cache a file is a link
+            what = f"what {INDEX} names" if file in named else "the file that it links to"
+            raise ModelFolderError(f"{folder}: no {file.name} (expected {what})")
     return folder
+
+
+def may_be_hub_id(source: str | Path) -> bool:
+    """Return whether what is no folder here may be a model of the hub, and is not a path that was mistyped."""
+    return not Path(source).is_absolute() and not str(source).startswith((".", "data/", "runs/"))
+
+
+def _indexed(folder: Path) -> set[Path]:
+    """Return the files of weights that a folder's index names; none where it has no index."""
+    file = folder / INDEX
+    if not file.is_file():
+        return set()
+    try:
+        return {folder / name for name in json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFolderError(f"{file}: no index of weights ({type(error).__name__}; expected 'weight_map')") from None
 
 
 def load_model(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -158,9 +180,25 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return end_id(tokenizer) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)  # type: ignore[arg-type]
 
 
+def cached_snapshot(name: str) -> Path | None:
+    """Return the folder of a hub id's model in Hugging Face's cache, None where it has none; the hub is not asked."""
+    try:
+        return _snapshot(name, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+
+
+def _snapshot(name: str, local_files_only: bool) -> Path:
+    return Path(
+        snapshot_download(
+            name, allow_patterns=list(MODEL_FILES), ignore_patterns=[SECOND_COPIES], local_files_only=local_files_only
+        )
+    )
+
+
 def _from_hub(name: str) -> Path:
     try:
-        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES), ignore_patterns=list(SECOND_COPIES)))
+        return _snapshot(name, local_files_only=False)
     except (OSError, ValueError) as error:  # what the hub's client raises are kinds of these
         reason = one_line(error, 300)
         raise ModelFolderError(

@@ -80,10 +80,12 @@ def pull_folder(store: ObjectStore, name: str, target: Path) -> Manifest:
 
     One that is interrupted keeps the files that it has whole beside `target`, and fetches only what is missing when it
     begins again; where it has none nothing is left. StorageError names the first object that is missing or is not what
-    was published.
+    was published, or a link beside `target` through which files would go elsewhere.
     """
     manifest = _existing(store, name)
     aside = _aside(target)
+    if links := [path for path in (aside, *sorted(aside.rglob("*"))) if path.is_symlink()]:
+        raise StorageError(f"{links[0]}: a link to {links[0].readlink()} (no fetch leaves one: remove it)")
     aside.mkdir(parents=True, exist_ok=True)
     try:
         for path, stored in manifest.files.items():

@@ -68,10 +68,25 @@ def check_name(name: str) -> None:
 
 
 def folder_files(folder: Path) -> dict[str, StoredFile]:
-    """sha256 and size of every file below `folder`, by its path there; StorageError when there is none."""
+    """sha256 and size of every file below `folder`, by its path there; StorageError when there is none.
+
+    Also for a link that leads out of the folder, to a folder or nowhere: what it leads to may be meant for nobody.
+    """
     if not folder.is_dir():
         raise StorageError(f"{folder}: no such folder")
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        if path.is_symlink() and (not path.is_file() or leads_out_of(folder, path)):
+            raise StorageError(
+                f"{path}: a link to {path.readlink()} (expected files, or links to files of the same folder; `cp -rL` "
+                "makes a copy with what links lead to)"
+            )
+    files = {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
     if not files:
         raise StorageError(f"{folder}: holds no files")
     return {name: StoredFile(sha256=file_sha256(path), size=path.stat().st_size) for name, path in files.items()}
+
+
+def leads_out_of(folder: Path, path: Path) -> bool:
+    """Return whether a path below `folder` is, by a link, somewhere else."""
+    return not path.resolve().is_relative_to(folder.resolve())

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sgpo.storage.folders import pull_folder, push_folder, read_manifest
+from sgpo.storage.manifest import leads_out_of
 from sgpo.storage.objects import ObjectStore
 
 PARTS = ("rollouts", "provenance")
@@ -22,10 +23,10 @@ def run_name(folder: Path) -> str:
 
 
 def push_record(store: ObjectStore, folder: Path) -> None:
-    """Store the files that lie in the run directory itself and in PARTS, as they are now."""
+    """Store the files that lie in the run directory itself and in PARTS, as they are now; no link that leads out."""
     with TemporaryDirectory() as copies:
         for file in [*folder.iterdir(), *(file for part in PARTS for file in (folder / part).glob("*"))]:
-            if file.is_file() and not file.name.startswith("."):
+            if file.is_file() and not file.name.startswith(".") and not leads_out_of(folder, file):
                 copy = Path(copies) / file.relative_to(folder)
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy)  # a line may be added meanwhile

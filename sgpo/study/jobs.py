@@ -7,6 +7,7 @@ from pathlib import Path
 from sgpo import __version__
 from sgpo.config import RunConfig, load_config
 from sgpo.config.study import OWN, StudyConfig, StudyMethod
+from sgpo.rollouts.model_folder import cached_snapshot, local_folder, may_be_hub_id
 from sgpo.study.cells import Cell
 from sgpo.study.digests import digest_of
 from sgpo.study.rates import best_rate
@@ -42,7 +43,8 @@ class Job:
 def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None = None) -> Job:
     """Return the run of a cell, or of the method that its method starts from; the folder is that of equal runs.
 
-    Raises StudyError where its learning rate comes from a table that has not all its results.
+    Raises StudyError where its learning rate comes from a table that has not all its results, ModelFolderError for a
+    model that the hub's cache has, and not whole.
     """
     name = method or cell.method
     chosen, table, world = study.methods[name], study.tables[cell.table], study.worlds[cell.world]
@@ -53,7 +55,7 @@ def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None 
     if name == cell.method:
         settings += table.variants[cell.variant]
     settings += [f"seed={cell.seed}", f"data={world.data}"]
-    config, base = load_config(study.recipe, settings), world.models[cell.family]
+    config, base = load_config(study.recipe, settings), _base(world.models[cell.family])
     start = job_of(study, results, cell, chosen.start) if chosen.start else None
     # What is not trained has no seed: cells of several seeds measure it once.
     known = config if chosen.train else config.model_copy(update={"seed": 0})
@@ -62,6 +64,13 @@ def job_of(study: StudyConfig, results: Results, cell: Cell, method: str | None 
         re.sub(r"[^\w.]+", "-", part) for part in (*parts, start.folder.name[-8:] if start else "") if part
     )
     return Job(tuple(settings), config, study.runs / label, base, start, chosen.train)
+
+
+def _base(model: Path) -> Path:
+    """Return the folder of a base model, or of what Hugging Face's cache has of a hub id; a study fetches nothing."""
+    if not model.is_dir() and may_be_hub_id(model) and (found := cached_snapshot(str(model))):
+        return local_folder(found)
+    return model
 
 
 def names_its_rate(method: StudyMethod) -> bool:
@@ -95,7 +104,10 @@ def made_of(study: StudyConfig, cell: Cell, job: Job, benchmark: str = OWN) -> d
         trained = trained.start
     for path in (job.base, problems_of(study, cell, benchmark)):
         if not path.exists():
-            raise StudyError(f"{path}: there is none (expected what world '{cell.world}' is made of: make it first)")
+            of_hub = ", or fetch it, if it is a hub's model" if path == job.base and may_be_hub_id(path) else ""
+            raise StudyError(
+                f"{path}: there is none (expected what world '{cell.world}' is made of: make it first{of_hub})"
+            )
     files = ["splits/train.parquet", "strategies.parquet"]
     if any(map(reads_responses, configs)):
         files += ["splits/warmup.parquet", "responses.parquet"]

@@ -50,6 +50,7 @@ class StudyRunner:
         tracking = load_config(self.study.recipe).tracking
         name = f"study {self.study.results.stem}"
         with RunTracker(self._parent, tracking, name=name) as tracker, self._processes:
+            tracker.flush()  # the cells' runs find the database, the experiment and their parent, and make none
             for table in dict.fromkeys(cell.table for cell in cells):
                 self._run_all(table, self.missing([cell for cell in cells if cell.table == table]))
             if self.study.results.is_file():

@@ -29,7 +29,7 @@ class ScriptedStrongModel:
     name = "scripted-strong-model"
 
     def complete(self, messages: Sequence[Message], *, seed: int, temperature: float | None) -> Completion:
-        """Complete one of the three requests of `sgpo/strategies/prompts`; TeacherError for any other text."""
+        """Complete one of the three requests of `sgpo/strategies/teacher/prompts`; TeacherError for any other text."""
         prompt = messages[-1].content
         question = _between("problem", prompt)
         try:

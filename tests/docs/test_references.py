@@ -14,6 +14,7 @@ from sgpo.config.pipeline import PipelineParams
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("infra/**/*.md")])
+PATH = r"`((?:sgpo|flows|tests|benchmarks|tools|configs|infra|docs)/[\w./-]+)`"
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 
 
@@ -40,8 +41,15 @@ def test_paths_in_the_repository_exist(page):
     text = page.read_text(encoding="utf-8")
     if page.name == "CHANGELOG.md":  # it names what was there
         text = text.split("## [0.1.0]")[0].split("### Removed")[0]
-    for path in re.findall(r"`((?:sgpo|flows|tests|benchmarks|tools|configs|infra|docs)/[\w./-]+)`", text):
+    for path in re.findall(PATH, text):
         assert (REPOSITORY / path).exists(), path
+
+
+def test_paths_that_the_code_names_exist():
+    rooms = ("sgpo", "flows", "benchmarks", "tools")
+    for file in sorted(path for room in rooms for path in (REPOSITORY / room).rglob("*.py")):
+        for path in re.findall(PATH, file.read_text(encoding="utf-8")):
+            assert (REPOSITORY / path).exists(), f"{file.relative_to(REPOSITORY)}: {path}"
 
 
 @pages

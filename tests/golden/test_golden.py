@@ -6,6 +6,7 @@ To the last bit on the machine that recorded them, to float32 rounding elsewhere
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from record import LOSSES, PROCESSES, compute, machine
+from record import FOLDER, LOSSES, PROCESSES, compute, machine
 from steps import CASES, STEPS
+from warm_python import WarmRanks
 
 RECORDED = json.loads(LOSSES.read_text(encoding="utf-8"))
 SAME_MACHINE = RECORDED["machine"] == machine()
@@ -25,9 +27,17 @@ SLOW = [pytest.param(number, marks=pytest.mark.slow) for number in PROCESSES[1:]
 
 
 @pytest.fixture(scope="module", params=[PROCESSES[0], *SLOW])
-def both(request) -> tuple[dict, dict]:
+def both(request, tmp_path_factory) -> tuple[dict, dict]:
     """(recorded, computed) records of one and of two processes."""
-    return RECORDED[f"processes {request.param}"], compute(request.param)
+    recorded = RECORDED[f"processes {request.param}"]
+    if request.param == 1:
+        return recorded, compute(1)
+    output = tmp_path_factory.mktemp("golden") / "records.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ranks = WarmRanks(request.param, [str(FOLDER / "steps.py"), str(output)], output.parent, environment)
+    said, _ = ranks.communicate(timeout=500)
+    assert ranks.returncode == 0, said[-3000:]
+    return recorded, json.loads(output.read_text(encoding="utf-8"))
 
 
 def test_every_case_is_recorded():

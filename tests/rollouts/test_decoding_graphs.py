@@ -77,6 +77,51 @@ def test_where_nothing_can_be_captured_steps_are_computed_as_they_are_with_one_w
     ]
 
 
+class TooLarge(Recomputed):
+    """The device's memory suffices for fewer than 64 rows; the error is as it comes out of a capture that it ends."""
+
+    tried: ClassVar[list[tuple[int, int]]] = []
+
+    def _captured(self, token_B: torch.Tensor, position_B: torch.Tensor) -> Callable[[], None]:
+        TooLarge.tried.append((len(token_B), self._columns))
+        if len(token_B) < 64:
+            return super()._captured(token_B, position_B)
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        finally:
+            if self.ends_badly:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    ends_badly = False
+
+
+@pytest.mark.parametrize("ends_badly", [False, True])
+def test_a_size_that_does_not_fit_the_memory_is_given_up_once_with_all_above_it(monkeypatch, caplog, ends_badly):
+    monkeypatch.setattr(transformers_engine, "FEW_ROWS", 2)
+    monkeypatch.setattr(GraphedSteps, "works", True)
+    monkeypatch.setattr(GraphedSteps, "too_large", [])
+    for seen in (Recomputed, "prepared"), (TooLarge, "tried"):
+        monkeypatch.setattr(*seen, [])
+    monkeypatch.setattr(TooLarge, "ends_badly", ends_badly)
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(len(TooLarge.tried)))
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda like, shape: like.new_full(shape, torch.nan))
+    model = tiny_model("qwen2", dtype=torch.float64)
+    plain = TransformersEngine(model, [END]).generate(PROMPTS, SAMPLED, SEEDS)
+    engine = stood_in(TransformersEngine(model, [END]), TooLarge)
+    for _ in range(2):
+        found = engine.generate(PROMPTS, SAMPLED, SEEDS)
+        assert [one.token_ids for one in found] == [one.token_ids for one in plain]
+    assert GraphedSteps.works
+    assert TooLarge.tried[0] == (64, 64)
+    assert [rows for rows, _ in TooLarge.tried].count(64) == 1
+    assert emptied == [1], "memory is freed where a capture failed"
+    assert len(Recomputed.prepared) == len(TooLarge.tried) - 1 > 2, "the sizes below are captured"
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("a CUDA graph of 64 rows and 64 columns does not fit the memory (")
+    assert said.endswith("): decoding is slower at this size and above")
+
+
 class FailsElsewhere(Recomputed):
     """Another thread's capture fails when this one has been captured: its columns are used up, or its rows change."""
 

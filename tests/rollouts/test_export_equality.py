@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 from testbed_models import greedy_by_forward, make_model, needs_vllm
+from warm_python import WarmProcess
 
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.export import export_model
@@ -50,16 +53,23 @@ def problems(tmp_path: Path) -> Path:
     return tmp_path / "problems.jsonl"
 
 
-def run(folder: Path, problems: Path, engines: Sequence[str], *options: object) -> subprocess.CompletedProcess[str]:
-    """The script in a process of its own: vLLM keeps one engine's state in globals."""
-    command = [sys.executable, BENCHMARKS / "export_equality.py", folder, problems, "--engines", *engines]
-    command += ["--problems", PROBLEMS, "--new-tokens", NEW_TOKENS, *options]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=500)
+def run(folder: Path, problems: Path, engines: Sequence[str], *options: object) -> tuple[int, str]:
+    """Exit code and output of the script, in a process of its own: vLLM keeps one engine's state in globals."""
+    command = [BENCHMARKS / "export_equality.py", folder, problems, "--engines", *engines]
+    words = list(map(str, [*command, "--problems", PROBLEMS, "--new-tokens", NEW_TOKENS, *options]))
+    if find_spec("mlflow") is not None:
+        warm = WarmProcess(words, folder.parent, os.environ)
+        output, _ = warm.communicate(timeout=500)
+        return warm.wait(), output
+    done = subprocess.run(  # vLLM's environment has no MLflow, which a warm process imports
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=500
+    )
+    return done.returncode, done.stdout
 
 
-def cells_of(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+def cells_of(output: str) -> dict[str, list[str]]:
     """The table's cells by engine."""
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    lines = [line for line in output.splitlines() if line.startswith("| ")][1:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {name: cells for name, *cells in rows}
 
@@ -73,9 +83,9 @@ vllm = pytest.param("vllm", marks=needs_vllm)
 
 @pytest.mark.parametrize("other", ["sgpo", vllm])
 def test_an_export_says_the_same_everywhere(other: str, folder: Path, problems: Path, tmp_path: Path) -> None:
-    done = run(folder, problems, ["transformers", other], "--json", tmp_path / "figures.json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = cells_of(done)
+    code, output = run(folder, problems, ["transformers", other], "--json", tmp_path / "figures.json")
+    assert code == 0, output
+    rows = cells_of(output)
     assert list(rows) == ["transformers", other]
     for prompts, answers, tokens, difference in rows.values():
         assert prompts == answers == f"{PROBLEMS} of {PROBLEMS}"
@@ -96,26 +106,26 @@ def test_a_folder_whose_end_token_is_lost_goes_on_elsewhere(folder: Path, proble
     settings = json.loads(settings_file.read_text(encoding="utf-8"))
     settings["eos_token"] = make_tokenizer().convert_ids_to_tokens(end)
     settings_file.write_text(json.dumps(settings), encoding="utf-8")
-    done = run(folder, problems, ["sgpo", "transformers"], "--json", figures)
-    assert done.returncode == 1
-    assert "by transformers and nothing by sgpo" in done.stdout
+    code, output = run(folder, problems, ["sgpo", "transformers"], "--json", figures)
+    assert code == 1, output
+    assert "by transformers and nothing by sgpo" in output
     ours, theirs = tokens_in(figures).values()
     assert any(len(own) < len(their) and own == their[: len(own)] for own, their in zip(ours, theirs, strict=True))
 
 
 def test_a_tokenizer_that_others_open_otherwise_is_named(problems: Path, tmp_path: Path) -> None:
     """AutoTokenizer gives every qwen2 model Qwen2's own pre-tokenizer, whatever tokenizer.json says."""
-    done = run(export(tmp_path / "qwen2", "qwen2"), problems, ["transformers", "sgpo"])
-    assert done.returncode == 1
-    assert cells_of(done)["sgpo"][:2] == [f"0 of {PROBLEMS}"] * 2
-    assert "p0: the prompt's token 1 is 'Solve' (id 448) by sgpo and '.' (id 255) by transformers" in done.stdout
-    assert "not equal (expected the same tokens" in done.stderr
+    code, output = run(export(tmp_path / "qwen2", "qwen2"), problems, ["transformers", "sgpo"])
+    assert code == 1, output
+    assert cells_of(output)["sgpo"][:2] == [f"0 of {PROBLEMS}"] * 2
+    assert "p0: the prompt's token 1 is 'Solve' (id 448) by sgpo and '.' (id 255) by transformers" in output
+    assert "not equal (expected the same tokens" in output
 
 
 def test_more_problems_than_there_are_is_one_line(folder: Path, problems: Path) -> None:
-    done = run(folder, problems, ["transformers"], "--problems", 9)
-    assert done.returncode == 1
-    assert done.stderr.endswith("problems.jsonl: 8 problems (expected --problems from 1 to 8)\n")
+    code, output = run(folder, problems, ["transformers"], "--problems", 9)
+    assert code == 1
+    assert output.endswith("problems.jsonl: 8 problems (expected --problems from 1 to 8)\n")
 
 
 @pytest.fixture(scope="module")

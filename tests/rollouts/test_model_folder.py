@@ -137,7 +137,7 @@ def test_a_file_that_the_index_names_and_that_is_missing_is_one_line(old_folder:
 def test_a_hub_s_second_copy_of_the_weights_is_not_fetched(old_folder: Path, monkeypatch) -> None:
     fetched: list[str] = []
 
-    def download(name: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def download(name: str, allow_patterns: list[str], ignore_patterns: list[str], local_files_only: bool) -> str:
         files = [
             "config.json",
             "model-1.safetensors",

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from gloo_validation import validate
 from planted import VALIDATED, Run, Snapshots, same, untimed
 from samples import ALONE, HashVerifier
 from test_loop import AlwaysFinished, Recorder
+from warm_python import WarmRanks
 
 from sgpo.config import ConfigError, load_config
 from sgpo.problems import Problem, ProblemFileError, read_problems, write_problems
@@ -78,13 +78,11 @@ def test_what_is_measured_is_what_the_same_seeds_give_by_hand(tmp_path, model_fo
 
 def test_several_processes_measure_what_one_does(tmp_path, model_folder, data_folder):
     """Of three processes the last has none of the two problems, and takes part."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
     program = str(Path(__file__).parent / "gloo_validation.py")
-    done = subprocess.run(
-        [sys.executable, *launcher, program, str(model_folder), str(data_folder), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    three = WarmRanks(3, [program, str(model_folder), str(data_folder), str(tmp_path)], tmp_path, environment)
+    output, _ = three.communicate(timeout=200)
+    assert three.returncode == 0, output[-2000:]
     expected = validate(model_folder, data_folder, ALONE)
     assert 0.0 < expected["validation/avg_at_k"] < 1.0
     for rank in range(3):

@@ -61,8 +61,8 @@ class Completion:
 class Teacher(Protocol):
     """A strong model. It answers a problem, writes one strategy candidate, and ranks candidates: all are completions.
 
-    The prompts tell the three apart by their first line (`sgpo/strategies/prompts/`). The same messages, seed and
-    temperature may give the same completion or not; the journal makes a run repeatable either way.
+    The prompts tell the three apart by their first line (`sgpo/strategies/teacher/prompts/`). The same messages, seed
+    and temperature may give the same completion or not; the journal makes a run repeatable either way.
     """
 
     @property
