@@ -5,8 +5,10 @@ A token sees the earlier ones of its family: those of the prompt (part 0) and th
 
 import functools
 import logging
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
@@ -26,12 +28,35 @@ TOLERANCE = 0.02
 
 
 def token_mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> torch.Tensor:
-    """Return the mask as a matrix, [B, 1, T, T]: true where the first token sees the second."""
-    same = family_BT[:, :, None] == family_BT[:, None, :]
-    seen = (part_BT[:, None, :] == 0) | (part_BT[:, :, None] == part_BT[:, None, :])
-    length = family_BT.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=family_BT.device).tril()
-    return (same & seen & earlier)[:, None]
+    """Return the mask as a matrix, [B, 1, T, T]: true where the first token sees the second.
+
+    A part's tokens lie next to one another, and a family's responses behind their prompt. So it is filled part by part:
+    to compare all pairs of tokens takes several times as long.
+    """
+    lines, length = family_BT.shape
+    seen_BTT = np.zeros((lines, length, length), dtype=bool)
+    earlier_TT = np.tri(length, dtype=bool)
+    changed_BT = (family_BT.diff() != 0) | (part_BT.diff() != 0)
+    for seen_TT, changed_T, part_T in zip(seen_BTT, changed_BT.cpu().numpy(), part_BT.tolist(), strict=True):
+        prompt = slice(0)
+        for start, end in pairwise((0, *np.flatnonzero(changed_T) + 1, length)):
+            own = slice(start, end)
+            seen_TT[own, own] = earlier_TT[: end - start, : end - start]
+            if part_T[start] == 0:
+                prompt = own
+            else:
+                seen_TT[own, prompt] = True
+    return torch.from_numpy(seen_BTT).to(family_BT.device)[:, None]
+
+
+def added(mask: torch.Tensor | BlockMask, dtype: torch.dtype) -> torch.Tensor | BlockMask:
+    """Return a `token_mask` as the numbers that SDPA adds, 0 and -inf; any other mask as it is.
+
+    Of booleans SDPA makes them itself, in every layer, and every layer keeps its own for backward.
+    """
+    if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
+        return torch.where(mask, torch.zeros((), dtype=dtype, device=mask.device), -torch.inf)
+    return mask
 
 
 def block_mask(family_BT: torch.Tensor, part_BT: torch.Tensor) -> BlockMask:

@@ -18,6 +18,7 @@ from sgpo.objectives import (
 from sgpo.training.batches import TokenBatch
 from sgpo.training.checkpoints.sharded_state import to_shards
 from sgpo.training.lora import BaseWeights, merged_tensors
+from sgpo.training.masks import added
 from sgpo.vocabulary.shifts import Shifts, linear_shifts
 
 
@@ -112,8 +113,8 @@ class Policy(nn.Module):
 
     def _hidden(self, batch: TokenBatch) -> tuple[torch.Tensor]:
         hidden_BTD = self.model.get_decoder()(
-            input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT, position_ids=batch.position_ids_BT,
-            use_cache=False,
+            input_ids=batch.input_ids_BT, attention_mask=added(batch.attention_mask_BT, self.model.dtype),
+            position_ids=batch.position_ids_BT, use_cache=False,
         ).last_hidden_state  # fmt: skip
         return (hidden_BTD[batch.row_index_N, batch.column_index_N],)
 

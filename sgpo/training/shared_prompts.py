@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask
 
@@ -82,37 +83,40 @@ class SharedPrompts:
         """Lay families out line by line; the mask is over tokens, [B, 1, T, T], and true where one sees another."""
         families = self._families(rows)
         lines = self._lines(families)
-        width = self._width(lines, families)
-        tokens, positions = [[pad_id] * width for _ in lines], [[0] * width for _ in lines]
+        shape = len(lines), self._width(lines, families)
+        tokens, positions = np.full(shape, pad_id), np.zeros(shape, np.int64)
         # Which family a token is of, and which of its responses: 0 is the prompt. Padding sees padding.
-        family_of, part_of = [[-1] * width for _ in lines], [[0] * width for _ in lines]
-        places: dict[int, tuple[int, list[int]]] = {}
+        family_of, part_of = np.full(shape, -1), np.zeros(shape, np.int64)
+        line_of, columns = np.zeros(len(rows), np.int64), [np.zeros(0, np.int64) for _ in rows]
         for line, members in enumerate(lines):
             start = 0
             for number in members:
                 family = families[number]
                 prompt_end = end = start + len(family.prompt)
-                tokens[line][start:end], positions[line][start:end] = family.prompt, range(len(family.prompt))
+                tokens[line, start:end], positions[line, start:end] = family.prompt, np.arange(len(family.prompt))
                 for part, response in enumerate(family.responses, 1):
                     begin, end = end, end + len(response)
-                    tokens[line][begin:end] = response
-                    positions[line][begin:end] = range(len(family.prompt), len(family.prompt) + len(response))
-                    part_of[line][begin:end] = [part] * len(response)
-                    places[family.first + part - 1] = (line, [prompt_end - 1, *range(begin, end - 1)])
-                family_of[line][start:end] = [number] * len(family)
+                    tokens[line, begin:end] = response
+                    positions[line, begin:end] = np.arange(len(family.prompt), len(family.prompt) + len(response))
+                    part_of[line, begin:end] = part
+                    row = family.first + part - 1
+                    line_of[row], columns[row] = line, np.array([prompt_end - 1, *range(begin, end - 1)])
+                family_of[line, start:end] = number
                 start = end
-        lengths = torch.tensor([len(row.response) for row in rows])
+        lengths = np.array([len(row.response) for row in rows])
+
+        def on_device(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(array).to(device)
+
         return TokenBatch(
             rows=tuple(rows),
-            input_ids_BT=torch.tensor(tokens, device=device),
-            attention_mask_BT=self._mask(torch.tensor(family_of, device=device), torch.tensor(part_of, device=device)),
-            row_index_N=torch.tensor([places[row][0] for row in range(len(rows))])
-            .repeat_interleave(lengths)
-            .to(device),
-            column_index_N=torch.tensor([place for row in range(len(rows)) for place in places[row][1]], device=device),
-            targets_N=torch.tensor([token for row in rows for token in row.response], device=device),
-            mask_BR=(torch.arange(int(lengths.max())) < lengths[:, None]).to(device),
-            position_ids_BT=torch.tensor(positions, device=device),
+            input_ids_BT=on_device(tokens),
+            attention_mask_BT=self._mask(on_device(family_of), on_device(part_of)),
+            row_index_N=on_device(line_of.repeat(lengths)),
+            column_index_N=on_device(np.concatenate(columns)),
+            targets_N=on_device(np.concatenate([row.response for row in rows])),
+            mask_BR=on_device(np.arange(lengths.max()) < lengths[:, None]),
+            position_ids_BT=on_device(positions),
         )
 
     def _families(self, rows: Sequence[RowT]) -> list[_Family]:

@@ -12,6 +12,7 @@ from sgpo.objectives import outer_denominator
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.forwards import Forwards, Guided
 from sgpo.training.guides import Guide
+from sgpo.training.main_memory import keep_freed_memory
 from sgpo.training.metrics import MetricSums
 from sgpo.training.microbatches import Microbatches
 from sgpo.training.policy import DivergencePart, LogprobPart, LossPart, Policy
@@ -62,6 +63,7 @@ class Gradient:
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
         self.microbatches = Microbatches(policy, training.shared_prompts, self.budget, world, pad_id)
         self.forwards = Forwards(policy, algorithm.guide(policy), algorithm, self.microbatches, self.temperature)
+        keep_freed_memory(world.device)
         self.old_policy_is_samplers = training.overlap and not algorithm.corrects_sampler
 
     @property
