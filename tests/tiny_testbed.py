@@ -21,7 +21,7 @@ def tokenizer():
     return testbed_tokenizer()
 
 
-@pytest.fixture(scope="session", params=["qwen2", "llama"])
+@pytest.fixture(scope="session", params=["qwen2", pytest.param("llama", marks=pytest.mark.slow)])
 def family(request) -> str:
     return request.param
 

@@ -133,6 +133,7 @@ def test_golds_that_no_response_can_meet(recipe: Recipe, data: Path, model_folde
     assert "0 of 12 verify" in found["data: train golds"]
 
 
+@pytest.mark.slow
 def test_golds_of_other_domains_are_judged_as_the_recipe_says(recipe: Recipe, data: Path, model_folder: Path) -> None:
     file = data / "problems" / "train.parquet"
     before = read_problems(file)
@@ -184,6 +185,7 @@ def test_strategies_that_give_the_answer_away(recipe: Recipe, data: Path, model_
     assert bank[0].problem_id in found["strategies: leaks"]
 
 
+@pytest.mark.slow
 def test_a_puzzle_s_strategy_is_judged_by_the_leaks_of_puzzles(recipe: Recipe, data: Path, model_folder: Path) -> None:
     """A word that only the answer has is a leak of a puzzle, whatever the mathematics of it."""
     bank = list(load_strategies(data / "strategies.parquet").values())
@@ -237,6 +239,7 @@ def test_a_disk_that_is_too_small_for_the_checkpoints(recipe: Recipe, model_fold
     assert found.keys() == {"machine: disk"}
 
 
+@pytest.mark.slow
 def test_a_micro_batch_that_does_not_fit_the_memory(recipe: Recipe, tmp_path: Path) -> None:
     folder = qwen_folder(tmp_path / "model", intermediate_size=1_000_000, num_hidden_layers=1, **BYTES)
     found = look(recipe("training.tokens_per_microbatch=100000000", "training.problems_per_step=100000"), folder)

@@ -41,7 +41,7 @@ def stood_in(engine: TransformersEngine, steps: type[GraphedSteps]) -> Transform
     return engine
 
 
-@pytest.mark.parametrize("few", [2, 16])
+@pytest.mark.parametrize("few", [2, pytest.param(16, marks=pytest.mark.slow)])
 def test_the_same_tokens_are_sampled_with_fixed_shapes(monkeypatch, few):
     monkeypatch.setattr(transformers_engine, "FEW_ROWS", few)
     monkeypatch.setattr(Recomputed, "prepared", [])
@@ -131,7 +131,7 @@ class FailsElsewhere(Recomputed):
         return again
 
 
-@pytest.mark.parametrize("few", [2, 16])
+@pytest.mark.parametrize("few", [2, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_capture_that_fails_in_another_thread_leaves_the_tokens_alone(monkeypatch, few):
     monkeypatch.setattr(transformers_engine, "FEW_ROWS", few)
     monkeypatch.setattr(GraphedSteps, "works", True)

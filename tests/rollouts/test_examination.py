@@ -113,6 +113,7 @@ def test_sliding_windows_are_refused_for_the_engine_that_cannot(tmp_path: Path) 
     assert examine(folder, engine_kind="vllm").architecture == "Qwen2ForCausalLM"
 
 
+@pytest.mark.slow
 def test_registering_shows_both_prompts_with_their_end_and_refuses_what_is_spoilt(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")  # not where vLLM alone is installed
     sound, spoilt = qwen_folder(tmp_path / "sound"), qwen_folder(tmp_path / "spoilt")

@@ -6,6 +6,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def strategy(*steps: str) -> ParsedStrategy:
     return ParsedStrategy("Parts of a whole", "Compare the part with the whole.", ("Name the unknown.", *steps))
 
 
+@pytest.mark.slow
 def test_the_bars_are_reached_on_the_labelled_set() -> None:
     judged = judge_all()
     assert len(judged) >= 200

@@ -97,6 +97,7 @@ def test_a_restarted_run_forgets_its_validations(place) -> None:
 VERIFIER = "def judge(response, problem):\n    ...\n"
 
 
+@pytest.mark.slow
 def test_a_verifier_of_ones_own_belongs_to_a_run_by_its_code(place, tmp_path: Path, monkeypatch, capsys) -> None:
     config, model, run = place
     package = tmp_path / "packages"
