@@ -20,6 +20,7 @@ from sgpo.training.report import StepReport
 from sgpo.training.world import World
 from tests.browse.run_folders import add_run
 
+pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-c", "import sys; from sgpo.cli.main import main; sys.argv[0] = 'sgpo'; main()"]
 
 

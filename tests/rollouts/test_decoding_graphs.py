@@ -15,6 +15,7 @@ from sgpo.rollouts import transformers_engine
 from sgpo.rollouts.graphs import GraphedSteps
 from sgpo.rollouts.transformers_engine import TransformersEngine
 
+pytestmark = pytest.mark.slow
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SAMPLED = SamplingConfig(temperature=1.0, top_p=0.95, max_new_tokens=150, batch_size=64)
 PROMPTS = [prompt for prompt in uneven_prompts(24) for _ in range(3)]
@@ -41,7 +42,7 @@ def stood_in(engine: TransformersEngine, steps: type[GraphedSteps]) -> Transform
     return engine
 
 
-@pytest.mark.parametrize("few", [2, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("few", [2, 16])
 def test_the_same_tokens_are_sampled_with_fixed_shapes(monkeypatch, few):
     monkeypatch.setattr(transformers_engine, "FEW_ROWS", few)
     monkeypatch.setattr(Recomputed, "prepared", [])
@@ -131,7 +132,7 @@ class FailsElsewhere(Recomputed):
         return again
 
 
-@pytest.mark.parametrize("few", [2, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("few", [2, 16])
 def test_a_capture_that_fails_in_another_thread_leaves_the_tokens_alone(monkeypatch, few):
     monkeypatch.setattr(transformers_engine, "FEW_ROWS", few)
     monkeypatch.setattr(GraphedSteps, "works", True)

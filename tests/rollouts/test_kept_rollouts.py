@@ -15,6 +15,7 @@ from sgpo.rollouts.schema import FinishReason, GroupSizes, KeptRollout, ProblemS
 from sgpo.testbed import base_model
 from sgpo.training.recorder import record_rollouts
 
+pytestmark = pytest.mark.slow
 SEVEN = Problem(question="The bus has room for 180 riders.", answer="7")
 
 

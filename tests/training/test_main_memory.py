@@ -10,6 +10,7 @@ import torch
 
 from sgpo.training.main_memory import keep_freed_memory, return_freed_memory
 
+pytestmark = pytest.mark.slow
 FAULTS = """
 import ctypes, resource, sys, torch
 from sgpo.training.main_memory import keep_freed_memory
@@ -58,7 +59,6 @@ def printed(script: str, how: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap is given back")
 def test_memory_between_what_stays_is_given_back() -> None:
     """30 MB are freed, and 0.3 MB stay between them."""
