@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from sgpo.study.results import Result, Results
 
 CONFIDENCE = 0.95
 MILLION = 1e6
+LABEL_WIDTH = 16
+"""Letters that a group of bars is wide."""
 
 Groups = Mapping[tuple[str, str, str, str], Sequence[Result]]
 """Lines by world, family, variant and method."""
@@ -123,6 +126,11 @@ def _against(groups: Groups, place: tuple[str, str, str], method: str, other: st
     return f"{100 * test.difference:+.1f}", between, "-" if test.p is None else f"{test.p:.3f}"
 
 
+def label_of(parts: Sequence[str]) -> str:
+    """Return what stands under a group of bars, in lines that fit its width."""
+    return "\n".join(line for part in parts for line in wrap(part, LABEL_WIDTH, break_long_words=False))
+
+
 def draw(rows: Sequence[Result], title: str, path: Path) -> None:
     """Draw bars of each method's mean over seeds, told apart by hatching so that grey print shows them."""
     import matplotlib
@@ -146,7 +154,7 @@ def draw(rows: Sequence[Result], title: str, path: Path) -> None:
                 edgecolor="black", hatch=hatches[number % len(hatches)], label=method if place == drawn[0] else None,
                 yerr=[[mean - 100 * found[0]], [100 * found[1] - mean]] if found else None, capsize=3,
             )  # fmt: skip
-    axis.set_xticks(range(len(places)), ["\n".join(part for part in key if part) for key in places])
+    axis.set_xticks(range(len(places)), [label_of(key) for key in places])
     axis.set(title=title, ylabel="per cent right", ylim=(0.0, None))
     figure.legend(loc="outside lower center", ncols=min(len(methods), 4), frameon=False)  # never over a bar
     with publish_file(path) as aside:

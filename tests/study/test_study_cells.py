@@ -16,7 +16,7 @@ from sgpo.config import ConfigError
 from sgpo.study.cells import cells_of, load_study
 from sgpo.study.jobs import job_of
 from sgpo.study.rates import best_rate
-from sgpo.study.report import interval, paired, write_report
+from sgpo.study.report import LABEL_WIDTH, interval, label_of, paired, write_report
 from sgpo.study.results import Result, Results, StudyError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -262,3 +262,10 @@ def test_the_page_is_made_of_the_lines_alone(tmp_path):
     assert "| near | qwen2 | - | base | 0.0001 | 2 | 10.0 |" in text
     assert "| -30.0 |" in text
     assert (page.with_name("page-main-4.png")).stat().st_size > 1000
+
+
+def test_what_stands_under_bars_fits_between_its_neighbours() -> None:
+    said = label_of(("d6", "qwen2", "no proximal constraints", ""))
+    assert said.split() == ["d6", "qwen2", "no", "proximal", "constraints"]
+    assert said.splitlines()[:2] == ["d6", "qwen2"]
+    assert max(map(len, said.splitlines())) <= LABEL_WIDTH
