@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from made_run import make_run
 
-__all__ = ["data_folder"]
-
 from sgpo.report import charts
 from sgpo.report.panels import Panel
+
+__all__ = ["data_folder"]
 
 
 @pytest.fixture(scope="session")
