@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_testbed import data_folder, model_folder, tokenizer
 
-from sgpo.checks import calibration
+from sgpo.checks import calibration, machine
 from sgpo.config import RunConfig, load_config
 from sgpo.config.testbed import WorldConfig
+from sgpo.planning.devices import GIB
 from sgpo.problems import read_problems, write_problems
 from sgpo.testbed.world import build_split
 
@@ -22,6 +24,13 @@ __all__ = ["data_folder", "model_folder", "tokenizer"]
 def start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that imports all of training takes seconds: `test_process_starts` starts one for all."""
     monkeypatch.setattr(calibration, "start_seconds", lambda: 2.0)
+
+
+@pytest.fixture(autouse=True)
+def free_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with as much room on every machine: CI's had three GiB."""
+    usage = SimpleNamespace(total=400 * GIB, used=300 * GIB, free=100 * GIB)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
 
 
 @pytest.fixture
