@@ -98,12 +98,13 @@ def measure(name: str, rounds: int, clock: str) -> tuple[dict[str, dict[str, flo
     shape = SHAPES[name]
     trials = [str(rows) for rows in shape.trl_rows]
     rates = [product_rate(clock=clock)]
+    context = multiprocessing.get_context("forkserver")  # one process imports for all, and computes nothing
+    context.set_forkserver_preload(["sgpo.training.step", "trl.trainer.grpo_trainer"])
     with ExitStack() as stack:
         pools: dict[str, ProcessPoolExecutor] = {}
         for version in ("plain", "shared", *trials):
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             arguments = (version, name, folder, clock)
-            context = multiprocessing.get_context("spawn")
             pools[version] = stack.enter_context(
                 ProcessPoolExecutor(1, mp_context=context, initializer=prepare, initargs=arguments)
             )

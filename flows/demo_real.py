@@ -10,6 +10,8 @@ import yaml
 
 from flows.demo import run_with_server
 from flows.own_checkout import copy_rows, make_checkout
+from sgpo.rollouts.gguf_file import check_gguf_file
+from sgpo.rollouts.model_error import ModelFolderError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPE = "configs/smollm2-135m.yaml"
@@ -37,6 +39,7 @@ def main(
 ) -> None:
     """Make the checkout, then run in it; a run that was interrupted resumes."""
     if not here:
+        _check_student(gguf, sha256)
         _enter_checkout(quick, svamp)
     chosen = (*(QUICK if quick else ()), *(overrides or ()))
     asked = Path("data/benchmarks/svamp.json") if svamp else None
@@ -47,6 +50,14 @@ def main(
         run(settings, RECIPE, chosen, gguf, sha256, asked)
 
     run_with_server(RECIPE, chosen, demonstrate)
+
+
+def _check_student(gguf: Path, sha256: str) -> None:
+    """End in one line where the student's file is another, before a server or a folder is made for it."""
+    try:
+        check_gguf_file(gguf, sha256 or None)
+    except ModelFolderError as error:
+        sys.exit(f"ModelFolderError: {error}")
 
 
 def _enter_checkout(quick: bool, svamp: Path | None) -> None:

@@ -1,7 +1,6 @@
 """A model in one GGUF file, as llama.cpp and its relatives read it, to a Hugging Face folder that training opens."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +15,11 @@ from sgpo.files import file_sha256, publish_folder
 from sgpo.forecast import Forecast
 from sgpo.rollouts.examination import Examination, examine
 from sgpo.rollouts.export import export_model
+from sgpo.rollouts.gguf_file import check_gguf_file
 from sgpo.rollouts.model_folder import ModelFolderError, check_report, open_chat, quiet_transformers
 
 CONVERSION = ".conversion.json"
 """What a folder was converted from, and the sha256 of every file; hidden, as it is no part of the model."""
-_MAGIC, _SHA256 = b"GGUF", re.compile("[0-9a-fA-F]{64}")
 _NO_PARAMETERS = ("rope_freqs", "rope_factors")
 """How the names of tensors begin that a model computes by itself."""
 _FLOAT32_BYTES = 4
@@ -36,7 +35,7 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
     Raises ModelFolderError for what is no GGUF file, for an architecture that transformers does not read, for a file
     without a tokenizer and for tensors that are missing or left over; ChatFormatError where the template fails.
     """
-    source = _check_source(file, sha256)
+    source = _source_of(file, sha256)
     _make_parent(output)
     if is_converted(output, source):
         return examine(output)
@@ -52,7 +51,7 @@ def convert_gguf(file: Path, output: Path, sha256: str | None = None) -> Examina
 
 def forecast_conversion(file: Path, output: Path, sha256: str | None = None) -> Forecast:
     """Return what `convert_gguf` would write, by the file's header. Raises ModelFolderError for what shows there."""
-    source = _check_source(file, sha256)
+    source = _source_of(file, sha256)
     from gguf import GGUFReader  # the check says how to get it
 
     if is_converted(output, source):
@@ -83,6 +82,16 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
+def _source_of(file: Path, sha256: str | None) -> str:
+    """Return the sha256 of a file that can be converted here."""
+    found = check_gguf_file(file, sha256)
+    if not is_gguf_available():
+        raise ModelFolderError(
+            f"{file}: the package gguf is not installed (expected `pip install '.[gguf]'` in the checkout)"
+        )
+    return found
+
+
 def is_converted(folder: Path, sha256: str) -> bool:
     """Return whether `folder` was converted from a file with this sha256 and has every file as it was written."""
     try:
@@ -92,27 +101,6 @@ def is_converted(folder: Path, sha256: str) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-def _check_source(file: Path, sha256: str | None) -> str:
-    """Return the sha256 of the file; ModelFolderError where it is not what is expected."""
-    try:
-        with file.open("rb") as stream:
-            magic = stream.read(len(_MAGIC))
-    except OSError as error:
-        raise ModelFolderError(f"{file}: cannot be read ({error.strerror}; expected a GGUF file)") from None
-    if sha256 is not None and not _SHA256.fullmatch(sha256):
-        raise ModelFolderError(f"{file}: sha256 is to be '{sha256}' (expected 64 hexadecimal digits)")
-    if magic != _MAGIC:
-        raise ModelFolderError(f"{file}: begins with {magic!r} (expected a GGUF file, which begins with {_MAGIC!r})")
-    found = file_sha256(file)
-    if sha256 is not None and found != sha256.lower():
-        raise ModelFolderError(f"{file}: sha256 is {found} (expected {sha256.lower()}: fetch the file again)")
-    if not is_gguf_available():
-        raise ModelFolderError(
-            f"{file}: the package gguf is not installed (expected `pip install '.[gguf]'` in the checkout)"
-        )
-    return found
 
 
 def _write(file: Path, folder: Path) -> None:

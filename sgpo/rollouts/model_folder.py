@@ -19,9 +19,10 @@ from transformers import (
 from transformers.utils import logging
 
 from sgpo.config import ChatConfig
-from sgpo.errors import UserError, one_line
+from sgpo.errors import one_line
 from sgpo.files import SECOND_COPIES
 from sgpo.rollouts.chat import ChatFormat
+from sgpo.rollouts.model_error import ModelFolderError
 
 HEAD_EXTRAS = {
     "final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "output_multiplier": 1.0,
@@ -33,10 +34,6 @@ MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja",
 INDEX = "model.safetensors.index.json"
 """Says which file each tensor of a model in several files is in."""
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
-
-
-class ModelFolderError(UserError, ValueError):
-    """A model folder that cannot be opened; names what is missing."""
 
 
 def local_folder(source: str | Path) -> Path:

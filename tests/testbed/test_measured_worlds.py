@@ -51,8 +51,8 @@ def test_no_problem_strategy_or_response_has_a_word_that_a_student_does_not_know
     for split in ("train", "tuning", "held_out"):
         texts += [problem.question for problem in read_problems(world / "problems" / f"{split}.parquet")]
     assert tokenizer.unk_token_id is not None
-    for text in texts:
-        assert tokenizer.unk_token_id not in tokenizer(text, add_special_tokens=False)["input_ids"], text
+    for text, token_ids in zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True):
+        assert tokenizer.unk_token_id not in token_ids, text
 
 
 def test_the_strategies_are_those_of_the_study_s_lines(world: Path, decisions: int) -> None:
