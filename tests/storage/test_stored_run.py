@@ -12,10 +12,11 @@ from small_run import SMALL, Killed, changed, of_run, rows, run
 from test_lock import another_machine as taken_over
 from test_lock import until
 
-from sgpo.config import RunConfig, StorageConfig, load_config
+from sgpo.config import RunConfig, StorageConfig, dump_config, load_config
 from sgpo.files import file_sha256
-from sgpo.registry.provenance import dvc_md5, read_provenance
+from sgpo.registry.provenance import dvc_md5, lineage_of_run, note_provenance, read_provenance
 from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
+from sgpo.storage.runs import pull_record, push_record
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.recovery.interruption import PreemptedError
@@ -82,6 +83,21 @@ def test_the_command_stores_its_run_and_what_it_was_made_with(
     pull_folder(store, "runs/weekly/record", tmp_path / "record")
     (provenance,) = read_provenance(tmp_path / "record")
     assert dvc_md5(data_folder / "strategies.parquet") in provenance.data_md5s.values()
+
+
+def test_another_machine_knows_the_versions_of_data_that_dvc_add_recorded(store, tmp_path):
+    """Their *.dvc files are copied into the provenance under the paths that they have beside dvc.lock."""
+    here, there = tmp_path / "a" / "weekly", tmp_path / "b" / "weekly"
+    (tmp_path / "data" / "splits").mkdir(parents=True)
+    (tmp_path / "data" / "problems.dvc").write_text("outs: [{path: problems, md5: abc.dir}]\n")
+    config = load_config(None, [f"data={tmp_path / 'data'}"])
+    here.mkdir(parents=True)
+    (here / "config.yaml").write_text(dump_config(config))
+    note_provenance(config, here)
+    push_record(store, here)
+    assert pull_record(store, there)
+    found = [lineage_of_run(run, "1", {}, {}).data_md5s["data/problems"] for run in (here, there)]
+    assert found == ["abc.dir", "abc.dir"]
 
 
 def test_another_machine_goes_on_with_what_is_stored(config, store, reference, tmp_path, model_folder, capsys):
