@@ -108,8 +108,6 @@ def test_a_run_is_not_promoted_into_another_registered_model_than_it_began_with(
     other = place.tracking.model_copy(update={"registered_model": f"other {request.node.name}"})
     set_champion(other, register(other, place.repository / "another", 1.0), "test", "The first.")
     overrides = (*place.overrides, f"tracking.registered_model='{other.registered_model}'")
-    with pytest.raises(
-        ConfigError, match=r"registered_model was 'promote .*, now 'other .*\(expected the rec"
-    ):
+    with pytest.raises(ConfigError, match=r"registered_model was 'promote .*, now 'other .*\(expected the rec"):
         promote.promote(RUN, recipe, overrides=overrides)
     assert place._replace(tracking=other).registry() == (1, {"champion": "1"}, 1)

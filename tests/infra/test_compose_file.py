@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -190,3 +191,16 @@ def test_the_databases_are_those_that_are_used_and_the_script_is_clean() -> None
         SERVICES["mlflow"]["command"][5].rpartition("/")[2],
     }
     assert {password for _, password in made} <= SERVICES["postgres"]["environment"].keys()
+
+
+def test_passwords_of_the_databases_are_in_no_process_argument(tmp_path: Path) -> None:
+    """The arguments of a process are everybody's to read; psql has them from its environment."""
+    psql, seen = tmp_path / "psql", tmp_path / "seen"
+    psql.write_text(f'#!/bin/sh\necho "$@" >> {seen}\ncat >> {seen}\n')
+    psql.chmod(0o755)
+    passwords = {"PREFECT_DATABASE_PASSWORD": "one-secret", "MLFLOW_DATABASE_PASSWORD": "other-secret"}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["bash", str(INFRA / "compose" / "databases.sh")], check=True, env={"PATH": path, **passwords})
+    told = seen.read_text()
+    assert told.count("CREATE ROLE") == 2
+    assert not [secret for secret in passwords.values() if secret in told]
