@@ -51,7 +51,8 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
         mlflow_run_id=mlflow_run.read_text(encoding="utf-8").strip() if mlflow_run.is_file() else None,
         attachments=attachments,
     )  # fmt: skip
-    set_challenger(settings.tracking, version)
+    with one_change_of_champion(settings.tracking):  # it completes one that was begun
+        set_challenger(settings.tracking, version)
     return version
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from registered import register
+from prefect.client.orchestration import get_client
+from registered import move_alias_by_hand, register
 
 from flows import evaluate, promote, runs
+from flows.champion import put_back_recorded_champion
+from flows.limits import one_change_of_champion
+from flows.local.stack import champion_limit
 from flows.runs import Start
 from sgpo.config import ConfigError, TrackingConfig, dump_config, load_config
 from sgpo.evaluation import Outcome
@@ -111,3 +116,27 @@ def test_a_run_is_not_promoted_into_another_registered_model_than_it_began_with(
     with pytest.raises(ConfigError, match=r"registered_model was 'promote .*, now 'other .*\(expected the rec"):
         promote.promote(RUN, recipe, overrides=overrides)
     assert place._replace(tracking=other).registry() == (1, {"champion": "1"}, 1)
+
+
+def test_what_completes_a_change_of_champion_waits_for_the_one_that_another_machine_is_at(place: Place) -> None:
+    """The registry's own lock holds on one machine, as in one pod: elsewhere a change would be recorded twice."""
+    recipe = trained(place)
+    config = load_config(recipe, place.overrides)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(champion_limit(place.tracking), 1)
+    comparison = promote.comparison_of(config, RUN)
+    first = aliases(place.tracking)["champion"]
+    work = [
+        threading.Thread(target=promote.register_challenger.fn, args=(config, RUN, first, comparison)),
+        threading.Thread(target=put_back_recorded_champion.fn, args=(place.tracking,)),
+    ]
+    with one_change_of_champion(place.tracking):
+        move_alias_by_hand(place.tracking, "2")
+        for thread in work:
+            thread.start()
+        for thread in work:
+            thread.join(3)
+        assert aliases(place.tracking) == {"champion": "2"}
+    for thread in work:
+        thread.join(60)
+    assert aliases(place.tracking) == {"champion": first, "challenger": "2"}
