@@ -15,7 +15,7 @@ from test_lock import until
 from sgpo.config import RunConfig, StorageConfig, dump_config, load_config
 from sgpo.files import file_sha256
 from sgpo.registry.provenance import dvc_md5, lineage_of_run, note_provenance, read_provenance
-from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
+from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, push_folder, read_manifest, verify_folder
 from sgpo.storage.runs import pull_record, push_record
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.checkpoints.stored_run import open_stored_run
@@ -257,6 +257,27 @@ def test_a_run_that_lost_its_lock_ends_and_stores_nothing_more(config, store, tm
     assert "storage: runs/weekly: held by process 42 of gpu-7 since" in shown
     assert shown.count("; this run stops") == 1
     assert f"{CHECKPOINTS}/step-000003" not in list_folders(store)
+
+
+def test_a_run_that_lost_its_lock_while_it_sent_deletes_nothing_of_the_new_holder(
+    config, s3_server, proxy, tmp_path, model_folder
+):
+    """A request that hangs for longer than the lease stands for the machine that was cut off."""
+    elsewhere = ObjectStore(config.storage.model_copy(update={"endpoint_url": s3_server}))
+    newer, taken = f"{CHECKPOINTS}/step-000009", threading.Event()
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "state.json").write_text("{}")
+
+    def take_over(method: str, path: str) -> None:
+        if method == "PUT" and "step-000002/content" in path and not taken.is_set():
+            taken.set()
+            taken_over(elsewhere)
+            push_folder(elsewhere, tmp_path / "newer", newer)
+
+    proxy.fault = take_over
+    with pytest.raises(PreemptedError):
+        run(config, tmp_path / "a", model_folder, lambda step: taken.wait(30) if step == 3 else None)
+    assert newer in list_folders(elsewhere)
 
 
 def test_only_what_the_rule_keeps_stays_stored(config, store, tmp_path, model_folder):
