@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ from commands import UnreadableCommand, read_command
 from mlflow.server.security_utils import is_allowed_host_header
 from moto.server import ThreadedMotoServer
 from sqlalchemy import create_engine
-from validation import INFRA, REPOSITORY, compose_problems, environment_names, lease_folder, tool
+from validation import INFRA, REPOSITORY, compose_problems, environment_names, lease_folder, longest_silence, tool
 
 COMPOSE = INFRA / "compose.yml"
 TREE: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
@@ -204,3 +205,13 @@ def test_passwords_of_the_databases_are_in_no_process_argument(tmp_path: Path) -
     told = seen.read_text()
     assert told.count("CREATE ROLE") == 2
     assert not [secret for secret in passwords.values() if secret in told]
+
+
+def test_runs_of_the_worker_are_heard_of_more_often_than_the_automation_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Prefect's default, 180 s, every run that takes longer than the automation waits would be made to crash."""
+    from prefect.settings.models.root import Settings
+
+    for variable, value in SERVICES["worker"]["environment"].items():
+        if variable.startswith("PREFECT_FLOWS_"):
+            monkeypatch.setenv(variable, value)
+    assert (Settings().flows.heartbeat_frequency or math.inf) <= longest_silence() / 2
