@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact
 
 from flows.definitions import retried_task
+from flows.limits import one_change_of_champion
 from flows.process import REPOSITORY, show
 from sgpo.config import TrackingConfig
 from sgpo.registry.models import download_version, version_exists
@@ -27,7 +28,8 @@ def put_back_recorded_champion(tracking: TrackingConfig) -> None:
 
     What that person wanted is then done in the ordinary way, so that `previous` and the history are right after it.
     """
-    with open_registry(tracking, write=True) as client:  # a change that is half done is not one by hand
+    # A change that is half done, here or on another machine, is not one by hand.
+    with one_change_of_champion(tracking), open_registry(tracking, write=True) as client:
         recorded, now = champion_in_record(tracking), aliases(tracking).get(CHAMPION)
         if recorded is not None and not version_exists(client, tracking, recorded):
             recorded = None  # deleted since: there is nothing to put back

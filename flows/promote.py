@@ -26,6 +26,9 @@ from sgpo.registry.store import RegistryError
 from sgpo.registry.unchanged import UNCHANGED_TAG, find_unchanged
 from sgpo.report.version_description import describe_version
 
+RETRAINING = "Retraining."
+"""Why a retraining promotes. One that is resumed promotes once: what a person has done since stays."""
+
 
 @retried_task("register {run_id}", 4 * 3600)
 def register_challenger(settings: RunConfig, run_id: str, parent: str, comparison: Comparison) -> str:
@@ -48,7 +51,8 @@ def register_challenger(settings: RunConfig, run_id: str, parent: str, compariso
         mlflow_run_id=mlflow_run.read_text(encoding="utf-8").strip() if mlflow_run.is_file() else None,
         attachments=attachments,
     )  # fmt: skip
-    set_challenger(settings.tracking, version)
+    with one_change_of_champion(settings.tracking):  # it completes one that was begun
+        set_challenger(settings.tracking, version)
     return version
 
 
@@ -64,15 +68,21 @@ def decide_and_promote(
 ) -> ChampionChange:
     """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
     decision = decide(comparison, settings.gate)
+    if why == RETRAINING and not dry_run and (made := _promotion_of(settings.tracking, version)):
+        return made
     with one_change_of_champion(settings.tracking):
         change = promote_version(
             settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run
         )
     if change.action != "unchanged" or dry_run:
         return change
-    # This run was killed after it had promoted: what it did then.
-    promotions = [record for record in history(settings.tracking) if record.action == "promote"]
-    return next((record for record in reversed(promotions) if record.version == version), change)
+    return _promotion_of(settings.tracking, version) or change
+
+
+def _promotion_of(tracking: TrackingConfig, version: str) -> ChampionChange | None:
+    """Return the newest promotion of a version, as a run made it that was killed after it; None where there is none."""
+    decisions = [record for record in history(tracking) if (record.action, record.version) == ("promote", version)]
+    return decisions[-1] if decisions else None
 
 
 @retried_task("describe version {change.version}", 1200)

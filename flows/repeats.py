@@ -15,7 +15,7 @@ from sgpo.registry.lineage import git_state
 TRAINING_DATA = ("data/strategies.parquet", "data/splits")
 DECIDING: dict[str, Any] = {
     "seed": True, "data": True, "chat": True, "domains": True, "warmup": True, "training": True, "evaluation": True,
-    "gate": True, "sharding": {"precision": True},
+    "gate": True, "sharding": {"precision": True}, "tracking": {"registered_model": True},
 }  # fmt: skip
 """Settings that the outcome depends on, prompts and verifiers among them."""
 

@@ -22,7 +22,7 @@ from flows.parameters import DryRunOfRetraining, Overrides, Recipe, RetrainSetti
 from flows.phases import evaluation_metrics, log_data, log_probe, log_strategies, open_retraining
 from flows.process import REPOSITORY, show
 from flows.progress import Progress
-from flows.promote import promote
+from flows.promote import RETRAINING, promote
 from flows.repeats import TRAINING_DATA, same_retraining
 from flows.report_link import link_report
 from flows.runs import new_run_id, run_folder, start_run
@@ -86,7 +86,7 @@ def retrain(
             with clock.phase("evaluation"):
                 comparison = evaluate(run_id, recipe, overrides=tuple(chosen))
             with clock.phase("promotion"):
-                change = promote(run_id, recipe, "Retraining.", overrides=tuple(chosen))
+                change = promote(run_id, recipe, RETRAINING, overrides=tuple(chosen))
             with clock.phase("report"):
                 push_data()
                 summary = report(config, run_id, start.champion, comparison, change, data_versions(), clock.seconds)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.process import OUTAGE_S, REPOSITORY, can_help_to_retry
 from sgpo.config import ConfigError, RunConfig
+from sgpo.config.base import read_yaml
 from sgpo.errors import one_line
 from sgpo.files import first_difference, write_json
 from sgpo.registry.promotion import CHAMPION, aliases
@@ -86,6 +87,7 @@ def start_run(settings: RunConfig, run_id: str) -> Start:
             )
         start = Start(champion=champion, settings=_kept(settings), params=_params())
         write_json(REPOSITORY / folder / "start.json", start.model_dump())
+    _check_registered_model(settings, run_id)
     if changed := difference(settings, start):
         raise ConfigError(f"{folder}: this run began with other settings ({changed}); choose another run id")
     return start
@@ -98,7 +100,20 @@ def started(settings: RunConfig, run_id: str) -> Start:
         raise ConfigError(
             f"{run_folder(settings, run_id)}: no such run (expected one begun by the flow train or retrain)"
         )
+    _check_registered_model(settings, run_id)
     return start
+
+
+def _check_registered_model(settings: RunConfig, run_id: str) -> None:
+    """Raise ConfigError where training began with another registered model: versions of the two have equal numbers."""
+    folder, now = run_folder(settings, run_id), settings.tracking.registered_model
+    file = REPOSITORY / folder / "config.yaml"
+    tracking = read_yaml(file).get("tracking") if file.is_file() else None
+    began = tracking.get("registered_model") if isinstance(tracking, dict) else None
+    if began not in (None, now):
+        raise ConfigError(
+            f"{folder}: tracking.registered_model was {began!r}, now {now!r} (expected the recipe of the run)"
+        )
 
 
 _MAY_CHANGE = ("training.stop_after_equal_steps",)

@@ -67,8 +67,10 @@ class Receiver:
             except NoRequestError as error:
                 logger.info("%s: starts nothing: %s", delivery, error)
                 return web.json_response({"nothing": str(error)})
-            except (EventNotSentError, RegistryError) as error:
+            except BaseException as error:  # ours, too: what is answered with 500 is sent again
                 self._seen.forget(delivery)
+                if not isinstance(error, EventNotSentError | RegistryError):
+                    raise
                 logger.error("%s: MLflow is asked to send it again: %s", delivery, error)
                 return web.json_response({"later": str(error)}, status=503)
 

@@ -33,8 +33,13 @@ class JsonlFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._torn:
             self._rewrite()
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        line = json.dumps(row, allow_nan=False) + "\n"
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except BaseException:  # such as a full disk, which takes the beginning of the line
+            self._torn = True
+            raise
         self.rows.append(row)
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:

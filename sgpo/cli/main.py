@@ -224,11 +224,12 @@ def compare(
 
 @app.command()
 def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None:
-    """Send MLflow the metrics that it missed while the run trained."""
+    """Send MLflow what it missed while the run trained; without settings, to where the run logs."""
     from sgpo.config import load_config
     from sgpo.tracking.tracker import replay as replay_run
 
-    sent = replay_run(run, load_config(config, overrides or ()).tracking)
+    given = load_config(config, overrides or ()).tracking if config or overrides else None
+    sent = replay_run(run, given)
     print(f"{sent} values sent")
 
 

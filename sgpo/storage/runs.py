@@ -25,10 +25,10 @@ def run_name(folder: Path) -> str:
 def push_record(store: ObjectStore, folder: Path) -> None:
     """Store the files that lie in the run directory itself and in PARTS, as they are now; no link that leads out."""
     with TemporaryDirectory() as copies:
-        for file in [*folder.iterdir(), *(file for part in PARTS for file in (folder / part).glob("*"))]:
+        for file in [*folder.iterdir(), *(file for part in PARTS for file in (folder / part).rglob("*"))]:
             if file.is_file() and not file.name.startswith(".") and not leads_out_of(folder, file):
                 copy = Path(copies) / file.relative_to(folder)
-                copy.parent.mkdir(exist_ok=True)
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)  # a line may be added meanwhile
         push_folder(store, Path(copies), f"{run_name(folder)}/record", replace=True)
 

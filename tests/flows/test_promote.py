@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from registered import register
+from prefect.client.orchestration import get_client
+from registered import move_alias_by_hand, register
 
 from flows import evaluate, promote, runs
+from flows.champion import put_back_recorded_champion
+from flows.limits import one_change_of_champion
+from flows.local.stack import champion_limit
 from flows.runs import Start
-from sgpo.config import TrackingConfig
+from sgpo.config import ConfigError, TrackingConfig, dump_config, load_config
 from sgpo.evaluation import Outcome
 from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.files import write_json
-from sgpo.registry.promotion import UNREGISTERED, aliases, history, set_champion
+from sgpo.registry.promotion import UNREGISTERED, aliases, history, roll_back, set_champion
 from sgpo.tracking.client import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
@@ -73,3 +79,64 @@ def test_a_dry_run_about_a_registered_model_names_its_version_and_moves_no_alias
     assert (change.action, change.version, change.dry_run) == ("promote", version, True)
     assert place.registry() == before
     assert "challenger" not in before[1]
+
+
+def trained(place: Place) -> str:
+    """Give the measured run its model, registered already, and its settings; returns the recipe's path."""
+    recipe = str(Path(__file__).parents[2] / "configs" / "testbed.yaml")
+    run = place.repository / "runs" / RUN
+    register(place.tracking, place.repository / RUN, 2.0)
+    shutil.copytree(place.repository / RUN, run / "model")
+    (run / "config.yaml").write_text(dump_config(load_config(recipe, place.overrides)), encoding="utf-8")
+    return recipe
+
+
+def test_a_retraining_that_is_resumed_does_not_promote_again_what_was_rolled_back_meanwhile(place: Place) -> None:
+    recipe = trained(place)
+    first = aliases(place.tracking)["champion"]
+    made = promote.promote(RUN, recipe, promote.RETRAINING, overrides=place.overrides)
+    assert (made.action, aliases(place.tracking)["champion"]) == ("promote", made.version)
+    roll_back(place.tracking, "an owner", "Worse on Friday's problems.")
+    again = promote.promote(RUN, recipe, promote.RETRAINING, overrides=place.overrides)
+    assert again == made
+    assert aliases(place.tracking)["champion"] == first
+    assert [change.action for change in history(place.tracking)] == ["set_champion", "promote", "roll_back"]
+    by_a_person = promote.promote(RUN, recipe, "Friday's problems were wrong.", overrides=place.overrides)
+    assert (by_a_person.action, aliases(place.tracking)["champion"]) == ("promote", made.version)
+
+
+def test_a_run_is_not_promoted_into_another_registered_model_than_it_began_with(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
+    """As by a deployment's own recipe: the other model has a version with the number of this one's champion."""
+    recipe = trained(place)
+    other = place.tracking.model_copy(update={"registered_model": f"other {request.node.name}"})
+    set_champion(other, register(other, place.repository / "another", 1.0), "test", "The first.")
+    overrides = (*place.overrides, f"tracking.registered_model='{other.registered_model}'")
+    with pytest.raises(ConfigError, match=r"registered_model was 'promote .*, now 'other .*\(expected the rec"):
+        promote.promote(RUN, recipe, overrides=overrides)
+    assert place._replace(tracking=other).registry() == (1, {"champion": "1"}, 1)
+
+
+def test_what_completes_a_change_of_champion_waits_for_the_one_that_another_machine_is_at(place: Place) -> None:
+    """The registry's own lock holds on one machine, as in one pod: elsewhere a change would be recorded twice."""
+    recipe = trained(place)
+    config = load_config(recipe, place.overrides)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(champion_limit(place.tracking), 1)
+    comparison = promote.comparison_of(config, RUN)
+    first = aliases(place.tracking)["champion"]
+    work = [
+        threading.Thread(target=promote.register_challenger.fn, args=(config, RUN, first, comparison)),
+        threading.Thread(target=put_back_recorded_champion.fn, args=(place.tracking,)),
+    ]
+    with one_change_of_champion(place.tracking):
+        move_alias_by_hand(place.tracking, "2")
+        for thread in work:
+            thread.start()
+        for thread in work:
+            thread.join(3)
+        assert aliases(place.tracking) == {"champion": "2"}
+    for thread in work:
+        thread.join(60)
+    assert aliases(place.tracking) == {"champion": first, "challenger": "2"}

@@ -69,7 +69,7 @@ def test_another_beginning_is_no_repetition(repository: Path, change: dict[str, 
     "override",
     [
         "seed=1", "training.steps=61", "evaluation.k=2", "gate.margin=0.01", "chat.system_prompt=Be brief.",
-        "domains={riddle: {threshold: 0.5}}", "sharding.precision=bfloat16",
+        "domains={riddle: {threshold: 0.5}}", "sharding.precision=bfloat16", "tracking.registered_model=another",
     ],
 )  # fmt: skip
 def test_other_settings_are_no_repetition(repository: Path, override: str) -> None:

@@ -9,7 +9,7 @@ from registered import register
 
 from flows import runs
 from flows.runs import difference, read_start, start_run, started
-from sgpo.config import ConfigError, RunConfig, load_config
+from sgpo.config import ConfigError, RunConfig, dump_config, load_config
 from sgpo.registry import RegistryError, set_champion
 
 
@@ -72,3 +72,14 @@ def test_a_damaged_start_is_one_line_with_its_file(settings: RunConfig, tmp_path
     with pytest.raises(ConfigError, match=r"start\.json: not the start of a run") as error:
         read_start(settings, "a")
     assert "\n" not in str(error.value)
+
+
+def test_a_run_does_not_go_on_as_one_of_another_registered_model(settings: RunConfig, tmp_path: Path) -> None:
+    set_champion(settings.tracking, register(settings.tracking, tmp_path / "one", 1.0), "test", "It is the first.")
+    start = start_run.fn(settings, "a")
+    (tmp_path / "runs" / "a" / "config.yaml").write_text(dump_config(settings), encoding="utf-8")
+    assert start_run.fn(settings, "a") == started(settings, "a") == start
+    other = settings.tracking.model_copy(update={"registered_model": "another"})
+    for go_on in (start_run.fn, started):
+        with pytest.raises(ConfigError, match=r"runs/a: tracking\.registered_model was 'runs, .*, now 'another'"):
+            go_on(settings.model_copy(update={"tracking": other}), "a")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from commands import UnreadableCommand, read_command
 from mlflow.server.security_utils import is_allowed_host_header
 from moto.server import ThreadedMotoServer
 from sqlalchemy import create_engine
-from validation import INFRA, REPOSITORY, compose_problems, environment_names, lease_folder, tool
+from validation import INFRA, REPOSITORY, compose_problems, environment_names, lease_folder, longest_silence, tool
 
 COMPOSE = INFRA / "compose.yml"
 TREE: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
@@ -190,3 +192,26 @@ def test_the_databases_are_those_that_are_used_and_the_script_is_clean() -> None
         SERVICES["mlflow"]["command"][5].rpartition("/")[2],
     }
     assert {password for _, password in made} <= SERVICES["postgres"]["environment"].keys()
+
+
+def test_passwords_of_the_databases_are_in_no_process_argument(tmp_path: Path) -> None:
+    """The arguments of a process are everybody's to read; psql has them from its environment."""
+    psql, seen = tmp_path / "psql", tmp_path / "seen"
+    psql.write_text(f'#!/bin/sh\necho "$@" >> {seen}\ncat >> {seen}\n')
+    psql.chmod(0o755)
+    passwords = {"PREFECT_DATABASE_PASSWORD": "one-secret", "MLFLOW_DATABASE_PASSWORD": "other-secret"}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["bash", str(INFRA / "compose" / "databases.sh")], check=True, env={"PATH": path, **passwords})
+    told = seen.read_text()
+    assert told.count("CREATE ROLE") == 2
+    assert not [secret for secret in passwords.values() if secret in told]
+
+
+def test_runs_of_the_worker_are_heard_of_more_often_than_the_automation_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Prefect's default, 180 s, every run that takes longer than the automation waits would be made to crash."""
+    from prefect.settings.models.root import Settings
+
+    for variable, value in SERVICES["worker"]["environment"].items():
+        if variable.startswith("PREFECT_FLOWS_"):
+            monkeypatch.setenv(variable, value)
+    assert (Settings().flows.heartbeat_frequency or math.inf) <= longest_silence() / 2

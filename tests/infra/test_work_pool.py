@@ -16,7 +16,7 @@ from prefect.server.schemas.actions import WorkPoolCreate
 from prefect.utilities.schema_tools import is_valid_schema, validate
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration, KubernetesWorkerVariables
 from pydantic import ValidationError
-from validation import INFRA, environment_names, pod_problems, schema_problems
+from validation import INFRA, environment_names, longest_silence, pod_problems, schema_problems
 
 TEMPLATE: dict[str, Any] = json.loads((INFRA / "kubernetes" / "base-job-template.json").read_text(encoding="utf-8"))
 SECRETS = environment_names(INFRA / "env.example")
@@ -76,6 +76,8 @@ def test_the_job_of_a_flow_run_is_valid_and_keeps_to_the_rules() -> None:
     assert container["resources"] == {"requests": {"cpu": "4", "memory": "32Gi"}, "limits": {"nvidia.com/gpu": "1"}}
     environment = {item["name"] for item in container["env"]}
     assert {"PREFECT__FLOW_RUN_ID", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} <= environment
+    values = {item["name"]: item.get("value") for item in container["env"]}
+    assert float(values["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= longest_silence() / 2
 
 
 def test_a_deployment_s_job_variables_reach_the_job() -> None:

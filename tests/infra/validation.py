@@ -197,3 +197,10 @@ def lease_folder() -> Path:
 def environment_names(path: Path) -> set[str]:
     """The variables that an environment file sets."""
     return set(re.findall(r"^([A-Z0-9_]+)=", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def longest_silence() -> float:
+    """Return the seconds without a heartbeat after which flows/automations.yaml has a run crash."""
+    tree = yaml.safe_load((REPOSITORY / "flows" / "automations.yaml").read_text(encoding="utf-8"))
+    (trigger,) = (item["trigger"] for item in tree["automations"] if item["trigger"]["posture"] == "Proactive")
+    return trigger["within"]

@@ -59,6 +59,24 @@ def test_the_owner_chooses_rolls_back_and_reads_who_did_what_and_why(
     assert (target / "model.safetensors").is_file()
 
 
+def test_a_download_replaces_a_model_and_no_other_folder(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, place = tmp_path / "models", tmp_path / "here"
+    (models / "mine").mkdir(parents=True)
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    monkeypatch.chdir(place)
+    for target in (models, Path(), place / "notes.txt"):
+        for options in ((), ("--dry-run",)):
+            done = CliRunner().invoke(registry_app, ["download", "1", str(target), *options, *settings])
+            assert "(expected a new folder, or a model's to replace)" in str(done.exception)
+    assert [path.name for path in (*models.iterdir(), *place.iterdir())] == ["mine", "notes.txt"]
+    (tmp_path / "empty").mkdir()
+    for version in ("1", "2"):
+        assert printed("download", version, str(tmp_path / "empty"), *settings)
+
+
 def test_a_program_is_told_versions_and_changes_and_a_dry_run_moves_no_file(
     tracking: TrackingConfig, settings: list[str], tmp_path: Path, model_folder: Path
 ) -> None:

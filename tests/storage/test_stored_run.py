@@ -12,10 +12,11 @@ from small_run import SMALL, Killed, changed, of_run, rows, run
 from test_lock import another_machine as taken_over
 from test_lock import until
 
-from sgpo.config import RunConfig, StorageConfig, load_config
+from sgpo.config import RunConfig, StorageConfig, dump_config, load_config
 from sgpo.files import file_sha256
-from sgpo.registry.provenance import dvc_md5, read_provenance
-from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, read_manifest, verify_folder
+from sgpo.registry.provenance import dvc_md5, lineage_of_run, note_provenance, read_provenance
+from sgpo.storage import LockedError, ObjectStore, list_folders, pull_folder, push_folder, read_manifest, verify_folder
+from sgpo.storage.runs import pull_record, push_record
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.checkpoints.stored_run import open_stored_run
 from sgpo.training.recovery.interruption import PreemptedError
@@ -82,6 +83,21 @@ def test_the_command_stores_its_run_and_what_it_was_made_with(
     pull_folder(store, "runs/weekly/record", tmp_path / "record")
     (provenance,) = read_provenance(tmp_path / "record")
     assert dvc_md5(data_folder / "strategies.parquet") in provenance.data_md5s.values()
+
+
+def test_another_machine_knows_the_versions_of_data_that_dvc_add_recorded(store, tmp_path):
+    """Their *.dvc files are copied into the provenance under the paths that they have beside dvc.lock."""
+    here, there = tmp_path / "a" / "weekly", tmp_path / "b" / "weekly"
+    (tmp_path / "data" / "splits").mkdir(parents=True)
+    (tmp_path / "data" / "problems.dvc").write_text("outs: [{path: problems, md5: abc.dir}]\n")
+    config = load_config(None, [f"data={tmp_path / 'data'}"])
+    here.mkdir(parents=True)
+    (here / "config.yaml").write_text(dump_config(config))
+    note_provenance(config, here)
+    push_record(store, here)
+    assert pull_record(store, there)
+    found = [lineage_of_run(run, "1", {}, {}).data_md5s["data/problems"] for run in (here, there)]
+    assert found == ["abc.dir", "abc.dir"]
 
 
 def test_another_machine_goes_on_with_what_is_stored(config, store, reference, tmp_path, model_folder, capsys):
@@ -241,6 +257,27 @@ def test_a_run_that_lost_its_lock_ends_and_stores_nothing_more(config, store, tm
     assert "storage: runs/weekly: held by process 42 of gpu-7 since" in shown
     assert shown.count("; this run stops") == 1
     assert f"{CHECKPOINTS}/step-000003" not in list_folders(store)
+
+
+def test_a_run_that_lost_its_lock_while_it_sent_deletes_nothing_of_the_new_holder(
+    config, s3_server, proxy, tmp_path, model_folder
+):
+    """A request that hangs for longer than the lease stands for the machine that was cut off."""
+    elsewhere = ObjectStore(config.storage.model_copy(update={"endpoint_url": s3_server}))
+    newer, taken = f"{CHECKPOINTS}/step-000009", threading.Event()
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "state.json").write_text("{}")
+
+    def take_over(method: str, path: str) -> None:
+        if method == "PUT" and "step-000002/content" in path and not taken.is_set():
+            taken.set()
+            taken_over(elsewhere)
+            push_folder(elsewhere, tmp_path / "newer", newer)
+
+    proxy.fault = take_over
+    with pytest.raises(PreemptedError):
+        run(config, tmp_path / "a", model_folder, lambda step: taken.wait(30) if step == 3 else None)
+    assert newer in list_folders(elsewhere)
 
 
 def test_only_what_the_rule_keeps_stays_stored(config, store, tmp_path, model_folder):

@@ -11,9 +11,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sgpo.cli.main import app
 from sgpo.config import RunConfig, TrackingConfig, config_digest
-from sgpo.jsonl import JsonlError
+from sgpo.jsonl import JsonlError, JsonlFile
 from sgpo.storage.objects import UnreachableError
 from sgpo.tracking.client import connect
 from sgpo.tracking.tracker import METRICS, RunTracker, TrackingError, evaluation_metric, open_tracker, replay
@@ -125,6 +127,21 @@ def test_a_row_torn_by_a_kill_is_dropped_and_a_spoilt_one_is_named(tmp_path: Pat
     file.write_text(whole + "{]\n" + whole)
     with pytest.raises(JsonlError, match=r"metrics\.jsonl row 2: not JSON"):
         RunTracker(run_dir, DOWN)
+
+
+def test_a_row_that_a_full_disk_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    """A limit on the file's size stands for the disk: it takes the beginning of the row, then nothing."""
+    code = (
+        "import resource, sys; from pathlib import Path; from sgpo.jsonl import JsonlFile\n"
+        "file = JsonlFile(Path(sys.argv[1])); file.append({'step': 0})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))\n"
+        "try:\n    file.append({'step': 1, 'reward/guided': 0.5})\n"
+        "except OSError:\n    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "    file.append({'step': 1})\n"
+    )
+    file = tmp_path / "metrics.jsonl"
+    subprocess.run([sys.executable, "-c", code, str(file)], check=True)
+    assert [row["step"] for row in JsonlFile(file).rows] == [0, 1]
 
 
 def test_a_killed_process_leaves_every_row_it_logged(tracking: TrackingConfig, tmp_path: Path) -> None:
@@ -331,6 +348,21 @@ def test_what_mlflow_refuses_for_good_does_not_hold_up_the_rest(
         tracker.log(0, {"reward/guided": 0.5})
     assert "MLflow refused something" in capfd.readouterr().err
     assert values_in_mlflow(tracking, tmp_path / "run", "reward/guided") == [(0, 0.5)]
+
+
+def test_the_command_that_a_run_advises_replays_to_the_server_that_the_run_logs_to(
+    tracking: TrackingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunTracker(tmp_path / "run", tracking) as tracker:
+        tracker.log(0, {"reward/guided": 0.5})
+    known = (tmp_path / "run" / "mlflow_run_id").read_text()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["replay", "--run", "run"], catch_exceptions=False)
+    assert done.output == "0 values sent\n"
+    assert (tmp_path / "run" / "mlflow_run_id").read_text() == known
+    assert not (tmp_path / ".sgpo").exists()  # the database of the default settings
+    elsewhere = CliRunner().invoke(app, ["replay", "--run", "run", f"tracking.mlflow_uri={DOWN.mlflow_uri}"])
+    assert "Connection refused" in str(elsewhere.exception)
 
 
 def test_replaying_what_is_no_run_is_an_error(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ class StoredRun:
         if self._model is not None:
             for folder in (self._model, self._model.with_name("adapter")):
                 if folder.is_dir():
+                    self._lock.renew()
                     push_folder(self._store, folder, f"{self._name}/{folder.name}", replace=True)
 
     def _send_checkpoints(self) -> None:
@@ -188,6 +189,7 @@ class StoredRun:
             self._send_checkpoint(here[step], there.get(step))
         for name in list_folders(self._store, self._step(""), unfinished=True):
             if name.rpartition("/")[2] not in stay:
+                self._lock.renew()  # sending may have taken longer than the lease: it may be a new holder's
                 delete_folder(self._store, name)
 
     def _send_checkpoint(self, checkpoint: Path, there: Manifest | None) -> None:
