@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +13,7 @@ from sgpo.rollouts.schema import Response
 
 if TYPE_CHECKING:  # a process that only keeps servers starts without them
     import torch
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 
 class PromptTooLongError(UserError, ValueError):
@@ -70,6 +71,12 @@ def check_request(
             )
         if min(prompt) < 0 or max(prompt) >= vocabulary:
             raise ValueError(f"prompt {index} has a token outside the vocabulary (expected ids below {vocabulary})")
+
+
+def unwindowed_positions(config: PreTrainedConfig) -> int:
+    """Return how many tokens see all that is before them: no more than the window of layers without kinds."""
+    window = None if getattr(config, "layer_types", None) else getattr(config, "sliding_window", None)
+    return min(config.max_position_embeddings, window or sys.maxsize)
 
 
 def end_token_ids(source: ChatFormat | PreTrainedTokenizerBase | Sequence[int] | int) -> tuple[int, ...]:

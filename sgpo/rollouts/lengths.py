@@ -8,7 +8,7 @@ from transformers import AutoConfig
 from sgpo.config import ChatConfig, EngineConfig
 from sgpo.problems import Problem
 from sgpo.rollouts.chat import ChatFormat
-from sgpo.rollouts.engine import PromptTooLongError
+from sgpo.rollouts.engine import PromptTooLongError, unwindowed_positions
 from sgpo.rollouts.model_folder import open_chat, open_ending_tokenizer
 
 _NAMED = 5
@@ -66,8 +66,10 @@ def refuse_too_long(
 
 def positions_of(folder: Path, engine: EngineConfig) -> int:
     """Return how long prompt and response together may be, by the model and by what the engine makes room for."""
-    positions = int(AutoConfig.from_pretrained(str(folder)).max_position_embeddings)
-    return positions if engine.kind == "transformers" else engine.positions(positions)
+    config = AutoConfig.from_pretrained(str(folder))
+    if engine.kind == "transformers":
+        return unwindowed_positions(config)
+    return engine.positions(int(config.max_position_embeddings))
 
 
 def describe(found: Mapping[str, int], problems: int, positions: int) -> str:

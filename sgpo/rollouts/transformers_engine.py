@@ -8,7 +8,6 @@ H query heads, K key-value heads, G = H/K, S size of a head, D hidden size, V vo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sgpo.config import SamplingConfig
 from sgpo.rollouts.attention import attention, uncompiled
 from sgpo.rollouts.chat import ChatFormat, chat_of
-from sgpo.rollouts.engine import check_request, end_token_ids
+from sgpo.rollouts.engine import check_request, end_token_ids, unwindowed_positions
 from sgpo.rollouts.graphs import GraphedSteps
 from sgpo.rollouts.kv_cache import Compaction, PreallocatedCache
 from sgpo.rollouts.sampling import sample_tokens, uniforms
@@ -72,7 +71,7 @@ class TransformersEngine:
         ValueError for an empty prompt, an id outside the vocabulary, or unequal numbers of prompts and seeds.
         """
         config = self.model.config
-        check_request(prompts, seeds, sampling.max_new_tokens, self._positions(), config.vocab_size)
+        check_request(prompts, seeds, sampling.max_new_tokens, unwindowed_positions(config), config.vocab_size)
         order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), tuple(prompts[index]), index))
         responses: dict[int, Response] = {}
         was_training = self.model.training
@@ -113,12 +112,6 @@ class TransformersEngine:
         if missing:
             raise ValueError(f"missing weight '{min(missing.values())}' ({len(missing)} were not given)")
         self.policy_step = policy_step
-
-    def _positions(self) -> int:
-        """Return how many tokens see all that is before them: no more than the window of layers without kinds."""
-        config = self.model.config
-        window = None if getattr(config, "layer_types", None) else getattr(config, "sliding_window", None)
-        return min(config.max_position_embeddings, window or sys.maxsize)
 
     def _decode(self, prompts: list[Sequence[int]], seeds: list[int], sampling: SamplingConfig) -> list[Response]:
         device = self.model.device

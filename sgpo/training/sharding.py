@@ -24,8 +24,9 @@ def shard_policy(policy: Policy, world: World, settings: ShardingConfig | None =
         dtype = torch.bfloat16 if settings.precision == "bfloat16" else None
         compile_layers(policy.model, settings.activation_checkpointing, dtype)
     elif settings.activation_checkpointing:
-        policy.model.train()  # transformers recomputes in training mode only; there is no dropout to switch on
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in policy.model.get_decoder().get_submodule("layers").children():
+            layer.training = True  # transformers recomputes in this mode only; dropout is inside, and stays off
     if world.size == 1 and settings.precision == "float32" and not settings.cpu_offload:
         return False
     if not dist.is_initialized():

@@ -92,7 +92,9 @@ class Traces:
         """
         found: list[tuple[ProblemSamples, TrainRow | None, Rollout]] = []
         for minibatch in minibatches:
-            targets = {row.problem: row for row in minibatch.rows if row.kind == "distillation"}
+            distilled = [row for row in minibatch.rows if row.kind == "distillation"]
+            # With own_rollouts a problem's own ones are distilled as well; a trace is of a guided one.
+            targets = {row.problem: row for row in distilled if _is_guided(row, minibatch.samples[row.problem])}
             for place, samples in enumerate(minibatch.samples):
                 target = targets.get(place)
                 rollout = _trajectory_of(samples, target)
@@ -171,6 +173,10 @@ def _row(one: _Trajectory, index: int) -> TrainRow:
     alone, guide, contrast = (one.prompts.get(name) for name in ("autonomous", "guided", "contrast"))
     assert alone is not None
     return TrainRow(alone, one.response, index, "distillation", index, 1.0, guide=guide, contrast=contrast)
+
+
+def _is_guided(row: TrainRow, samples: ProblemSamples) -> bool:
+    return any(rollout.token_ids == row.response for rollout in samples.guided)
 
 
 def _trajectory_of(samples: ProblemSamples, target: TrainRow | None) -> Rollout | None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import MistralConfig
 
 from sgpo.config import ChatConfig, EngineConfig, load_config
 from sgpo.evaluation.evaluate import evaluate_model
@@ -39,6 +40,13 @@ def test_the_longest_of_prompt_strategy_and_response_decides_to_the_token(chat: 
 def test_positions_are_the_models_or_what_the_engine_makes_room_for(old_folder: Path) -> None:
     assert positions_of(old_folder, EngineConfig(max_model_len=100)) == 512
     assert positions_of(old_folder, EngineConfig(kind="vllm", max_model_len=100)) == 100
+
+
+@pytest.mark.parametrize(("window", "positions"), [(100, 100), (4096, 512), (None, 512)])
+def test_a_window_of_all_layers_is_what_the_transformers_engine_has_room_for(window, positions, tmp_path: Path) -> None:
+    MistralConfig(sliding_window=window, max_position_embeddings=512).save_pretrained(tmp_path)
+    assert positions_of(tmp_path, EngineConfig()) == positions
+    assert positions_of(tmp_path, EngineConfig(kind="vllm")) == 512
 
 
 def test_many_are_counted_and_the_first_named(old_folder: Path) -> None:

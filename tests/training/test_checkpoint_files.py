@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
 import torch
+import torch.distributed as dist
 from samples import ALONE
 from test_step import tiny_policy
 
@@ -43,6 +45,32 @@ def test_a_large_state_is_split_over_files_and_comes_back_whole(tokenizer, tmp_p
     for (name, mine), (_, theirs) in zip(policy.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(mine, theirs), name
         assert torch.equal(optimizer.state[mine]["exp_avg"], its.state[theirs]["exp_avg"])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_optimizers_count_of_steps_comes_back_to_where_torch_would_put_it(fused, tmp_path) -> None:
+    """On the parameter's device where one kernel reads both: a GPU, or here one that holds nothing."""
+    trained, resumed = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2, device="meta")
+    optimizer, ours, plain = (
+        torch.optim.AdamW(module.parameters(), fused=fused) for module in (trained, resumed, resumed)
+    )
+    trained(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    alone = not dist.is_initialized()
+    if alone:  # DCP asks it which device is meant in place of one that holds nothing
+        store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+        dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        sharded_state.write(sharded_state.collect(trained, (optimizer,)), tmp_path)
+        sharded_state.read(tmp_path, resumed, (ours,), sharded_state.hyperparameters((optimizer,)))
+    finally:
+        if alone:
+            dist.destroy_process_group()
+    plain.load_state_dict(optimizer.state_dict())
+    for parameter in resumed.parameters():
+        for name, value in plain.state[parameter].items():
+            assert ours.state[parameter][name].device == value.device, name
+            assert ours.state[parameter][name].dtype == value.dtype, name
 
 
 def test_copies_for_a_checkpoint_end_with_it() -> None:

@@ -12,15 +12,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from plain_objective import plain_loss
-from samples import accumulate, gradient_for, make_samples
+from samples import ALONE, accumulate, gradient_for, make_samples
 
 from sgpo.algorithms.registry import build
-from sgpo.config import TrainingConfig
+from sgpo.config import ShardingConfig, TrainingConfig
 from sgpo.config.testbed import BaseModelConfig
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.testbed.base_model import new_model
 from sgpo.training.policy import Policy
+from sgpo.training.sharding import shard_policy
 
 
 def tiny_policy(tokenizer, family: str = "qwen2") -> Policy:
@@ -157,6 +158,21 @@ def test_the_split_into_microbatches_changes_nothing(tokenizer, alternative):
         torch.testing.assert_close(split[1], whole[1], atol=1e-12, rtol=1e-9)
         for name in ("loss", "kl_mass", "entropy_sum", "expert_loss"):
             assert split[0].get(name, 0.0) == pytest.approx(whole[0].get(name, 0.0)), (tokens, name)
+
+
+def test_activations_that_are_computed_again_switch_no_dropout_on(tokenizer):
+    policy, samples, found, calls = tiny_policy(tokenizer).eval(), make_samples(7), [], [0, 0]
+    attentions = [layer.self_attn for layer in policy.model.get_decoder().get_submodule("layers").children()]
+    for attention in attentions:
+        attention.attention_dropout = 0.5  # as a model's configuration may say
+    for again in (False, True):
+        shard_policy(policy, ALONE, ShardingConfig(activation_checkpointing=again))
+        count = lambda *_, again=again: calls.__setitem__(again, calls[again] + 1)  # noqa: E731
+        hook = attentions[0].register_forward_pre_hook(count)
+        found.append(gradient_of(policy, samples, TrainingConfig(), tokenizer.pad_token_id)[1])
+        hook.remove()
+    assert calls[True] > calls[False]
+    torch.testing.assert_close(found[1], found[0], atol=1e-12, rtol=1e-9)
 
 
 def test_the_order_of_problems_changes_nothing(tokenizer):

@@ -107,6 +107,19 @@ def test_a_trace_has_what_the_model_says_with_and_without_the_strategy(tmp_path,
     assert any(row["distilled"] for row in rows)
 
 
+def test_a_trajectory_that_is_distilled_is_traced_where_own_rollouts_are_distilled_too(
+    tmp_path, model_folder, data_folder
+):
+    first = {}
+    for own in ("false", "true"):
+        config = load_config(None, [*TRACED, f"training.algorithm.own_rollouts={own}"])
+        run(tmp_path / own, config, model_folder, data_folder, Recorder())
+        rows = traces(tmp_path / own)["step-000000.jsonl"]  # before the first step: of the same rollouts
+        first[own] = [(row["problem_id"], row["tokens"], row["alpha"], row["distilled"]) for row in rows]
+    assert first["true"] == first["false"]
+    assert any(distilled for *_, distilled in first["true"])
+
+
 def test_the_first_trajectories_are_measured_again_with_the_weights_of_later(tmp_path, model_folder, data_folder):
     run(tmp_path, load_config(None, TRACED), model_folder, data_folder, Recorder())
     first, *later = traces(tmp_path).values()

@@ -118,7 +118,7 @@ def read(
         if (owner := owners.get(parameter)) is None:
             continue
         for key in (key for key in stored if key.startswith(prefix)):
-            value = _room(stored[key], parameter)
+            value = _room(stored[key], parameter, _counts_beside(parameter, owner))
             owner.state[parameter][key.removeprefix(prefix)] = tensors[key] = value
     load(tensors, storage_reader=reader, no_dist=not dist.is_initialized())
     for optimizer, groups in zip(optimizers, settings, strict=True):
@@ -140,13 +140,22 @@ def _owners(optimizers: Optimizers) -> dict[torch.Tensor, torch.optim.Optimizer]
     }
 
 
-def _room(stored: Any, parameter: torch.Tensor) -> torch.Tensor:
-    """Return an empty tensor for a stored one: sharded as the parameter is where it has its shape, else whole."""
+def _counts_beside(parameter: torch.Tensor, owner: torch.optim.Optimizer) -> bool:
+    """Return whether the optimiser's kernel reads a parameter's count of steps on the parameter's own device."""
+    groups = (group for group in owner.param_groups if any(parameter is own for own in group["params"]))
+    return any(group.get("fused") or group.get("capturable") for group in groups)
+
+
+def _room(stored: Any, parameter: torch.Tensor, beside: bool) -> torch.Tensor:
+    """Return an empty tensor for a stored one: sharded as the parameter is where it has its shape, else whole.
+
+    A whole one is in main memory, or where the parameter is if it has to be `beside` it.
+    """
     assert isinstance(stored, TensorStorageMetadata)
     dtype = stored.properties.dtype
     if stored.size == parameter.shape and stored.size != torch.Size([]):
         return torch.zeros_like(parameter.detach(), dtype=dtype)
-    return torch.zeros(stored.size, dtype=dtype)
+    return torch.zeros(stored.size, dtype=dtype, device=parameter.device if beside else None)
 
 
 def _expect_shape(name: str, stored: Any, parameter: torch.Tensor) -> None:
