@@ -109,9 +109,11 @@ def registry_download(
     overrides: Overrides = None,
 ) -> None:
     """Download a registered model's folder; verifies checksums."""
+    from sgpo.files import check_model_place
     from sgpo.registry.forecasts import forecast_download
     from sgpo.registry.models import download_version
 
+    check_model_place(target)
     tracking = _tracking(config, overrides)
     if dry_run:
         print_forecast(lambda: forecast_download(tracking, version, target), as_json)
