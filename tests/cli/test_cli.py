@@ -147,6 +147,13 @@ def test_a_place_that_is_something_else_is_refused_and_stays_as_it_is(sgpo, work
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_key_that_is_there_twice_is_refused_with_both_lines(sgpo, workplace):
+    (workplace / "r.yaml").write_text("training:\n  steps: 5\nseed: 1\ntraining:\n  learning_rate: 1\n")
+    command = "train --model data/champion --run runs/x --config r.yaml --dry-run"
+    line = sgpo(*command.split(), cwd=workplace).refusal()
+    assert "r.yaml: not YAML: key 'training' in line 4 is in line 1 already (expected once)" in line
+
+
 def test_the_recipes_are_valid_and_the_world_is_made_by_one_command(sgpo, workplace):
     from sgpo.config import dump_config, load_config
     from sgpo.config.pipeline import load_params
