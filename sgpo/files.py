@@ -9,8 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sgpo.errors import UserError
+
 SECOND_COPIES = "*consolidated*"
 """Files of a model's weights a second time, in another format: never fetched, opened or part of what identifies it."""
+
+
+class PlaceError(UserError):
+    """A place that holds something else than what would be published there."""
 
 
 @contextmanager
@@ -37,6 +43,14 @@ def publish_folder(path: Path) -> Iterator[Path]:
         replace_folder(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_model_place(folder: Path) -> None:
+    """Raise PlaceError unless `folder` is new, empty or a model's: a model published there deletes what it holds."""
+    is_model = (folder / "config.json").is_file()
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if os.path.lexists(folder) and not (is_model or is_empty):
+        raise PlaceError(f"{folder}: holds something else (expected a new or empty folder, or an earlier model's)")
 
 
 def replace_folder(aside: Path, path: Path) -> None:

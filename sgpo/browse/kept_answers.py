@@ -117,6 +117,13 @@ def pick(kept: Sequence[Kept], numbers: Iterable[int]) -> list[Kept]:
     return found
 
 
+def check_source(kept: Sequence[Kept], source: str | None) -> None:
+    """Raise KeptAnswersError, with those that there are, where no answer is from `source`; None is any."""
+    there = dict.fromkeys(one.source for one in kept)
+    if source is not None and not any(source in (name, name.split()[0]) for name in there):
+        raise KeptAnswersError(f"no answer is from '{source}' (expected one of: {', '.join(there)})")
+
+
 def _of_file(record: RunRecord, file: Path) -> list[dict[str, Any]]:
     if file.name.endswith(_SUFFIX):
         return list(_of_table(file, KeptAnswer))

@@ -233,6 +233,16 @@ def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None
     print(f"{sent} values sent")
 
 
+_WRONG_PLACES = {
+    errno.EISDIR: "is a folder (expected a file)",
+    errno.ENOTDIR: "leads through a file (expected folders)",
+    errno.EEXIST: "is there already, as a file (expected a folder, or a new name)",
+    errno.EACCES: "may not be opened or made by this user (expected the right to)",
+    errno.EPERM: "may not be opened or made by this user (expected the right to)",
+}
+"""What is wrong with a path that a person gave, where no command has said it in words of its own."""
+
+
 def main() -> None:
     """Run the command line."""
     run(app)
@@ -248,7 +258,11 @@ def run(commands: typer.Typer) -> None:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            print(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+            sys.exit(1)
+        path = error.filename2 or error.filename
+        if path is None or error.errno not in _WRONG_PLACES:
             raise
-        print(f"{error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+        print(f"{os.fspath(path)}: {_WRONG_PLACES[error.errno]}", file=sys.stderr)
         sys.exit(1)

@@ -109,9 +109,11 @@ def registry_download(
     overrides: Overrides = None,
 ) -> None:
     """Download a registered model's folder; verifies checksums."""
+    from sgpo.files import check_model_place
     from sgpo.registry.forecasts import forecast_download
     from sgpo.registry.models import download_version
 
+    check_model_place(target)
     tracking = _tracking(config, overrides)
     _check_target(target)
     if dry_run:

@@ -44,9 +44,10 @@ def rollouts(
 ) -> None:
     """List the answers that a run kept, or show some side by side."""
     from sgpo.browse.answer_table import list_answers, show_answers
-    from sgpo.browse.kept_answers import Wanted, pick, read_kept
+    from sgpo.browse.kept_answers import Wanted, check_source, pick, read_kept
 
     kept, notes = read_kept(run)
+    check_source(kept, source)
     wanted = Wanted(problem, verdict, reason, source, group, shortest, longest)
     found = pick(kept, show) if show else [one for one in kept if wanted.matches(one)]
     if html is not None:

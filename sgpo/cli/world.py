@@ -49,8 +49,11 @@ def world_base_model(
 ) -> None:
     """Make the testbed's base model: the package's if the settings match, else pre-trained here."""
     from sgpo.config.pipeline import load_params
+    from sgpo.files import check_model_place
     from sgpo.pipeline import stages
 
+    if pack is not None:
+        check_model_place(pack)
     settings, checkpoints = load_params(params), work / "base_model"
     if dry_run:
         from sgpo.testbed.forecasts import forecast_base
@@ -77,8 +80,10 @@ def world_domain_base(
 ) -> None:
     """Make a tiny base model for a worked domain, from its problems, responses and strategies."""
     from sgpo.config import load_config
+    from sgpo.files import check_model_place
     from sgpo.testbed.domain_base import build_domain_base
 
+    check_model_place(output)
     if dry_run:
         from sgpo.testbed.forecasts import forecast_domain_base
 

@@ -57,10 +57,24 @@ def dump_config(config: Settings) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses a key that a mapping gives twice: YAML's own loader takes the last one, and drops the other silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+                first = lines[key.value]
+                raise yaml.YAMLError(f"key '{key.value}' in line {line} is in line {first} already (expected once)")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the settings in a YAML file; ConfigError names it where it is none."""
+    """Return the settings in a YAML file; ConfigError names it where it is none, or gives a key twice."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_KeysOnce)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except UnicodeDecodeError as error:

@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
-from sgpo.config.base import ConfigError, Precision, Settings, parse_settings
+from sgpo.config.base import ConfigError, Precision, Settings, parse_settings, read_yaml
 from sgpo.config.chat import ChatConfig
 from sgpo.config.domains import Domains
 from sgpo.config.engine import EngineConfig
 from sgpo.config.sampling import SamplingConfig
 from sgpo.config.strategies import StrategyConfig, TeacherConfig
 from sgpo.config.testbed import BaseModelConfig, WorldConfig
-from sgpo.errors import one_line
 
 
 class ProbeConfig(Settings):
@@ -62,10 +60,6 @@ class PipelineParams(Settings):
 
 def load_params(path: Path) -> PipelineParams:
     """params.yaml as typed settings; ConfigError names file and key."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file (expected the parameters of the data stages)") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not YAML: {one_line(error)}") from None
-    return parse_settings(PipelineParams, tree or {}, str(path))
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file (expected the parameters of the data stages)")
+    return parse_settings(PipelineParams, read_yaml(path), str(path))

@@ -18,13 +18,27 @@ def write_outcomes(outcomes: Sequence[Outcome], path: Path, about: Mapping[str, 
 
 
 def read_outcomes(path: Path, about: Mapping[str, str] | None = None) -> list[Outcome] | None:
-    """Outcomes from `path`; None when there is no such file, or it is about something else than `about`."""
+    """Outcomes from `path`; None when there is no such file, or it is about something else than `about`.
+
+    Raises EvaluationError, which names the row, for a folder and for a file that holds something else.
+    """
+    if path.is_dir():
+        raise EvaluationError(f"{path}: is a folder (expected a file of outcomes)")
     if not path.is_file():
         return None
-    first, *rows = path.read_text(encoding="utf-8").splitlines()
-    if about is not None and json.loads(first)["about"] != dict(about):
-        return None
-    return [outcome_of(json.loads(row)) for row in rows]
+    outcomes, number = [], 1
+    try:
+        first, *rows = path.read_text(encoding="utf-8").splitlines()
+        if json.loads(first)["about"] != dict(about or ()) and about is not None:
+            return None
+        for row in rows:
+            number += 1
+            outcomes.append(outcome_of(json.loads(row)))
+    except (ValueError, KeyError, TypeError):
+        raise EvaluationError(
+            f"{path} row {number}: is no outcome (expected a file that `sgpo evaluate` wrote, whole, or a new name)"
+        ) from None
+    return outcomes
 
 
 def required_outcomes(path: Path) -> list[Outcome]:

@@ -1,6 +1,7 @@
 """What devices can do, from their makers' data sheets: a ceiling. What is reached of it is in `efficiency`."""
 
 import difflib
+import math
 from dataclasses import dataclass
 
 from sgpo.planning.shapes import PlanError
@@ -65,8 +66,10 @@ def find_device(kind: str, gflops: float | None = None, memory_gb: float | None 
         if (gflops, memory_gb) != (None, None):
             raise PlanError(f"--gflops or --memory-gb is given but kind is '{name}' (expected kind cpu, or neither)")
         return DEVICES[name]
-    if gflops is None or gflops <= 0.0 or (memory_gb is not None and memory_gb <= 0.0):
+    if gflops is None or not 0.0 < gflops < math.inf:
         raise PlanError("kind cpu has no rate (expected --gflops: its measured float32 product rate, more than 0)")
+    if memory_gb is not None and not 0.0 < memory_gb < math.inf:
+        raise PlanError(f"--memory-gb is {memory_gb} (expected the memory of the cpu in GB, more than 0)")
     rate = 1e9 * gflops
     bandwidth, memory = CPU_BYTES_PER_FLOP * rate, 1e9 * (memory_gb or CPU_MEMORY_GB)
     return Device("cpu", rate, rate, bandwidth, memory, bandwidth, 12.5e9, "measured", measured=True)

@@ -1,6 +1,7 @@
 """Charts as SVG that takes its colours from the page, and the picture that flows show."""
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +101,9 @@ def _draw_series(axes: "Axes", panel: Panel, rows: list[dict[str, Any]]) -> None
         axes.text(0.5, 0.5, "nothing logged", ha="center", va="center", transform=axes.transAxes)
     elif len(axes.lines) > 1:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=_INK, loc="best")
-    axes.set_ylim(bottom=0.0)
+    top = axes.dataLim.y1  # room above it, whatever the lowest value: a level curve lay half outside
+    axes.set_ylim(0.0, 1.06 * top if 0.0 < top < math.inf else None)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("step", fontsize=8.5, color=_INK)
     axes.set_ylabel(panel.unit, fontsize=8.5, color=_INK)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from sgpo.config import load_config
+from sgpo.files import check_model_place
 from sgpo.forecast import Forecast
 from sgpo.rollouts.export import export_model
 from sgpo.rollouts.model_folder import local_folder
@@ -22,9 +23,11 @@ def export_checkpoint(run_folder: Path, model_source: str | Path, output: Path, 
 
     `model_source` is what the run began with: its configuration and tokenizer, and the weights that were not trained.
     However many processes wrote the checkpoint, this one reads it. Raises CheckpointError where there is no such
-    checkpoint, it is damaged, or it is of another model; returns `output`.
+    checkpoint, it is damaged, or it is of another model, and PlaceError where `output` holds something else; returns
+    `output`.
     """
     checkpoint = _find_checkpoint(run_folder, step)
+    check_model_place(output)
     config, folder = load_config(run_folder / "config.yaml"), local_folder(model_source)
     policy, tokenizer, chat = open_student(config, folder, folder)
     load_weights(checkpoint, policy)
@@ -38,6 +41,7 @@ def forecast_export(run_folder: Path, model_source: str | Path, output: Path, st
     Raises CheckpointError where there is no such checkpoint or it is damaged.
     """
     checkpoint, folder = _find_checkpoint(run_folder, step), local_folder(model_source)
+    check_model_place(output)
     size = sum(map(_elements, folder.glob("*.safetensors"))) * _FLOAT32_BYTES
     there = ", in the place of what is there" if output.exists() else ""
     says = f"{output}: the weights of {checkpoint}, {size:,} bytes in float32{there}"

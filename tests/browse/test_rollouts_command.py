@@ -67,6 +67,12 @@ def test_answers_are_filtered_and_keep_their_numbers(sgpo, run: Path, options: t
     assert numbers(sgpo, run, *options) == expected
 
 
+def test_a_source_that_no_answer_is_from_is_refused_with_those_that_there_are(sgpo, run: Path) -> None:
+    for source in ("challanger", "step 2"):
+        line = sgpo("rollouts", str(run), "--from", source, cwd=run).refusal()
+        assert f"no answer is from '{source}' (expected one of: step 1, step 11, " in line
+
+
 def test_the_list_says_why_in_the_words_of_the_domain(sgpo, run: Path) -> None:
     text = sgpo("rollouts", str(run), "--limit", "4", cwd=run).stdout
     (code,) = [line for line in text.splitlines() if line.lstrip().startswith("4 ")]

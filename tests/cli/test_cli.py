@@ -109,6 +109,51 @@ def test_a_strategy_that_states_the_answer_is_refused(sgpo, workplace):
     assert problem.answer in line
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("train --model data/champion --run runs/x --config folder", "folder: is a folder (expected a file)"),
+        ("world problems --params folder", "folder: is a folder (expected a file)"),
+        ("world problems --params list", "list: expected a mapping of settings, found list"),
+        ("world problems --data list", "list/problems: leads through a file (expected folders)"),
+        ("report run --output list/x.html", "list: is there already, as a file (expected a folder, or a new name)"),
+        ("report run --output folder", "folder: is a folder (expected a file)"),
+        ("evaluate --model m --output folder --problems p.jsonl", "folder: is a folder (expected a file of outcomes)"),
+        ("evaluate --model m --output list --problems p.jsonl", "list row 1: is no outcome (expected a file that"),
+        ("evaluate --model m --output p.jsonl --problems p.jsonl", "p.jsonl row 1: is no outcome (expected"),
+        ("evaluate --model m --output empty --problems p.jsonl", "empty row 1: is no outcome (expected"),
+        ("compare --champion list --challenger list", "list row 1: is no outcome (expected"),
+        ("compare --champion torn --challenger torn", "torn row 2: is no outcome (expected"),
+        ("model export run --model m --output folder", "folder: holds something else (expected a new or empty folder"),
+        ("registry download 1 list", "list: holds something else (expected a new or empty folder"),
+        ("world domain-base --output folder", "folder: holds something else (expected a new or empty folder"),
+        ("world base-model --pack folder", "folder: holds something else (expected a new or empty folder"),
+    ],
+)
+def test_a_place_that_is_something_else_is_refused_and_stays_as_it_is(sgpo, workplace, model_folder, command, expected):
+    (workplace / "folder").mkdir()
+    (workplace / "folder" / "mine.txt").write_text("not to be lost", encoding="utf-8")
+    (workplace / "list").write_text("- a\n", encoding="utf-8")
+    (workplace / "empty").touch()
+    (workplace / "torn").write_text('{"about": {}}\n{"problem_id": "a", "rew', encoding="utf-8")
+    (workplace / "p.jsonl").write_text(json.dumps(GOOD) + "\n", encoding="utf-8")
+    model_folder.rename(workplace / "m")
+    checkpoint = workplace / "run" / "checkpoints" / "step-000001"
+    checkpoint.mkdir(parents=True)
+    (workplace / "run" / "config.yaml").write_text("{}", encoding="utf-8")
+    (checkpoint / "manifest.json").write_text("{}", encoding="utf-8")
+    before = {path: path.read_bytes() for path in workplace.rglob("*") if path.is_file()}
+    assert expected in sgpo(*command.split(), cwd=workplace).refusal()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_key_that_is_there_twice_is_refused_with_both_lines(sgpo, workplace):
+    (workplace / "r.yaml").write_text("training:\n  steps: 5\nseed: 1\ntraining:\n  learning_rate: 1\n")
+    command = "train --model data/champion --run runs/x --config r.yaml --dry-run"
+    line = sgpo(*command.split(), cwd=workplace).refusal()
+    assert "r.yaml: not YAML: key 'training' in line 4 is in line 1 already (expected once)" in line
+
+
 def test_the_recipes_are_valid_and_the_world_is_made_by_one_command(sgpo, workplace):
     from sgpo.config import dump_config, load_config
     from sgpo.config.pipeline import load_params

@@ -168,6 +168,8 @@ def test_what_does_not_fit_is_refused_with_changes_that_each_make_it_fit(overrid
         (lambda: plan("engine.gpu_memory_share=0.2"), "expected a larger engine.gpu_memory_share"),
         (lambda: find_device("h10"), "kind 'h10' is unknown (expected one of h100, h200, h20, a100, l4, cpu; 'h100'"),
         (lambda: find_device("cpu"), "kind cpu has no rate (expected --gflops"),
+        (lambda: find_device("cpu", float("nan")), "kind cpu has no rate (expected --gflops"),
+        (lambda: find_device("cpu", 100.0, float("nan")), "--memory-gb is nan (expected the memory of the cpu in GB"),
         (lambda: find_device("h100", 5.0), "kind is 'h100' (expected kind cpu, or neither)"),
         (lambda: find_shape("Qwen/Qwen2.5-7B-Instruct"), "'qwen2.5-7b' is nearest"),
         (lambda: shape_of({"model_type": "mamba"}), "model_type is 'mamba' (expected one of llama, qwen2, qwen3)"),

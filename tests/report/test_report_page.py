@@ -21,9 +21,10 @@ from sgpo.evaluation.scores import Outcome
 from sgpo.files import write_json
 from sgpo.jsonl import number
 from sgpo.report.bank import read_bank
-from sgpo.report.charts import draw_gains
+from sgpo.report.charts import draw_gains, draw_panel
 from sgpo.report.decision import decision_in_words
 from sgpo.report.page import render, write_report
+from sgpo.report.panels import PANELS
 from sgpo.report.run_record import ReportError, read_run
 from sgpo.report.trajectories import pack_trajectories
 
@@ -56,6 +57,17 @@ class Page(HTMLParser):
         if self._inside:
             self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
         self.text += data if self._inside is None else ""
+
+
+def test_a_level_curve_of_a_short_run_lies_inside_its_axes_and_steps_are_whole():
+    (panel,) = [panel for panel in PANELS if panel.name == "alpha"]
+    svg = draw_panel(panel, [{"step": step, "distill/alpha_mean": 0.72 + 0.01 * step} for step in range(3)])
+    assert svg is not None
+    paths = re.findall(r'<path d="([^"]+)"[^>]*style="([^"]+)"', re.sub(r"\s+", " ", svg))
+    (curve,) = [path for path, style in paths if "stroke: var(--line-1); stroke-width: 1.7" in style]
+    heights = [[float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", path)] for path in (paths[1][0], curve)]
+    assert min(heights[1]) > min(heights[0]) + 4
+    assert set(re.findall(r">(\d[\d.]*)</text>", svg)) & {"1", "1.0", "1.00", "1.25", "1.5"} == {"1"}
 
 
 def page_of(run: Path) -> Page:
