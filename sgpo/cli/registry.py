@@ -115,7 +115,6 @@ def registry_download(
 
     check_model_place(target)
     tracking = _tracking(config, overrides)
-    _check_target(target)
     if dry_run:
         print_forecast(lambda: forecast_download(tracking, version, target), as_json)
         return
@@ -177,15 +176,6 @@ def registry_reproduce(
     print(f"{again.model}: version {again.record.version}, byte for byte ({len(again.record.files)} files)")
     for reason in reasons:
         print(f"although {reason}")
-
-
-def _check_target(target: Path) -> None:
-    """Raise ModelFolderError for a place that a download would empty of something else than a model."""
-    from sgpo.registry.models import ModelFolderError
-
-    a_model = (target / "config.json").is_file()
-    if target.exists() and not a_model and not (target.is_dir() and next(target.iterdir(), None) is None):
-        raise ModelFolderError(f"{target}: is not a model folder (expected a new folder, or a model's to replace)")
 
 
 def _tracking(config: Path | None, overrides: list[str] | None) -> TrackingConfig:

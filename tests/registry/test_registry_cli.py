@@ -70,7 +70,7 @@ def test_a_download_replaces_a_model_and_no_other_folder(
     for target in (models, Path(), place / "notes.txt"):
         for options in ((), ("--dry-run",)):
             done = CliRunner().invoke(registry_app, ["download", "1", str(target), *options, *settings])
-            assert "(expected a new folder, or a model's to replace)" in str(done.exception)
+            assert "holds something else (expected a new or empty folder, or an earlier model's)" in str(done.exception)
     assert [path.name for path in (*models.iterdir(), *place.iterdir())] == ["mine", "notes.txt"]
     (tmp_path / "empty").mkdir()
     for version in ("1", "2"):
