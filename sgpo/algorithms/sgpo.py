@@ -152,6 +152,7 @@ class SGPO(GRPO[SGPOSettings]):
                 (place, rollout, alpha, 1.0 / len(samples[place].autonomous))
                 for place, alpha in alphas.items()
                 for rollout in samples[place].autonomous
+                if not self.left_out(rollout)
             ]
         for place, rollout, alpha, weight in targets:
             problem = samples[place]

@@ -115,7 +115,14 @@ def _recorded_near_the_policy(samples: list[ProblemSamples]) -> list[ProblemSamp
     return [replace(one, autonomous=tuple(map(near, one.autonomous))) for one in samples]
 
 
-@pytest.mark.parametrize("algorithm", [{"type": "grpo"}, {"type": "grpo", "normalization": "token"}])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"type": "grpo"},
+        {"type": "grpo", "normalization": "token"},
+        {"grpo": False, "own_rollouts": True, "delta": None},
+    ],
+)
 def test_truncated_responses_can_be_left_out_of_the_loss_but_not_of_their_group(tokenizer, algorithm):
     samples = [
         replace(one, autonomous=(replace(one.autonomous[0], finish_reason="length"), *one.autonomous[1:]))
