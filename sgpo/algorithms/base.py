@@ -40,6 +40,11 @@ class Algorithm(ABC, Generic[SettingsT]):
         self.settings, self.training, self.seed = settings, training, seed
 
     @property
+    def temperature(self) -> float:
+        """Return the temperature of the softmax that the loss is a function of: that of sampling."""
+        return self.training.sampling.temperature
+
+    @property
     def reverse_divergence(self) -> bool:
         """Return whether the divergence of rows with a guide is KL(policy || guide)."""
         return False

@@ -81,7 +81,7 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
         rewards = [*(rollout.reward for rollout in group), *other_rewards]
         advantages = objectives.group_advantages(rewards, self.settings.normalize_std).tolist() if rewards else []
         for rollout, advantage in zip(group, advantages, strict=False):
-            if self.settings.mask_truncated and rollout.finish_reason == "length":
+            if self.left_out(rollout):
                 continue
             rows.append(
                 TrainRow(
@@ -91,6 +91,10 @@ class GRPO(Algorithm[GRPOSettingsT], Generic[GRPOSettingsT]):
                 )
             )  # fmt: skip
         return advantages[len(group) :]
+
+    def left_out(self, rollout: Rollout) -> bool:
+        """Return whether a response is out of the loss, though not of its group."""
+        return self.settings.mask_truncated and rollout.finish_reason == "length"
 
     def token_loss(self, tokens: Tokens) -> tuple[torch.Tensor, Metrics]:
         """Return Eq. 1's term of each token, and its ratio, clipping, entropy and distance to the sampler."""

@@ -30,6 +30,11 @@ class SFT(Algorithm[SFTSettings]):
     settings_class = SFTSettings
     needs: ClassVar = {"responses": "SFT imitates a strong model's responses"}
 
+    @property
+    def temperature(self) -> float:
+        """Return 1, as in the warm-up: nothing is sampled."""
+        return 1.0
+
     def groups(self) -> GroupSizes:
         """Return no responses at all."""
         return GroupSizes(0, 0)

@@ -50,7 +50,8 @@ class SGPOSettings(GRPOSettings):
     gamma: float = Field(default=0.1, gt=0.0, description="Smoothing of Eq. 6")
     alpha_max: float = Field(default=0.8, ge=0.0, description="Cap of Eq. 6")
     guide: Literal["live", "frozen", "ema"] = Field(
-        default="live", description="The guide's weights: the policy's, those training began from, or a moving average"
+        default="live",
+        description="The guide's weights: the policy's, those training began from, or an average of what is trained",
     )
     guide_half_life: float = Field(default=20.0, gt=0.0, description="Half-life of the moving average (ema), in steps")
     train_guide: bool = Field(default=False, description="Eq. 1 on the guided rollouts too, in their own context")
@@ -152,6 +153,7 @@ class SGPO(GRPO[SGPOSettings]):
                 (place, rollout, alpha, 1.0 / len(samples[place].autonomous))
                 for place, alpha in alphas.items()
                 for rollout in samples[place].autonomous
+                if not self.left_out(rollout)
             ]
         for place, rollout, alpha, weight in targets:
             problem = samples[place]

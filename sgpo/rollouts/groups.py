@@ -53,25 +53,28 @@ class Sampler:
         self.contrasts, self.lenient = contrasts or {}, lenient
 
     def sample(
-        self, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, step: int
-    ) -> tuple[list[ProblemSamples], SamplingTimes]:
+        self, problems: Sequence[Problem], sizes: GroupSizes, sampling: SamplingConfig, step: int,
+        earlier: Sequence[int] = (),
+    ) -> tuple[list[ProblemSamples], SamplingTimes]:  # fmt: skip
         """Both groups of each problem; a problem without strategy gets no guided group.
 
         With `sizes.guided_below` guided rollouts are drawn after the autonomous ones, for problems whose pass rate is
         below it; the others get as many further autonomous rollouts. The seed of a rollout is derived from (run seed,
-        step, problem, group, index) alone.
+        step, problem, group, index) alone. `earlier` says how often each problem comes before in the step, if any does:
+        its indices go on from there.
         """
+        starts = [times * (sizes.autonomous + sizes.guided) for times in earlier or [0] * len(problems)]
         prompts = [self._prompts(problem) for problem in problems]
         first: list[Draw] = [
-            (place, "autonomous", n) for place in range(len(problems)) for n in range(sizes.autonomous)
+            (place, "autonomous", start + n) for place, start in enumerate(starts) for n in range(sizes.autonomous)
         ]
         if sizes.guided_below is None:
-            plan = [*first, *_second_draws(prompts, sizes)]
+            plan = [*first, *_second_draws(prompts, sizes, starts)]
             rollouts, times = self._draw(problems, prompts, plan, sampling, step)
         else:
             rollouts, times = self._draw(problems, prompts, first, sampling, step)
             passing = [rate >= sizes.guided_below for rate in _pass_rates(rollouts, sizes.autonomous)]
-            plan = [*first, *_second_draws(prompts, sizes, passing)]
+            plan = [*first, *_second_draws(prompts, sizes, starts, passing)]
             more, later = self._draw(problems, prompts, plan[len(first) :], sampling, step)
             rollouts, times = [*rollouts, *more], times + later
         groups: dict[tuple[int, Group], list[Rollout]] = {}
@@ -150,14 +153,15 @@ def _pass_rates(rollouts: Sequence[Rollout], size: int) -> list[float]:
 
 
 def _second_draws(
-    prompts: Sequence[Mapping[Group, tuple[int, ...]]], sizes: GroupSizes, passing: Sequence[bool] = ()
-) -> list[Draw]:
+    prompts: Sequence[Mapping[Group, tuple[int, ...]]], sizes: GroupSizes, starts: Sequence[int],
+    passing: Sequence[bool] = (),
+) -> list[Draw]:  # fmt: skip
     """Return the G2 draws of each problem with a strategy: guided ones, further autonomous ones where it passes."""
     draws: list[Draw] = []
     for place, known in enumerate(prompts):
         alone = bool(passing) and passing[place]
         group: Group = "autonomous" if alone else "guided"
-        start = sizes.autonomous if alone else 0
+        start = starts[place] + (sizes.autonomous if alone else 0)
         if "guided" in known:
             draws.extend((place, group, start + n) for n in range(sizes.guided))
     return draws

@@ -26,7 +26,8 @@ from sgpo.rollouts.model_error import ModelFolderError
 
 HEAD_EXTRAS = {
     "final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0, "output_multiplier": 1.0,
-    "lm_head_multiplier": 1.0,
+    "lm_head_multiplier": 1.0, "logits_soft_cap": None, "output_logit_soft_cap": None,
+    "logits_mup_width_multiplier": 1.0,
 }  # fmt: skip
 """What some families do to their logits, by the configuration's key, and the value that does nothing."""
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "merges.txt", "LICENSE*")

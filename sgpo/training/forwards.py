@@ -29,7 +29,7 @@ class Forwards:
     def __init__(
         self, policy: Policy, guide: Guide, algorithm: Algorithm, microbatches: Microbatches, temperature: float
     ) -> None:
-        """Take what is read from; `temperature` is that of sampling."""
+        """Take what is read from; `temperature` is that of the method."""
         self.policy, self.guide, self.algorithm = policy, guide, algorithm
         self.microbatches, self.temperature = microbatches, temperature
 

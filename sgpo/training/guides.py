@@ -94,7 +94,11 @@ class FrozenGuide(Guide):
 
 
 class AverageGuide(FrozenGuide):
-    """Reads with an average of the policy's weights over the steps, the older the less [mean teacher, 1703.01780]."""
+    """Reads with an average of the policy's weights over the steps, the older the less [mean teacher, 1703.01780].
+
+    With LoRA the average is that of what is trained: of each adapter's two factors, whose product is not the average of
+    the products.
+    """
 
     def __init__(self, policy: Policy, half_life: float) -> None:
         """Begin with the policy's weights; after `half_life` steps they count half."""

@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -23,6 +24,16 @@ def items_of_step(items: Sequence[ItemT], per_step: int, seed: int, step: int) -
         wanted = min(per_step - len(chosen), size - offset)
         chosen += _permutation(size, per_step, seed, epoch)[offset : offset + wanted]
     return [items[index] for index in chosen]
+
+
+def counted_before(items: Sequence[Hashable]) -> list[int]:
+    """Return how often each item comes before itself: 0 everywhere where none is there twice."""
+    counts: Counter[Hashable] = Counter()
+    before = []
+    for item in items:
+        before.append(counts[item])
+        counts[item] += 1
+    return before
 
 
 def _permutation(size: int, per_step: int, seed: int, epoch: int) -> list[int]:

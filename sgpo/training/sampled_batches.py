@@ -12,7 +12,7 @@ from sgpo.rollouts.groups import Sampler, SamplingTimes
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.training.checkpoints.checkpoint import CheckpointError
 from sgpo.training.clock import Clock
-from sgpo.training.order import items_of_step
+from sgpo.training.order import counted_before, items_of_step
 from sgpo.training.refill import Refill
 from sgpo.training.sync import WeightSync
 from sgpo.training.world import World
@@ -35,7 +35,7 @@ class SampledBatches:
         world: World,
         prefetched: Sequence[ProblemSamples] | None = None,
     ) -> None:
-        """Take `prefetched`, the batches of all processes that a checkpoint has for the first step asked for."""
+        """Take `prefetched`, what a checkpoint has for all problems of the first step asked for, in their order."""
         self._sampler, self._sync, self._config, self._sizes = sampler, sync, config, algorithm.groups()
         training = config.training
         self._refill = None
@@ -48,7 +48,7 @@ class SampledBatches:
         self._problems, self._world = problems, world
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampling")
         self._ahead: Future[tuple[list[ProblemSamples], SamplingTimes]] | None = None
-        self._prefetched = None if prefetched is None else {samples.problem_id: samples for samples in prefetched}
+        self._prefetched = prefetched
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +94,9 @@ class SampledBatches:
         if self._prefetched is None:
             return None
         chosen = self.problems_of(step)
-        if {problem.id for problem in chosen} != self._prefetched.keys():
+        drawn = _numbered([samples.problem_id for samples in self._prefetched])
+        wanted = _numbered([problem.id for problem in chosen])
+        if set(wanted) != set(drawn):
             training = self._config.training
             if training.exclude_problems or training.leave_out_too_long:  # they may be left out since then
                 return None
@@ -102,7 +104,8 @@ class SampledBatches:
                 f"the newest checkpoint has rollouts of other problems than the data now give for step {step + 1} "
                 "(expected the data that the run began with, or another run id)"
             )
-        return [self._prefetched[problem.id] for problem in self._world.shard(chosen)]
+        found = dict(zip(drawn, self._prefetched, strict=True))
+        return [found[one] for one in self._world.shard(wanted)]
 
     def _refilled(
         self, step: int, samples: list[ProblemSamples], times: SamplingTimes
@@ -122,5 +125,12 @@ class SampledBatches:
         return samples, sum(spent[1:], spent[0])
 
     def _draw(self, step: int) -> tuple[list[ProblemSamples], SamplingTimes]:
-        sampling = self._config.training.sampling
-        return self._sampler.sample(self._world.shard(self.problems_of(step)), self._sizes, sampling, step)
+        sampling, problems = self._config.training.sampling, self.problems_of(step)
+        earlier = counted_before([problem.id for problem in problems])  # a step may have more than there are problems
+        mine, mine_earlier = self._world.shard(problems), self._world.shard(earlier)
+        return self._sampler.sample(mine, self._sizes, sampling, step, mine_earlier)
+
+
+def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Return each problem's id with the number of times that it comes before in the step."""
+    return list(zip(names, counted_before(names), strict=True))

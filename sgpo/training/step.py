@@ -59,7 +59,7 @@ class Gradient:
     ) -> None:  # fmt: skip
         """Take the policy as training began from it; without `budget`, memory is taken to suffice."""
         self.policy, self.algorithm, self.training, self.world = policy, algorithm, training, world
-        self.temperature = training.sampling.temperature
+        self.temperature = algorithm.temperature
         self.budget = budget or MicrobatchBudget(training.tokens_per_microbatch, None, world)
         self.microbatches = Microbatches(policy, training.shared_prompts, self.budget, world, pad_id)
         self.forwards = Forwards(policy, algorithm.guide(policy), algorithm, self.microbatches, self.temperature)

@@ -117,6 +117,8 @@ class Plain:
             loss = loss + self.distance(problem, target) / len(targets)
         if objective.own_rollouts:
             for rollout in problem.autonomous:
+                if objective.mask_truncated and rollout.finish_reason == "length":
+                    continue
                 loss = loss + self.distance(problem, rollout.token_ids) / len(problem.autonomous)
         return self.alpha(problem, len(correct)) * loss
 

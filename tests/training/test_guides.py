@@ -118,6 +118,22 @@ def test_with_adapters_a_frozen_guide_keeps_the_adapters_alone(tokenizer):
     assert sums["loss"] == pytest.approx(loss.item(), abs=1e-6)
 
 
+def test_with_adapters_the_average_is_that_of_their_factors_and_not_of_the_weights(tokenizer):
+    policy = tiny_policy(tokenizer)
+    policy.base = add_adapters(policy.model, LoraConfig(rank=4), "tiny", seed=3)
+    move(policy)
+    guide, layer = AverageGuide(policy, half_life=1.0), "model.model.layers.0.self_attn.q_proj"
+    names = [f"{layer}.lora_{which}.default.weight" for which in "BA"]
+    before = [policy.get_parameter(name).detach().clone() for name in names]
+    move(policy)
+    guide.follow()
+    after, (up, down) = [policy.get_parameter(name).detach() for name in names], [guide.kept()[name] for name in names]
+    torch.testing.assert_close(up, (before[0] + after[0]) / 2)
+    torch.testing.assert_close(down, (before[1] + after[1]) / 2)
+    of_weights = (before[0] @ before[1] + after[0] @ after[1]) / 2
+    assert (up @ down - of_weights).abs().max() > 0.01 * of_weights.abs().max()
+
+
 def test_the_policy_has_its_weights_again_when_the_guides_forward_fails(tokenizer, monkeypatch):
     policy = tiny_policy(tokenizer)
     config = TrainingConfig(algorithm={"guide": "frozen"})

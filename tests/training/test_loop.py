@@ -286,7 +286,15 @@ def test_a_group_of_one_trains_without_a_gradient_of_its_own(tmp_path, model_fol
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("final_logit_softcapping", 30.0), ("logits_scaling", 8.0), ("lm_head_multiplier", 0.5)]
+    ("key", "value"),
+    [
+        ("final_logit_softcapping", 30.0),
+        ("logits_scaling", 8.0),
+        ("lm_head_multiplier", 0.5),
+        ("logits_soft_cap", 30.0),
+        ("output_logit_soft_cap", 30.0),
+        ("logits_mup_width_multiplier", 24.0),
+    ],
 )
 def test_a_model_that_does_more_to_its_logits_is_refused(tmp_path, model_folder, key, value):
     import json

@@ -51,7 +51,10 @@ class Listening(AlwaysFinished):
 class Run:
     """A run with an engine that has a model of its own."""
 
-    def __init__(self, folder: Path, config: RunConfig, model_folder: Path, data: Path, recorder: Recorder) -> None:
+    def __init__(
+        self, folder: Path, config: RunConfig, model_folder: Path, data: Path, recorder: Recorder,
+        problems: int | None = None,
+    ) -> None:  # fmt: skip
         model, tokenizer = load_model(model_folder)
         self.policy, self.engine = Policy(model), Listening(load_model(model_folder)[0], tokenizer)
         texts = {key: strategy.text() for key, strategy in load_strategies(data / "strategies.parquet").items()}
@@ -60,7 +63,7 @@ class Run:
             GatheredWeights(self.policy, self.engine), World(0, 1, torch.device("cpu")), recorder, folder,
             tokenizer.pad_token_id,
         )  # fmt: skip
-        self.problems = read_problems(data / "splits" / "train.parquet")
+        self.problems = read_problems(data / "splits" / "train.parquet")[:problems]
 
     def train(self) -> dict[str, torch.Tensor]:
         """The weights at the end."""
@@ -117,18 +120,21 @@ class _AfterTheFirst:
         return self.semaphore.acquire(timeout=timeout if self.waits < 4 else 0.0)
 
 
-@pytest.mark.parametrize("minibatches", [1, 2])
-def test_a_killed_run_goes_on_to_the_same_weights_and_metrics(tmp_path, model_folder, data_folder, minibatches):
+@pytest.mark.parametrize(("minibatches", "problems"), [(1, None), (2, None), (1, 2)])
+def test_a_killed_run_goes_on_to_the_same_weights_and_metrics(
+    tmp_path, model_folder, data_folder, minibatches, problems
+):
+    """With two problems a step of three has one of them twice, each time with rollouts of its own."""
     config = load_config(None, [*AHEAD, f"training.minibatches={minibatches}"])
     whole = Recorder()
-    expected = Run(tmp_path / "whole", config, model_folder, data_folder, whole).train()
+    expected = Run(tmp_path / "whole", config, model_folder, data_folder, whole, problems).train()
     parts = Recorder()
     for last in (0, 2):
         parts.stop_after = last
         with pytest.raises(Interrupted):
-            Run(tmp_path / "parts", config, model_folder, data_folder, parts).train()
+            Run(tmp_path / "parts", config, model_folder, data_folder, parts, problems).train()
     parts.stop_after = None
-    reached = Run(tmp_path / "parts", config, model_folder, data_folder, parts).train()
+    reached = Run(tmp_path / "parts", config, model_folder, data_folder, parts, problems).train()
     assert all(torch.equal(reached[name], expected[name]) for name in expected)
     clock = ("time/", "throughput/")
     untimed = [

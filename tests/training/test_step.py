@@ -15,13 +15,15 @@ from plain_objective import plain_loss
 from samples import ALONE, accumulate, gradient_for, make_samples
 
 from sgpo.algorithms.registry import build
-from sgpo.config import ShardingConfig, TrainingConfig
+from sgpo.algorithms.rows import Row
+from sgpo.config import SamplingConfig, ShardingConfig, TrainingConfig
 from sgpo.config.testbed import BaseModelConfig
 from sgpo.rollouts.engine import PromptTooLongError
 from sgpo.rollouts.schema import ProblemSamples
 from sgpo.testbed.base_model import new_model
 from sgpo.training.policy import Policy
 from sgpo.training.sharding import shard_policy
+from sgpo.training.supervised import supervised_gradient
 
 
 def tiny_policy(tokenizer, family: str = "qwen2") -> Policy:
@@ -115,7 +117,14 @@ def _recorded_near_the_policy(samples: list[ProblemSamples]) -> list[ProblemSamp
     return [replace(one, autonomous=tuple(map(near, one.autonomous))) for one in samples]
 
 
-@pytest.mark.parametrize("algorithm", [{"type": "grpo"}, {"type": "grpo", "normalization": "token"}])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {"type": "grpo"},
+        {"type": "grpo", "normalization": "token"},
+        {"grpo": False, "own_rollouts": True, "delta": None},
+    ],
+)
 def test_truncated_responses_can_be_left_out_of_the_loss_but_not_of_their_group(tokenizer, algorithm):
     samples = [
         replace(one, autonomous=(replace(one.autonomous[0], finish_reason="length"), *one.autonomous[1:]))
@@ -131,6 +140,16 @@ def test_truncated_responses_can_be_left_out_of_the_loss_but_not_of_their_group(
     torch.testing.assert_close(gradient, flat_gradient(policy), atol=5e-8, rtol=1e-6)
     _, whole = gradient_of(policy, samples, TrainingConfig(steps=10, algorithm=algorithm), tokenizer.pad_token_id)
     assert not torch.allclose(gradient, whole, atol=1e-4)
+
+
+def test_supervised_fine_tuning_has_the_loss_of_the_warm_up_at_any_temperature_of_sampling(tokenizer):
+    policy, samples, pad_id = tiny_policy(tokenizer), make_samples(8), tokenizer.pad_token_id
+    config = TrainingConfig(algorithm={"type": "sft"}, sampling=SamplingConfig(temperature=0.6))
+    sums, gradient = gradient_of(policy, samples, config, pad_id)
+    policy.zero_grad()
+    rows = [Row(one.autonomous_prompt, one.expert, place) for place, one in enumerate(samples)]
+    assert sums["loss"] == pytest.approx(supervised_gradient(policy, rows, 400, ALONE, pad_id), abs=1e-9)
+    torch.testing.assert_close(gradient, flat_gradient(policy), atol=5e-8, rtol=1e-6)
 
 
 def test_every_alternative_is_another_gradient(tokenizer):
