@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = [
-    "CHALLENGER", "CHAMPION", "PREVIOUS", "UNREGISTERED", "ChampionChange", "aliases", "history", "promote",
-    "roll_back", "set_challenger", "set_champion",
+    "CHALLENGER", "CHAMPION", "PREVIOUS", "UNREGISTERED", "ChampionChange", "aliases", "complete_change", "history",
+    "promote", "roll_back", "set_challenger", "set_champion",
 ]  # fmt: skip
 
 UNREGISTERED = "not registered"
@@ -115,6 +115,12 @@ def roll_back(tracking: TrackingConfig, who: str, why: str) -> ChampionChange:
         change = _change("roll_back", previous, champion, previous, who, why)
         _carry_out(client, tracking, Pending(previous=champion, change=change))
         return change
+
+
+def complete_change(tracking: TrackingConfig) -> None:
+    """Complete a change that was begun and killed, for those who read the alias in MLflow itself."""
+    with open_registry(tracking, write=True) as client:
+        _complete_pending(client, tracking)
 
 
 def _make_champion(
