@@ -15,6 +15,7 @@ from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, settings_
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, complete_change, history
 from sgpo.registry.promotion import roll_back as roll_back_champion
+from sgpo.registry.records import LONGEST_WHY, cut_off
 from sgpo.registry.store import RegistryError
 
 
@@ -26,8 +27,9 @@ def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) 
         now = aliases(tracking).get(CHAMPION)
         if now == champion:
             return roll_back_champion(tracking, who, why)
+    kept = cut_off(why, LONGEST_WHY)
     last = next(reversed(history(tracking)), None)
-    if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, why):
+    if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, kept):
         return last
     raise RegistryError(f"{tracking.registered_model}: the champion is {now} (expected {champion}, to roll back from)")
 

@@ -27,6 +27,7 @@ from sgpo.registry.records import (
     ChampionChange,
     Pending,
     aliases,
+    fitted,
     history,
     read_record,
 )
@@ -201,7 +202,7 @@ def _change(
     dry_run: bool = False,
 ) -> ChampionChange:
     when = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return ChampionChange(
+    change = ChampionChange(
         action=action,
         version=version,
         before=before,
@@ -212,3 +213,4 @@ def _change(
         reasons=reasons,
         dry_run=dry_run,
     )
+    return fitted(change)

@@ -62,10 +62,11 @@ def test_a_roll_back_makes_the_previous_champion_the_champion_and_says_who_and_w
     assert (change.who, change.why) == ("an owner", "Worse on Friday's problems.")
 
 
-def test_a_roll_back_that_is_tried_again_does_not_undo_itself(model: Model) -> None:
+@pytest.mark.parametrize("why", ["Worse.", "Worse. " * 1000], ids=["short", "cut off"])
+def test_a_roll_back_that_is_tried_again_does_not_undo_itself(model: Model, why: str) -> None:
     first, second, _ = model.versions
-    change = roll_back_from.fn(model.tracking, second, "an owner", "Worse.")
-    assert roll_back_from.fn(model.tracking, second, "an owner", "Worse.") == change
+    change = roll_back_from.fn(model.tracking, second, "an owner", why)
+    assert roll_back_from.fn(model.tracking, second, "an owner", why) == change
     assert champions(model) == (first, second)
     assert len(history(model.tracking)) == 3
 
