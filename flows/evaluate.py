@@ -18,6 +18,7 @@ from sgpo.config import EvaluationConfig, RunConfig, load_config
 from sgpo.evaluation.better_worse import FILE, describe_better_worse, write_better_worse
 from sgpo.evaluation.comparison import Comparison, Gain
 from sgpo.evaluation.report import compare_files
+from sgpo.evaluation.reuse import comparison_digest
 from sgpo.evaluation.scores import EvaluationError
 from sgpo.files import file_sha256
 
@@ -38,7 +39,9 @@ def evaluate_process(recipe: str, overrides: list[str], model: str, output: str,
 def compare_outcomes(
     run_id: str, settings: EvaluationConfig, seed: int, digests: list[str], folder: Path
 ) -> Comparison:
-    """Return the paired comparison of the outcomes in `folder`; looked up where the same files were compared before.
+    """Return the paired comparison of the outcomes in `folder`; looked up where all that it depends on was the same.
+
+    `digests` are of the files and of the code that compares them: the task's own source is the least part of it.
 
     Raises EvaluationError when they do not match.
     """
@@ -49,7 +52,7 @@ def compare_outcomes(
 def comparison_of(config: RunConfig, run_id: str) -> Comparison:
     """Return a run's comparison; EvaluationError when it has not been evaluated."""
     folder = REPOSITORY / run_folder(config, run_id) / "evaluation"
-    digests = []
+    digests = [comparison_digest()]
     for who in ("champion", "challenger"):
         try:
             digests.append(file_sha256(folder / f"{who}.jsonl"))

@@ -13,6 +13,8 @@ from prefect.logging.loggers import flow_run_logger
 from flows.runs import run_id_of
 
 MAKES_ITS_RUN_ID_UP = ("retrain", "train")
+BEGAN_FROM = "sgpo.champion"
+"""Label of a flow run `roll-back` that was given no `champion`: the version that was it when the run looked first."""
 ADVICE = {
     "FAILED": "failed. Mend what the message names, then",
     "CRASHED": "crashed. It resumes from what is done by",
@@ -26,9 +28,9 @@ def tell_what_next(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
     if flow_run.parent_task_run_id is not None:
         return
     heading = f"{flow_run.name} {ADVICE[state.type.value]}"
-    command = rerun_command(flow, flow_run)
     reason = " ".join((state.message or "").split())
     with get_client(sync_client=True) as client:
+        command = rerun_command(flow, client.read_flow_run(flow_run.id))  # with the labels that it has by now
         client.create_artifact(
             ArtifactCreate(
                 key="what-next", type="markdown", flow_run_id=flow_run.id, description=f"{flow_run.name}: what next",
@@ -39,10 +41,15 @@ def tell_what_next(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 
 
 def rerun_command(flow: Flow[..., Any], flow_run: FlowRun) -> str:
-    """Return the same run again; with the run id that it made up, so that it goes on in the same run directory."""
+    """Return the same run again; with the run id that it made up, so that it goes on in the same run directory.
+
+    A roll-back is repeated from the version that it began from, so that it does not undo itself.
+    """
     parameters = {name: value for name, value in flow_run.parameters.items() if value not in (None, "", [], ())}
     if flow.name in MAKES_ITS_RUN_ID_UP and "run_id" not in parameters and flow_run.expected_start_time:
         parameters["run_id"] = run_id_of(flow.name, flow_run.expected_start_time, str(flow_run.id))
+    if BEGAN_FROM in flow_run.labels:
+        parameters["champion"] = flow_run.labels[BEGAN_FROM]
     if flow_run.deployment_id is None:
         return f"starting {flow.name} again with {json.dumps(parameters, sort_keys=True)}"
     given = shlex.quote(json.dumps(parameters, sort_keys=True))

@@ -1,15 +1,21 @@
 """Flow: the previous champion is the champion again."""
 
 import getpass
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from flows.champion import publish_change, put_back_recorded_champion
 from flows.definitions import recorded_flow, retried_task
+from flows.hooks import BEGAN_FROM
 from flows.limits import one_change_of_champion
 from flows.names import roll_back_name
 from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, settings_of
 from sgpo.config import TrackingConfig
-from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, history
+from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, complete_change, history
 from sgpo.registry.promotion import roll_back as roll_back_champion
+from sgpo.registry.records import LONGEST_WHY, cut_off
 from sgpo.registry.store import RegistryError
 
 
@@ -17,13 +23,30 @@ from sgpo.registry.store import RegistryError
 def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) -> ChampionChange:
     """Roll back, if `champion` still is it. A second try finds its first one recorded, and does not undo it."""
     with one_change_of_champion(tracking):
+        complete_change(tracking)  # a first try that was killed has moved the alias in its record only
         now = aliases(tracking).get(CHAMPION)
         if now == champion:
             return roll_back_champion(tracking, who, why)
+    kept = cut_off(why, LONGEST_WHY)
     last = next(reversed(history(tracking)), None)
-    if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, why):
+    if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, kept):
         return last
     raise RegistryError(f"{tracking.registered_model}: the champion is {now} (expected {champion}, to roll back from)")
+
+
+def champion_at_first(tracking: TrackingConfig) -> str | None:
+    """Return the champion as this flow run has seen it first, in whichever try; None where there is none.
+
+    It is kept as a label of the flow run: Prefect's Retry must not roll back from what the first try has made champion.
+    """
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(flow_run.id))
+        if BEGAN_FROM in run.labels:
+            return str(run.labels[BEGAN_FROM])
+        now = aliases(tracking).get(CHAMPION)
+        if now is not None:
+            client.update_flow_run_labels(run.id, {BEGAN_FROM: now})
+        return now
 
 
 @recorded_flow(name="roll-back", flow_run_name=roll_back_name, timeout_seconds=3600)
@@ -34,10 +57,10 @@ def roll_back(
     who: Who = "",
     overrides: Overrides = (),
 ) -> ChampionChange:
-    """Make the previous champion the champion again; a second roll-back undoes the first."""
+    """Make the previous champion the champion again; a second roll-back undoes the first, a retry of one does not."""
     tracking = settings_of(recipe, overrides).tracking
     put_back_recorded_champion(tracking)
-    now = champion or aliases(tracking).get(CHAMPION)
+    now = champion or champion_at_first(tracking)
     if now is None:
         raise RegistryError(f"{tracking.registered_model}: no champion to roll back from")
     change = roll_back_from(tracking, now, who or getpass.getuser(), why)

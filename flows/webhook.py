@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SECRET_VARIABLE = "SGPO_WEBHOOK_SECRET"
 SHORTEST_SECRET = 16
 PATH = "/mlflow"
+EVERY_ADDRESS = ("", "0.0.0.0", "::")
 WEBHOOK_NAME = "sgpo"
 WEBHOOK_EVENTS = ("model_version_tag.set", "model_version_alias.created")
 _LONGEST_BODY = 2**16
@@ -119,12 +120,17 @@ def main(
     register: Annotated[
         str, typer.Option(help="MLflow server to register the webhook in; empty: it is registered already")
     ] = "",
+    address: Annotated[
+        str, typer.Option(help="Address to register, at which MLflow reaches this receiver; default: http://HOST:PORT")
+    ] = "",
 ) -> None:
     """Receive MLflow's registry webhooks."""
     _log_to_stderr()
     secret = os.environ.get(SECRET_VARIABLE, "")
     if len(secret) < SHORTEST_SECRET:
         sys.exit(f"{SECRET_VARIABLE}: {len(secret)} characters (expected a secret of at least {SHORTEST_SECRET})")
+    if register and not address and host in EVERY_ADDRESS:
+        sys.exit(f"--host {host!r}: nothing can be sent there (expected --address, MLflow's way here, with --register)")
     recipe = recipe or recipe_of(REPOSITORY)
     try:
         tracking = settings_of(recipe, ()).tracking
@@ -135,7 +141,7 @@ def main(
         from sgpo.tracking.client import connect
 
         client = connect(tracking.model_copy(update={"mlflow_uri": register}))
-        register_webhook(client, f"http://{host}:{port}{PATH}", secret)
+        register_webhook(client, f"{(address or f'http://{host}:{port}').rstrip('/')}{PATH}", secret)
         logger.info("MLflow at %s sends here", register)
     web.run_app(application, host=host, port=port, print=None, access_log=None)
 

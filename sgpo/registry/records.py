@@ -6,19 +6,25 @@ process was killed, counts as done: the next writer completes it before anything
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from sgpo.config import TrackingConfig
-from sgpo.registry.store import open_registry
+from sgpo.registry.store import RegistryError, open_registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 HISTORY_TAG, PENDING_TAG, LAST_DECISION_TAG = "sgpo.history.", "sgpo.pending", "sgpo.last_decision"
+
+MODEL_TAG_LENGTH = 5000
+"""Characters that MLflow's tables keep of a registered model's tag (of a version's tag, any number)."""
+LONGEST_WHO, LONGEST_WHY, LONGEST_REASON = 250, 2000, 1000
+"""Characters of a record's texts as JSON: `who`, `why` and two reasons always fit in a tag."""
 
 Action = Literal["set_champion", "promote", "refuse", "roll_back", "unchanged"]
 
@@ -54,6 +60,37 @@ class Pending(BaseModel):
 
     previous: str | None
     change: ChampionChange
+
+
+def fitted(change: ChampionChange) -> ChampionChange:
+    """Return the change with texts that fit in a registered model's tag, longer ones cut off with an ellipsis.
+
+    Of too many reasons the first ones and the last are kept. RegistryError when `who` is too long: it is not cut off.
+    """
+    if len(_as_json(change.who)) > LONGEST_WHO:
+        raise RegistryError(f"who: {len(change.who)} characters (expected at most {LONGEST_WHO}, as JSON)")
+    reasons = tuple(cut_off(reason, LONGEST_REASON) for reason in change.reasons)
+    change = change.model_copy(update={"why": cut_off(change.why, LONGEST_WHY), "reasons": reasons})
+    kept = len(reasons) - 1
+    while len(Pending(previous=change.before, change=change).model_dump_json()) > MODEL_TAG_LENGTH:
+        kept -= 1
+        fewer = (*reasons[:kept], f"… ({len(reasons) - 1 - kept} more)", reasons[-1])
+        change = change.model_copy(update={"reasons": fewer})
+    return change
+
+
+def cut_off(text: str, longest: int) -> str:
+    """Return the text, or as much of it as has `longest` characters as JSON with an ellipsis at its end."""
+    if len(_as_json(text)) <= longest:
+        return text
+    text = text[: longest - 1]
+    while len(_as_json(f"{text}…")) > longest:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _as_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows import evaluate
 from flows.evaluate import comparison_of, list_changes
+from flows.process import REPOSITORY
 from sgpo.config import RunConfig, load_config
-from sgpo.evaluation import Comparison, Outcome
+from sgpo.evaluation import Comparison, Outcome, reuse
 from sgpo.evaluation.better_worse import read_better_worse
 from sgpo.evaluation.outcomes import write_outcomes
 from sgpo.evaluation.report import compare_files
@@ -66,6 +68,16 @@ def test_other_outcomes_or_settings_are_compared_anew(outcomes: Path) -> None:
     assert state == "Completed"
     assert before.overall.challenger != after.overall.challenger == 0.0
     assert compare_in_a_flow(load_config(None, ["evaluation.resamples=200", "seed=1"]))[1] == "Completed"
+
+
+def test_the_same_outcomes_are_compared_anew_by_other_code(
+    outcomes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare_in_a_flow()
+    changed = shutil.copytree(REPOSITORY / "sgpo", tmp_path / "checkout" / "sgpo") / "evaluation" / "intervals.py"
+    changed.write_text(changed.read_text(encoding="utf-8") + "# another bound\n", encoding="utf-8")
+    monkeypatch.setattr(reuse, "__file__", str(changed.with_name("reuse.py")))
+    assert compare_in_a_flow()[1] == "Completed"
 
 
 def test_what_got_better_and_worse_is_listed_beside_the_comparison(outcomes: Path) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry
 from registered import move_alias_by_hand, register
 
+from flows import roll_back as module
 from flows.champion import put_back_recorded_champion
 from flows.roll_back import roll_back, roll_back_from
 from flows.set_champion import set_champion
@@ -56,11 +62,62 @@ def test_a_roll_back_makes_the_previous_champion_the_champion_and_says_who_and_w
     assert (change.who, change.why) == ("an owner", "Worse on Friday's problems.")
 
 
-def test_a_roll_back_that_is_tried_again_does_not_undo_itself(model: Model) -> None:
+@pytest.mark.parametrize("why", ["Worse.", "Worse. " * 1000], ids=["short", "cut off"])
+def test_a_roll_back_that_is_tried_again_does_not_undo_itself(model: Model, why: str) -> None:
     first, second, _ = model.versions
-    change = roll_back_from.fn(model.tracking, second, "an owner", "Worse.")
-    assert roll_back_from.fn(model.tracking, second, "an owner", "Worse.") == change
+    change = roll_back_from.fn(model.tracking, second, "an owner", why)
+    assert roll_back_from.fn(model.tracking, second, "an owner", why) == change
     assert champions(model) == (first, second)
+    assert len(history(model.tracking)) == 3
+
+
+def failed_after_the_roll_back(model: Model) -> FlowRun:
+    """A run of the flow that failed when the previous champion was the champion again; `champion` was not given."""
+
+    def lost(*_: object) -> None:
+        raise ConnectionError("the server is gone")
+
+    with get_client(sync_client=True) as client, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(module, "publish_change", lost)
+        parameters = {"why": "Worse.", "who": "an owner", "overrides": model.overrides}
+        run = client.create_flow_run(roll_back, parameters=parameters)
+        with pytest.raises(ConnectionError):
+            run_flow(roll_back, flow_run=run, parameters=parameters)
+        return client.read_flow_run(run.id)
+
+
+def test_prefects_retry_does_not_undo_the_roll_back_of_the_first_try(model: Model) -> None:
+    first, second, _ = model.versions
+    run = failed_after_the_roll_back(model)
+    assert champions(model) == (first, second)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        again = run_flow(roll_back, flow_run=client.read_flow_run(run.id), parameters=run.parameters)
+    assert champions(model) == (first, second)
+    assert again == history(model.tracking)[-1]
+    assert len(history(model.tracking)) == 3
+
+
+def test_the_command_that_repeats_a_roll_back_names_the_version_that_it_began_from(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, _ = model.versions
+    run = failed_after_the_roll_back(model)
+    (command,) = (text for text in caplog.messages if "starting roll-back again with " in text)
+    parameters = json.loads(command.split("starting roll-back again with ")[1])
+    assert parameters == {**run.parameters, "champion": second}
+    roll_back(**parameters)
+    assert champions(model) == (first, second)
+
+
+def test_a_roll_back_that_was_killed_is_completed_when_it_is_tried_again(model: Model) -> None:
+    first, second, _ = model.versions
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("sgpo.registry.promotion._complete_pending", lambda *_: None)  # killed before it
+        roll_back_from.fn(model.tracking, second, "an owner", "Worse.")
+    roll_back_from.fn(model.tracking, second, "an owner", "Worse.")
+    stored = connect(model.tracking).get_model_version_by_alias(model.tracking.registered_model, "champion")
+    assert str(stored.version) == first
     assert len(history(model.tracking)) == 3
 
 

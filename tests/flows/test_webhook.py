@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registered import move_alias_by_hand, register
 
+from flows import webhook
 from flows.deliveries import TOLERANCE_S, RefusedDeliveryError, SeenDeliveries, sign, verify
 from flows.process import REPOSITORY
 from flows.webhook import Receiver
@@ -255,6 +257,23 @@ def test_without_a_secret_the_receiver_does_not_start(secret: str, tmp_path: Pat
     assert done.returncode == 1
     assert done.stderr.startswith(f"SGPO_WEBHOOK_SECRET: {len(secret)} characters (expected a secret of at least 16)")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_receiver_on_every_address_is_registered_by_the_one_that_it_is_given(
+    host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registered: list[str] = []
+    monkeypatch.setenv("SGPO_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setattr(webhook, "register_webhook", lambda _, url, __: registered.append(url))
+    monkeypatch.setattr(web, "run_app", lambda *_, **__: None)
+    start = partial(webhook.main, host, 4280, RECIPE, tmp_path / "seen", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(SystemExit, match=r"expected --address") as refused:
+        start()
+    assert "\n" not in str(refused.value)
+    assert registered == []
+    start("http://receiver.example:4280/")
+    assert registered == ["http://receiver.example:4280/mlflow"]
 
 
 def test_our_signature_is_mlflows(model: Model) -> None:

@@ -110,6 +110,50 @@ def test_with_no_previous_champion_a_roll_back_is_an_error(tracking: TrackingCon
     assert aliases(tracking) == {"champion": versions[0]}
 
 
+def longest_model_tag(tracking: TrackingConfig) -> int:
+    return max(len(value) for value in connect(tracking).get_registered_model(tracking.registered_model).tags.values())
+
+
+def test_long_texts_are_cut_off_to_what_mlflows_tables_keep_of_a_models_tag(
+    tracking: TrackingConfig, versions: list[str]
+) -> None:
+    """Postgres refuses a longer value than `registered_model_tags.value`; SQLite, here, takes any."""
+    from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag, SqlRegisteredModelTag
+
+    limit = SqlRegisteredModelTag.__table__.c.value.type.length
+    assert getattr(SqlModelVersionTag.__table__.c.value.type, "length", None) is None
+    first, second, third = versions
+    reasons = tuple(f"Tier {number} falls by more than the tolerated 2.0 points." for number in range(200))
+    refusal = promote(tracking, second, Decision(promote=False, reasons=reasons), "ann", "weekly", against=third)
+    assert refusal.reasons[:2] == reasons[:2]
+    assert refusal.reasons[-1].startswith("It was measured against version")
+    assert refusal.reasons[-2] == f"… ({201 - (len(refusal.reasons) - 1)} more)"
+    again = promote(tracking, second, Decision(promote=False, reasons=reasons), "ann", "weekly", against=third)
+    assert actions(tracking) == [("set_champion", None, first), ("refuse", first, first)]
+    assert again.reasons == refusal.reasons
+    lengths = [longest_model_tag(tracking)]
+    for why in ("because " * 800, 'a "quoted" line\n' * 800, "\x1b" * 9000):
+        with pytest.MonkeyPatch.context() as context:
+            cut_power_at(2, context)  # its intent, the longest tag, is left
+            with pytest.raises(KeyboardInterrupt):
+                promote(tracking, second, Decision(promote=True, reasons=("x" * 3000,) * 3), "ann", why)
+        lengths.append(longest_model_tag(tracking))
+        change = roll_back(tracking, "ann", why)
+        assert change.why.endswith("…")
+        assert why.startswith(change.why.removesuffix("…"))
+        lengths.append(longest_model_tag(tracking))
+    assert max(lengths) <= limit == 5000
+
+
+def test_a_name_that_does_not_fit_is_refused_before_anything_is_written(
+    tracking: TrackingConfig, versions: list[str]
+) -> None:
+    with pytest.raises(RegistryError, match=r"^who: 300 characters \(expected at most 250, as JSON\)$"):
+        promote(tracking, versions[1], NO, "a" * 300, "weekly")
+    assert "sgpo.last_decision" not in connect(tracking).get_model_version(tracking.registered_model, versions[1]).tags
+    assert len(history(tracking)) == 1
+
+
 def test_a_dry_run_prints_what_would_be_done_and_does_nothing(
     tracking: TrackingConfig, versions: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

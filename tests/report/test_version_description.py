@@ -50,5 +50,7 @@ def test_the_registry_shows_it(tracking: TrackingConfig, model_folder: Path) -> 
     version = register_model_folder(tracking, model_folder, {}, "one")
     write_description(tracking, version, "**refused**")
     assert connect(tracking).get_model_version(tracking.registered_model, version).description == "**refused**"
+    write_description(tracking, version, "- a reason\n" * 1000)
+    assert len(connect(tracking).get_model_version(tracking.registered_model, version).description) == 5000
     with pytest.raises(RegistryError):
         write_description(tracking, "99", "**refused**")
