@@ -285,17 +285,11 @@ def test_a_group_of_one_trains_without_a_gradient_of_its_own(tmp_path, model_fol
         assert all(row["loss/grpo"] == 0.0 for row in recorder.rows.values())
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("final_logit_softcapping", 30.0),
-        ("logits_scaling", 8.0),
-        ("lm_head_multiplier", 0.5),
-        ("logits_soft_cap", 30.0),
-        ("output_logit_soft_cap", 30.0),
-        ("logits_mup_width_multiplier", 24.0),
-    ],
-)
+SOFT_CAPS = [(key, 30.0) for key in ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")]
+SCALES = [("logits_scaling", 8.0), ("lm_head_multiplier", 0.5), ("logits_mup_width_multiplier", 24.0)]
+
+
+@pytest.mark.parametrize(("key", "value"), [*SOFT_CAPS, *SCALES])
 def test_a_model_that_does_more_to_its_logits_is_refused(tmp_path, model_folder, key, value):
     import json
     import shutil
