@@ -237,6 +237,16 @@ def test_a_run_that_another_machine_has_is_refused_before_anything_is_written(co
         assert contents(tmp_path / "b") == {}
 
 
+def told_when(lost: threading.Event):
+    """What `run` shows the stored run to, so that `lost` is set once it is told to stop: a run may end before."""
+
+    def watch(stored) -> None:
+        told = stored._lock._on_lost
+        stored._lock._on_lost = lambda why: (told(why), lost.set())
+
+    return watch
+
+
 def test_a_run_that_lost_its_lock_ends_and_stores_nothing_more(config, store, tmp_path, model_folder, capsys):
     lost = threading.Event()
 
@@ -247,12 +257,8 @@ def test_a_run_that_lost_its_lock_ends_and_stores_nothing_more(config, store, tm
         if step == 2:
             assert lost.wait(30)
 
-    def watch(stored) -> None:
-        told = stored._lock._on_lost
-        stored._lock._on_lost = lambda why: (told(why), lost.set())
-
     with pytest.raises(PreemptedError, match=r"preempted after [23] steps"):
-        run(changed(config, lease_s=1.0), tmp_path / "a", model_folder, take_over, watch)
+        run(changed(config, lease_s=1.0), tmp_path / "a", model_folder, take_over, told_when(lost))
     shown = capsys.readouterr().err
     assert "storage: runs/weekly: held by process 42 of gpu-7 since" in shown
     assert shown.count("; this run stops") == 1
@@ -264,7 +270,7 @@ def test_a_run_that_lost_its_lock_while_it_sent_deletes_nothing_of_the_new_holde
 ):
     """A request that hangs for longer than the lease stands for the machine that was cut off."""
     elsewhere = ObjectStore(config.storage.model_copy(update={"endpoint_url": s3_server}))
-    newer, taken = f"{CHECKPOINTS}/step-000009", threading.Event()
+    newer, taken, lost = f"{CHECKPOINTS}/step-000009", threading.Event(), threading.Event()
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "state.json").write_text("{}")
 
@@ -276,7 +282,7 @@ def test_a_run_that_lost_its_lock_while_it_sent_deletes_nothing_of_the_new_holde
 
     proxy.fault = take_over
     with pytest.raises(PreemptedError):
-        run(config, tmp_path / "a", model_folder, lambda step: taken.wait(30) if step == 3 else None)
+        run(config, tmp_path / "a", model_folder, lambda step: lost.wait(30) if step == 3 else None, told_when(lost))
     assert newer in list_folders(elsewhere)
 
 
