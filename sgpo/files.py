@@ -45,11 +45,15 @@ def publish_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def is_empty_folder(path: Path) -> bool:
+    """Return whether `path` is a folder with nothing in it."""
+    return path.is_dir() and not any(path.iterdir())
+
+
 def check_model_place(folder: Path) -> None:
     """Raise PlaceError unless `folder` is new, empty or a model's: a model published there deletes what it holds."""
     is_model = (folder / "config.json").is_file()
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    if os.path.lexists(folder) and not (is_model or is_empty):
+    if os.path.lexists(folder) and not (is_model or is_empty_folder(folder)):
         raise PlaceError(f"{folder}: holds something else (expected a new or empty folder, or an earlier model's)")
 
 

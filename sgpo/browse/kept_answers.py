@@ -119,8 +119,8 @@ def pick(kept: Sequence[Kept], numbers: Iterable[int]) -> list[Kept]:
 
 def check_source(kept: Sequence[Kept], source: str | None) -> None:
     """Raise KeptAnswersError, with those that there are, where no answer is from `source`; None is any."""
-    there = dict.fromkeys(one.source for one in kept)
-    if source is not None and not any(source in (name, name.split()[0]) for name in there):
+    if source is not None and not any(Wanted(source=source).matches(one) for one in kept):
+        there = dict.fromkeys(one.source for one in kept)
         raise KeptAnswersError(f"no answer is from '{source}' (expected one of: {', '.join(there)})")
 
 

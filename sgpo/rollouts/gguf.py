@@ -11,7 +11,7 @@ from transformers.utils.import_utils import is_gguf_available
 from transformers.utils.logging import disable_progress_bar
 
 from sgpo.errors import one_line
-from sgpo.files import file_sha256, publish_folder
+from sgpo.files import file_sha256, is_empty_folder, publish_folder
 from sgpo.forecast import Forecast
 from sgpo.rollouts.examination import Examination, examine
 from sgpo.rollouts.export import export_model
@@ -65,7 +65,7 @@ def forecast_conversion(file: Path, output: Path, sha256: str | None = None) -> 
 
 
 def _check_place(output: Path) -> None:
-    if output.exists() and not (output / CONVERSION).is_file() and not _is_empty(output):
+    if output.exists() and not (output / CONVERSION).is_file() and not is_empty_folder(output):
         raise ModelFolderError(
             f"{output}: holds something else (expected a new folder, or one of an earlier conversion)"
         )
@@ -76,10 +76,6 @@ def _make_parent(output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelFolderError(f"{output}: cannot be made ({error.strerror}; expected a folder to write in)") from None
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
 
 
 def _source_of(file: Path, sha256: str | None) -> str:
