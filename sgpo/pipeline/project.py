@@ -21,7 +21,7 @@ from sgpo.config import ConfigError, load_config
 from sgpo.config.pipeline import load_params
 from sgpo.errors import UserError, one_line
 from sgpo.evaluation.power import shown_gain
-from sgpo.files import publish_file
+from sgpo.files import is_empty_folder, publish_file
 from sgpo.names import is_run_name
 from sgpo.pipeline.imports import SPLITS, Split, import_problems
 from sgpo.pipeline.recipe_files import stages_for, with_recipe
@@ -103,7 +103,7 @@ def _checkout(folder: Path) -> list[str]:
     """Make `folder` a clone of the checkout that this code is from, unless it is a checkout already."""
     if (folder / "dvc.yaml").is_file() and (folder / "prefect.yaml").is_file():
         return []
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not is_empty_folder(folder):
         raise ProjectError(f"{folder}: is no checkout and not empty (expected a checkout of sgpo, or a new folder)")
     origin = Path(__file__).resolve().parents[2]
     command = ["git", "clone", "--quiet", str(origin), str(folder)]
