@@ -15,6 +15,7 @@ import os
 import random
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -100,6 +101,19 @@ class WarmRanks:
             rank.send_signal(number)
 
 
+def interpreter(folder: Path) -> Path:
+    """A program to be given where an interpreter is asked for, such as SGPO_TRAINING_PYTHON.
+
+    It passes its arguments, its two outputs and the signals that it gets to a warm process, which dies with it.
+    """
+    _lease()
+    program = folder / "warm-python"
+    passing_on = [sys.executable, "-I", "-S", str(Path(__file__).with_name("warm_interpreter.py")), _address()[1:]]
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(passing_on)} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
 def _address() -> str:
     """An abstract socket of this run of pytest, which its workers share and which ends with its holder."""
     return f"\0sgpo-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID') or os.getpid()}"
@@ -136,14 +150,15 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
         ready, _, _ = select.select([listener, *leases], [], [])
         if listener in ready:
             connection, _ = listener.accept()
-            message, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, 1)
+            message, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, 2)
             if descriptors:
                 if os.fork() == 0:
                     _fork_and_report(connection)
                     for inherited in (listener, connection, *leases):
                         inherited.close()
-                    return {**json.loads(message), "output": descriptors[0]}
-                os.close(descriptors[0])
+                    return {**json.loads(message), "outputs": descriptors}
+                for descriptor in descriptors:
+                    os.close(descriptor)
                 connection.close()
             else:
                 connection.send(b"granted")
@@ -155,11 +170,18 @@ def _serve(listener: socket.socket) -> dict[str, Any] | None:
 
 
 def _fork_and_report(connection: socket.socket) -> None:
-    """Return in a child; the process itself sends the child's id and exit code, and ends."""
+    """Return in a child; the process itself sends the child's id and exit code, and ends.
+
+    The child is killed when whoever asked for it is gone.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if (child := os.fork()) == 0:
         return
     connection.send(str(child).encode())
+    ended = os.pidfd_open(child)
+    if ended not in select.select([connection, ended], [], [])[0]:
+        os.kill(child, signal.SIGKILL)
+        os._exit(0)
     _, status = os.waitpid(child, 0)
     connection.send(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
@@ -185,9 +207,11 @@ def _carry_out(request: dict[str, Any]) -> None:
 
 
 def _run(request: dict[str, Any]) -> None:
-    os.dup2(request["output"], 1)
-    os.dup2(request["output"], 2)
-    os.close(request["output"])
+    outputs = request["outputs"]
+    os.dup2(outputs[0], 1)
+    os.dup2(outputs[-1], 2)
+    for descriptor in outputs:
+        os.close(descriptor)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_checkout import TINY_OVERRIDES, environment_of, make_tiny_checkout
+from tiny_checkout import TINY_OVERRIDES, make_tiny_checkout, warm_environment_of
 
 from sgpo.config import TrackingConfig
 from sgpo.evaluation.better_worse import read_better_worse
@@ -32,7 +32,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start_demo(checkout: Path, *overrides: str) -> subprocess.Popen[str]:
     """`make demo` with these overrides; its output, errors included, is the pipe `stdout`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.demo", *overrides], cwd=checkout, env=environment_of(checkout), text=True,
+        [sys.executable, "-m", "flows.demo", *overrides], cwd=checkout, env=warm_environment_of(checkout), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

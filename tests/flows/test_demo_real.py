@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_checkout import REPOSITORY, environment_of, make_tiny_checkout
+from tiny_checkout import REPOSITORY, make_tiny_checkout, warm_environment_of
 
 from flows.demo_real import _absolute
 
@@ -41,7 +41,7 @@ def start(checkout: Path, *more: str) -> subprocess.Popen[str]:
     student = ("--gguf", str(checkout / "tiny.gguf"), "--sha256", "")
     return subprocess.Popen(
         [sys.executable, "-m", "flows.demo_real", "--quick", *student, *OVERRIDES, *more], cwd=checkout, text=True,
-        env=environment_of(checkout), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=warm_environment_of(checkout), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 

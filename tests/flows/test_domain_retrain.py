@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_checkout import REPOSITORY, environment_of, make_tiny_checkout
+from tiny_checkout import REPOSITORY, make_tiny_checkout, warm_environment_of
 from warm_python import WarmProcess
 
 from sgpo.problems import read_problems
@@ -62,12 +62,12 @@ def run(checkout: Path, command: str) -> str:
         shutil.copy(*(checkout / path for path in arguments))
         return ""
     if program == "sgpo":
-        process = WarmProcess(["-m", "sgpo.cli", *arguments], checkout, environment_of(checkout))
+        process = WarmProcess(["-m", "sgpo.cli", *arguments], checkout, warm_environment_of(checkout))
         output, _ = process.communicate(timeout=300)
         code = process.returncode
     else:
         done = subprocess.run(
-            [sys.executable, "-m", program, *arguments], cwd=checkout, env=environment_of(checkout),
+            [sys.executable, "-m", program, *arguments], cwd=checkout, env=warm_environment_of(checkout),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         output, code = done.stdout + done.stderr, done.returncode

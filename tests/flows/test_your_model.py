@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_checkout import REPOSITORY, TINY_OVERRIDES, TINY_PARAMS, environment_of, make_tiny_checkout
+from tiny_checkout import REPOSITORY, TINY_OVERRIDES, TINY_PARAMS, make_tiny_checkout, warm_environment_of
 from warm_python import WarmProcess
 
 from sgpo.config import dump_config, load_config
@@ -37,7 +37,7 @@ class Place:
 
     def __init__(self, folder: Path, prefect_database: Path) -> None:
         self.checkout = make_tiny_checkout(folder / "checkout", prefect_database)
-        self.environment = {**environment_of(self.checkout), "HF_HOME": str(folder / "hub")}
+        self.environment = {**warm_environment_of(self.checkout), "HF_HOME": str(folder / "hub")}
         snapshot = folder / "hub" / "hub" / "models--an-owner--a-model" / "snapshots" / ("0" * 40)
         tokenizer = base_model.testbed_tokenizer()
         base_model.new_model(BaseModelConfig(hidden_size=32, layers=1), tokenizer).save_pretrained(snapshot)
