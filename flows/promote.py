@@ -19,7 +19,7 @@ from sgpo.evaluation.comparison import Comparison
 from sgpo.registry.description import write_description
 from sgpo.registry.gate import decide
 from sgpo.registry.models import register_model_folder, registered_version
-from sgpo.registry.promotion import UNREGISTERED, ChampionChange, history, set_challenger
+from sgpo.registry.promotion import UNREGISTERED, ChampionChange, complete_change, history, set_challenger
 from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
 from sgpo.registry.store import RegistryError
@@ -68,8 +68,11 @@ def decide_and_promote(
 ) -> ChampionChange:
     """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
     decision = decide(comparison, settings.gate)
-    if why == RETRAINING and not dry_run and (made := _promotion_of(settings.tracking, version)):
-        return made
+    if why == RETRAINING and not dry_run:
+        with one_change_of_champion(settings.tracking):
+            complete_change(settings.tracking)  # a try that was cut off may have promised it in the record and no more
+        if made := _promotion_of(settings.tracking, version):
+            return made
     with one_change_of_champion(settings.tracking):
         change = promote_version(
             settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run

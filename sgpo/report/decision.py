@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sgpo.evaluation.comparison import Comparison, Gain
+from sgpo.evaluation.comparison import Comparison
 from sgpo.registry.records import ChampionChange
 from sgpo.report.run_record import RunRecord
 
@@ -78,12 +78,14 @@ def _how_sure(comparison: Comparison) -> str:
     difference = comparison.overall.difference
     span = f"{points(difference.low)} to {points(difference.high)} points"
     sure = f"{comparison.confidence:.0%} interval"
-    return f"On other problems of this kind, expect a gain of {span} ({sure}): {_said(comparison.overall)}."
+    return f"On other problems of this kind, expect a gain of {span} ({sure}): {_said(comparison)}."
 
 
-def _said(gain: Gain) -> str:
-    if gain.difference.low > 0:
-        return "more than chance explains"
-    if gain.difference.high < 0:
-        return "worse, by more than chance explains"
-    return "chance could explain it"
+def _said(comparison: Comparison) -> str:
+    """Return the interval's word and the permutation test's: of few problems the interval alone says too much."""
+    difference = comparison.overall.difference
+    if difference.low <= 0 <= difference.high:
+        return "chance could explain it"
+    if comparison.p_value > 1 - comparison.confidence:
+        return f"yet chance could explain it: by a permutation test over the problems p = {comparison.p_value:.2f}"
+    return "more than chance explains" if difference.low > 0 else "worse, by more than chance explains"

@@ -6,8 +6,10 @@ import shutil
 import threading
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
+from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from registered import move_alias_by_hand, register
 
@@ -103,6 +105,22 @@ def test_a_retraining_that_is_resumed_does_not_promote_again_what_was_rolled_bac
     assert [change.action for change in history(place.tracking)] == ["set_champion", "promote", "roll_back"]
     by_a_person = promote.promote(RUN, recipe, "Friday's problems were wrong.", overrides=place.overrides)
     assert (by_a_person.action, aliases(place.tracking)["champion"]) == ("promote", made.version)
+
+
+def test_a_promotion_that_was_cut_off_after_its_promise_is_completed_by_the_next_try(place: Place) -> None:
+    recipe = trained(place)
+    config = load_config(recipe, place.overrides)
+    comparison = promote.comparison_of(config, RUN)
+    first = aliases(place.tracking)["champion"]
+    decide = (config, "2", first, comparison, "ann", promote.RETRAINING, False)
+    with pytest.MonkeyPatch.context() as away:
+        away.setattr(MlflowClient, "set_registered_model_alias", Mock(side_effect=ConnectionError))
+        with pytest.raises(ConnectionError):
+            promote.decide_and_promote.fn(*decide)
+    assert promote.decide_and_promote.fn(*decide).action == "promote"
+    served = connect(place.tracking).get_model_version_by_alias(place.tracking.registered_model, "champion")
+    assert str(served.version) == "2"
+    assert [change.action for change in history(place.tracking)] == ["set_champion", "promote"]
 
 
 def test_a_run_is_not_promoted_into_another_registered_model_than_it_began_with(

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,15 @@ def test_the_decision_is_said_in_words(made: Path, changed, heading, sentence):
     assert f"{100 * gain.challenger:.1f} % of the challenger's answers are right" in verdict.sentences[0]
     assert "more than chance explains" in verdict.sentences[1]
     assert heading in page_of(made).text
+
+
+def test_the_interval_of_few_problems_does_not_speak_against_the_permutation_test(made: Path):
+    three_better = [[Outcome(f"p{number}", "x", (float(who and number < 3),)) for number in range(8)] for who in (0, 1)]
+    few = compare(*three_better, confidence=0.95, resamples=2000, seed=0)
+    assert few.overall.difference.low > 0
+    assert few.p_value == pytest.approx(0.25, abs=0.05)  # 2 of the 8 ways to give three differences their signs
+    sentence = decision_in_words(replace(read_run(made), comparison=few)).sentences[1]
+    assert f"yet chance could explain it: by a permutation test over the problems p = {few.p_value:.2f}" in sentence
 
 
 def test_a_run_that_has_not_ended_says_so(made: Path):
