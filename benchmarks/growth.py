@@ -1,19 +1,22 @@
 """What grows with a team's use: time and peak memory at three sizes, and the exponent of the growth.
 
     .venv/bin/python benchmarks/growth.py [--only bank] [--bank 1000 10000 100000] [--extraction 300 1000 3000]
-                                          [--retrainings 50 150 500] [--clock cpu] [--json FILE]
+                                          [--retrainings 50 150 500] [--services 50 150 500]
+                                          [--postgres ADDRESS] [--clock cpu] [--json FILE]
 
 A bank of strategies made of random words (write, load, load with the leak check, list, index, retrieve, split);
-problems of the testbed through responses and extraction with the scripted strong model; retrainings in MLflow on
-SQLite. Every figure is taken in a process of its own, whose peak memory is shown. The exponent is the slope of log
-seconds over log size: 1 is linear. Folders are temporary. `--clock cpu` counts the process's own seconds, which other
-work on the machine hardly changes.
+problems of the testbed through responses and extraction with the scripted strong model; retrainings in MLflow; runs of
+a flow in Prefect. Both services have SQLite, or databases of their own on the Postgres server at ADDRESS
+(postgresql://user@host:port), which stay there. Every figure is taken in a process of its own, whose peak memory is
+shown, with Prefect's server's. The exponent is the slope of log seconds over log size: 1 is linear. Folders are
+temporary. `--clock cpu` counts the process's own seconds, which other work on the machine hardly changes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -26,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from clocks import CLOCKS
 from growth_bank import bank_files, make_bank, words
+from growth_retrainings import POSTGRES, one_more, page_of_runs, retraining_in_prefect, show
 
 Work = Callable[[], object]
 Measure = Callable[[int, Path], Work]
@@ -134,66 +139,22 @@ def extraction_extract(size: int, folder: Path) -> Work:
     return lambda: stages.extract(params, data, folder / f"work-{size}")
 
 
-def _registry(size: int, folder: Path) -> tuple[Any, Path]:
-    """Return a registry with so many retrainings, each a version with metrics and a recorded decision."""
-    from safetensors.numpy import save_file
-
-    from sgpo.config import TrackingConfig
-    from sgpo.registry.models import register_model_folder
-    from sgpo.registry.promotion import set_champion
-
-    model, home = folder / "model", folder / f"mlflow-{size}"
-    tracking = TrackingConfig(mlflow_uri=f"sqlite:///{home}/mlflow.db", artifact_root=str(home / "artifacts"))
-    if not home.exists():
-        home.mkdir()
-        model.mkdir(exist_ok=True)
-        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-            (model / name).write_text(json.dumps({"model_type": "qwen2"}), encoding="utf-8")
-        save_file({"weight": np.zeros(1, dtype=np.float32)}, model / "model.safetensors")
-        for number in range(size):
-            version = register_model_folder(tracking, model, {}, f"run-{number}", {"eval/average": 0.5})
-            set_champion(tracking, version, "the benchmark", f"retraining {number}")
-    return tracking, model
-
-
-def retrainings_one_more(size: int, folder: Path) -> Work:
-    """One more retraining: registered, and a decision recorded."""
-    from sgpo.registry.models import register_model_folder
-    from sgpo.registry.promotion import set_champion
-
-    tracking, model = _registry(size, folder)
-    register_model_folder(tracking, model, {}, "warm", {"eval/average": 0.5})  # opens the store
-
-    def record() -> None:
-        version = register_model_folder(tracking, model, {}, "more", {"eval/average": 0.5})
-        set_champion(tracking, version, "the benchmark", "one more")
-
-    return record
-
-
-def retrainings_show(size: int, folder: Path) -> Work:
-    """What `sgpo registry show` reads: aliases, every decision, gaps."""
-    from sgpo.registry.records import aliases, gaps, history
-
-    tracking, _ = _registry(size, folder)
-    aliases(tracking)  # opens the store
-    return lambda: gaps(history(tracking), aliases(tracking).get("champion"))
-
-
 GROUPS: dict[str, dict[str, Measure]] = {
     "bank": {
         "write": bank_write, "load": bank_load, "load, leaks checked": bank_load_checked, "list": bank_list,
         "families": bank_families, "index": bank_index, "retrieve 100": bank_retrieve, "split": bank_split,
     },
     "extraction": {"respond": extraction_respond, "extract": extraction_extract},
-    "retrainings": {"one more": retrainings_one_more, "show": retrainings_show},
+    "retrainings": {"one more": one_more, "show": show},
+    "services": {"one more run": retraining_in_prefect, "the page of runs": page_of_runs},
 }  # fmt: skip
-GOAL = {"bank": 1_000_000, "extraction": 100_000, "retrainings": 500}
+GOAL = {"bank": 1_000_000, "extraction": 100_000, "retrainings": 500, "services": 500}
 
 
 def peak_mib() -> float:
-    """Return the most memory that this process has held, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the most memory that this process has held, with what servers that it has started hold now, MiB."""
+    servers = sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + servers / 2**20
 
 
 def measure(group: str, name: str, size: int, folder: Path, clock: Callable[[], float]) -> None:
@@ -218,6 +179,8 @@ def main() -> None:
     parser.add_argument("--bank", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--extraction", type=int, nargs="+", default=[300, 1_000, 3_000])
     parser.add_argument("--retrainings", type=int, nargs="+", default=[50, 150, 500])
+    parser.add_argument("--services", type=int, nargs="+", default=[50, 150, 500])
+    parser.add_argument("--postgres", metavar="ADDRESS", help="Postgres server for retrainings and services")
     parser.add_argument("--json", type=Path, help="File for the figures")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: the process's own seconds")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
@@ -226,6 +189,8 @@ def main() -> None:
         group, name, size, folder = arguments.measure
         measure(group, name, int(size), Path(folder), CLOCKS[arguments.clock])
         return
+    if arguments.postgres:
+        os.environ[POSTGRES] = arguments.postgres
     rows = []
     print("| what | sizes | seconds | peak MiB | exponent of seconds | at | seconds there |")
     print("|---|---|---|---|---|---|---|", flush=True)

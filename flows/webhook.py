@@ -141,7 +141,8 @@ def main(
         from sgpo.tracking.client import connect
 
         client = connect(tracking.model_copy(update={"mlflow_uri": register}))
-        register_webhook(client, f"{(address or f'http://{host}:{port}').rstrip('/')}{PATH}", secret)
+        here = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        register_webhook(client, f"{(address or here).rstrip('/')}{PATH}", secret)
         logger.info("MLflow at %s sends here", register)
     web.run_app(application, host=host, port=port, print=None, access_log=None)
 

@@ -15,7 +15,7 @@ class TrackingConfig(Settings):
         default="sqlite:///.sgpo/mlflow.db", min_length=1, description="URI of MLflow's tracking and registry"
     )
     artifact_root: str = Field(
-        default=".sgpo/mlartifacts", description="Where artifacts of new experiments go, if on SQLite"
+        default=".sgpo/mlartifacts", description="Where artifacts of new experiments go, if mlflow_uri is a database"
     )
     experiment: str = Field(default="sgpo", min_length=1, description="MLflow experiment")
     registered_model: str = Field(default="sgpo-testbed", min_length=1, description="Name in the model registry")

@@ -69,16 +69,21 @@ def sqlite_path(tracking: TrackingConfig) -> Path | None:
     return Path(tracking.mlflow_uri.removeprefix(_SQLITE)).absolute()
 
 
+def is_server(tracking: TrackingConfig) -> bool:
+    """Whether the URI is an MLflow server's, and not a database's that this process opens itself."""
+    return tracking.mlflow_uri.partition("://")[0] in ("http", "https")
+
+
 def experiment_id(client: MlflowClient, tracking: TrackingConfig) -> str:
     """Return the id of the settings' experiment, created when it is not there.
 
-    On SQLite its artifacts go to `artifact_root`; a server knows its own place for them.
+    In a database its artifacts go to `artifact_root`; a server knows its own place for them.
     """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(tracking.experiment)
     if found is None:
-        location = resolved(tracking).artifact_root if sqlite_path(tracking) else None
+        location = None if is_server(tracking) else _resolved_root(tracking.artifact_root)
         try:
             return client.create_experiment(tracking.experiment, artifact_location=location)
         except MlflowException as error:

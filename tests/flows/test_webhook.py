@@ -276,6 +276,18 @@ def test_a_receiver_on_every_address_is_registered_by_the_one_that_it_is_given(
     assert registered == ["http://receiver.example:4280/mlflow"]
 
 
+@pytest.mark.parametrize(("host", "there"), [("10.0.0.5", "10.0.0.5"), ("::1", "[::1]")])
+def test_a_receiver_on_one_address_is_registered_by_it(
+    host: str, there: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registered: list[str] = []
+    monkeypatch.setenv("SGPO_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setattr(webhook, "register_webhook", lambda _, url, __: registered.append(url))
+    monkeypatch.setattr(web, "run_app", lambda *_, **__: None)
+    webhook.main(host, 4280, RECIPE, tmp_path / "seen", f"sqlite:///{tmp_path}/mlflow.db", "")
+    assert registered == [f"http://{there}:4280/mlflow"]
+
+
 def test_our_signature_is_mlflows(model: Model) -> None:
     body, headers = model.alias()
     expected = headers["X-MLflow-Signature"]

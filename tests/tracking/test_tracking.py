@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ from sgpo.cli.main import app
 from sgpo.config import RunConfig, TrackingConfig, config_digest
 from sgpo.jsonl import JsonlError, JsonlFile
 from sgpo.storage.objects import UnreachableError
-from sgpo.tracking.client import connect
+from sgpo.tracking.client import connect, experiment_id
 from sgpo.tracking.tracker import METRICS, RunTracker, TrackingError, evaluation_metric, open_tracker, replay
 from sgpo.training.recovery.interruption import PreemptedError
 
@@ -326,6 +327,23 @@ def test_parameters_that_changed_are_said_and_the_others_are_logged(
     assert "first values of the changed parameters p1" in capfd.readouterr().err
     params = runs_in_mlflow(tracking)[0].data.params
     assert (len(params), params["p1"], params["new"]) == (151, "1", "None")
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("sqlite:///mlflow.db", "{here}/artifacts"), ("postgresql+psycopg2://db.example/mlflow", "{here}/artifacts"),
+        ("http://mlflow.example", None), ("https://mlflow.example", None),
+    ],
+)  # fmt: skip
+def test_artifacts_of_a_database_go_where_the_recipe_says_and_a_server_knows_its_place(
+    uri: str, place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    client = Mock(**{"get_experiment_by_name.return_value": None, "create_experiment.return_value": "1"})
+    assert experiment_id(client, TrackingConfig(mlflow_uri=uri, artifact_root="artifacts")) == "1"
+    expected = place and place.format(here=tmp_path)
+    client.create_experiment.assert_called_once_with("sgpo", artifact_location=expected)
 
 
 def test_a_figure_is_a_file_of_the_run_and_an_artifact(tracking: TrackingConfig, tmp_path: Path) -> None:
