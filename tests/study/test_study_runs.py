@@ -6,8 +6,6 @@ import copy
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -66,12 +64,11 @@ def study_file(tmp_path_factory, model_folder, data_folder, mlflow_database) -> 
 
 def command(file: Path, *options: str, expected: int = 0) -> str:
     """Run `sgpo study` as a person would."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sgpo.cli", "study", str(file), *options], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == expected, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    arguments = ["-m", "sgpo.cli", "study", str(file), *options]
+    process = WarmProcess(arguments, Path.cwd(), {**os.environ, "OMP_NUM_THREADS": "1"})
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == expected, said
+    return said
 
 
 def test_a_study_is_run_once_and_each_line_is_that_of_its_run(study_file, run_missing, sgpo):
