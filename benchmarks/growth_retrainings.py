@@ -82,8 +82,8 @@ def show(size: int, folder: Path) -> Callable[[], object]:
     return lambda: gaps(history(tracking), aliases(tracking).get("champion"))
 
 
-def _prefect(size: int, folder: Path) -> str:
-    """Start a Prefect server whose database has so many completed runs; returns its API's address."""
+def _prefect(size: int, folder: Path) -> None:
+    """Start a Prefect server whose database has so many completed runs, for this process's clients."""
     from flows.server import prefect_server, wait_for
 
     home = folder / f"prefect-{size}"
@@ -98,7 +98,6 @@ def _prefect(size: int, folder: Path) -> str:
     wait_for(api)
     if new:
         asyncio.run(_fill(size))
-    return api
 
 
 async def _fill(size: int) -> None:

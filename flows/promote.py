@@ -68,12 +68,11 @@ def decide_and_promote(
 ) -> ChampionChange:
     """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
     decision = decide(comparison, settings.gate)
-    if why == RETRAINING and not dry_run:
-        with one_change_of_champion(settings.tracking):
-            complete_change(settings.tracking)  # a try that was cut off may have promised it in the record and no more
-        if made := _promotion_of(settings.tracking, version):
-            return made
     with one_change_of_champion(settings.tracking):
+        if why == RETRAINING and not dry_run:
+            complete_change(settings.tracking)  # a try that was cut off may have promised it in the record and no more
+            if made := _promotion_of(settings.tracking, version):
+                return made
         change = promote_version(
             settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run
         )

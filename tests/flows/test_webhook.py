@@ -259,14 +259,20 @@ def test_without_a_secret_the_receiver_does_not_start(secret: str, tmp_path: Pat
     assert done.stderr.count("\n") == 1
 
 
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that receivers register, which are not started."""
+    addresses: list[str] = []
+    monkeypatch.setenv("SGPO_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setattr(webhook, "register_webhook", lambda _, url, __: addresses.append(url))
+    monkeypatch.setattr(web, "run_app", lambda *_, **__: None)
+    return addresses
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_a_receiver_on_every_address_is_registered_by_the_one_that_it_is_given(
-    host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    host: str, registered: list[str], tmp_path: Path
 ) -> None:
-    registered: list[str] = []
-    monkeypatch.setenv("SGPO_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setattr(webhook, "register_webhook", lambda _, url, __: registered.append(url))
-    monkeypatch.setattr(web, "run_app", lambda *_, **__: None)
     start = partial(webhook.main, host, 4280, RECIPE, tmp_path / "seen", f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(SystemExit, match=r"expected --address") as refused:
         start()
@@ -278,12 +284,8 @@ def test_a_receiver_on_every_address_is_registered_by_the_one_that_it_is_given(
 
 @pytest.mark.parametrize(("host", "there"), [("10.0.0.5", "10.0.0.5"), ("::1", "[::1]")])
 def test_a_receiver_on_one_address_is_registered_by_it(
-    host: str, there: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    host: str, there: str, registered: list[str], tmp_path: Path
 ) -> None:
-    registered: list[str] = []
-    monkeypatch.setenv("SGPO_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setattr(webhook, "register_webhook", lambda _, url, __: registered.append(url))
-    monkeypatch.setattr(web, "run_app", lambda *_, **__: None)
     webhook.main(host, 4280, RECIPE, tmp_path / "seen", f"sqlite:///{tmp_path}/mlflow.db", "")
     assert registered == [f"http://{there}:4280/mlflow"]
 

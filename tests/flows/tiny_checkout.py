@@ -56,11 +56,6 @@ def make_tiny_checkout(folder: Path, prefect_database: Path | None = None) -> Pa
     return folder
 
 
-def warm_environment_of(checkout: Path) -> dict[str, str]:
-    """The same, and what training's interpreter runs (training, evaluation) begins with everything imported."""
-    return {**environment_of(checkout), "SGPO_TRAINING_PYTHON": str(interpreter(checkout.parent))}
-
-
 def environment_of(checkout: Path) -> dict[str, str]:
     """The environment in which that checkout's code runs, as the Makefile would set it."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW", "SGPO"))}
@@ -77,3 +72,8 @@ def environment_of(checkout: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+
+
+def warm_environment_of(checkout: Path) -> dict[str, str]:
+    """The same, and what training's interpreter runs (training, evaluation) begins with everything imported."""
+    return {**environment_of(checkout), "SGPO_TRAINING_PYTHON": str(interpreter(checkout.parent))}
