@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY = PASSIVE
 # Hundreds of Python processes start here; without compiled files each would compile all of ours again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo demo-real test test-fast test-vllm lint bench bench-check clean
+.PHONY: setup demo demo-real test test-fast test-long test-vllm lint bench bench-check clean
 
 setup: .venv/installed
 
@@ -47,9 +47,16 @@ test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow" \
 		--ignore tests/flows --ignore tests/infra
 
-# Everything. Most tests wait for servers and processes: several at once. One thread each, so that they do not fight over the cores.
+# Everything but the tests marked `long`: under a quarter of an hour on 2 cores. It has one whole loop, the demo's. Most tests wait
+# for servers and processes: several at once. One thread each, so that they do not fight over the cores.
+PYTEST_AT_ONCE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(PYTEST_AT_ONCE) -m "not long"
+
+# The others: whole loops of real models and other domains, operations on a running site, versions trained again to the same bytes.
+test-long: setup
+	$(PYTEST_AT_ONCE) -m long
 
 # The rollout engines with vLLM's CPU build, in an environment of its own: Prefect and vLLM exclude each other.
 VLLM_BIN := .venv-vllm/bin

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The worlds of configs/studies/testbed.yaml: problems, the package's base models, the scripted strong model's answers and strategies,
-# splits. Usage: benchmarks/worlds.sh 3 6; with `6w`, after 6: the same world with a third of its problems for the warm-up.
+# splits. Usage: benchmarks/worlds.sh 3 6; with `6w`, after 6: the same world with a third of its problems for the warm-up. Worlds of
+# other numbers of decisions pre-train their base models, minutes each: FAMILIES=qwen2 benchmarks/worlds.sh 2 4 5 makes one shape only.
 set -e
 sgpo=".venv/bin/sgpo"
 for decisions in "$@"; do
@@ -14,7 +15,7 @@ for decisions in "$@"; do
     fi
     params=$data/params.yaml
     mkdir -p "$data"
-    for family in llama qwen2; do
+    for family in ${FAMILIES:-llama qwen2}; do
         base="family: $family"
         # Llama's shape needs longer to carry six decisions out; the package's was made so.
         [ "$family-$decisions" = llama-6 ] && base="$base, steps: 2800"

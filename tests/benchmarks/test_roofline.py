@@ -43,6 +43,7 @@ def test_every_phase_has_a_line_and_the_table_begins_with_what_loses_most(tmp_pa
     assert found["copy_rate"] > 1e7
 
 
+@pytest.mark.long
 def test_a_step_is_compared_between_layouts_and_with_trl(tmp_path: Path) -> None:
     found, said = figures(tmp_path, "step.py", "--clock", "cpu")
     assert found["clock"] == "cpu"

@@ -16,7 +16,7 @@ from sgpo.problems import read_problems, write_problems
 from sgpo.registry.models import register_base_model
 from sgpo.testbed.world import build_split
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.usefixtures("prefect_api")]
 __all__ = ["data_folder", "model_folder", "tokenizer"]
 
 

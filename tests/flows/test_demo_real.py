@@ -14,7 +14,7 @@ from tiny_checkout import REPOSITORY, make_tiny_checkout, warm_environment_of
 
 from flows.demo_real import _absolute
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 pytest.importorskip("gguf", reason="the package gguf (extra gguf) writes the student of this test")
 sys.path.insert(0, str(REPOSITORY / "tests" / "rollouts"))

@@ -18,7 +18,7 @@ from warm_python import WarmProcess
 from sgpo.problems import read_problems
 from sgpo.problems.domains.code.sandbox import SandboxError, check_sandbox
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PAGE = (REPOSITORY / "docs" / "domains.md").read_text(encoding="utf-8").partition("## Two worked domains")[2]
 COMMANDS = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()

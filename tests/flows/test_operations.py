@@ -30,7 +30,8 @@ from sgpo.registry import register_model_folder
 from sgpo.registry.promotion import aliases, history, set_champion
 from sgpo.training.checkpoints.checkpoint import verify_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of each test; all else here has limits of its own
+# The limit is that of each test; all else here has limits of its own.
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 SECRET = "the-owners-secret-5d1f0c"
 SERVICES = ("prefect", "mlflow", "s3", "worker", "webhook")
 

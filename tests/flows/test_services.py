@@ -232,6 +232,7 @@ def test_services_get_loopback_addresses_and_only_the_receiver_gets_the_secret(
     assert [service.name for service in without] == ["prefect", "mlflow", "worker"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_api")
 def test_another_recipe_s_model_gets_its_training_limit_and_the_same_recipe_deploys_nothing_again(
     tmp_path: Path,

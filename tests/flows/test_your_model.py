@@ -79,6 +79,7 @@ def as_jsonl(path: Path, split) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_the_page_from_the_hub_to_a_retraining(place: Place, tmp_path: Path) -> None:
     recipe = load_config(None, [*TINY_OVERRIDES, "tracking.registered_model=mine"])
     (place.checkout / "configs" / "mine.yaml").write_text(dump_config(recipe), encoding="utf-8")

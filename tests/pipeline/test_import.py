@@ -160,6 +160,7 @@ def test_the_command_names_what_is_wrong_in_one_line(sgpo, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_with_dvc_the_stage_goes_and_the_problems_stay(
     tmp_path: Path, make_checkout: Callable[[Path, dict[str, Any]], Any]
 ) -> None:

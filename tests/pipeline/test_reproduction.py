@@ -22,7 +22,7 @@ from sgpo.registry.ancestry import ancestry, describe_ancestry
 from sgpo.registry.lineage import Lineage
 from sgpo.registry.provenance import attachments_of_run, dvc_md5, lineage_of_run, note_provenance, read_provenance
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 MAKE_DATA = """
 import random, sys

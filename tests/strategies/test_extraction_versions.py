@@ -15,7 +15,7 @@ from sgpo.pipeline import stages
 from sgpo.problems import read_problems, write_problems
 from sgpo.strategies.bank import load_strategies
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 OLD, NEW = 30, 33
 RESPONSES, STRATEGIES = ("responses.parquet", "responses_refused.jsonl"), ("strategies.parquet", "strategies.json")

@@ -117,6 +117,7 @@ def test_what_is_missing_is_run_again_to_the_same_line(study_file, run_missing):
     assert study.results.read_text().splitlines() == lines
 
 
+@pytest.mark.long
 def test_what_another_table_has_measured_is_not_measured_again(study_file, run_missing, tmp_path):
     tree = yaml.safe_load(study_file.read_text())
     run_missing(study_file)
@@ -157,6 +158,7 @@ def test_a_study_that_is_asked_to_end_leaves_no_process_and_a_checkpoint_from_wh
     assert not (tmp_path / "results.jsonl").exists()
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_is_one_line_and_the_others_results_stay(study_file, tmp_path):
     tree = yaml.safe_load(study_file.read_text())
     tree["results"] = str(tmp_path / "results.jsonl")

@@ -18,7 +18,7 @@ from sgpo.study.digests import digest_of
 from sgpo.study.results import Results
 from sgpo.testbed.bases import SHIPPED
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in SHIPPED.glob("*/base.json"))
 

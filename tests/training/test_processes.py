@@ -81,6 +81,7 @@ def test_training_in_two_processes_is_training_in_one(with_responses, model_fold
     assert metrics[1][0].keys() == metrics[2][0].keys()
 
 
+@pytest.mark.long
 def test_a_base_model_built_by_two_processes_is_that_of_one(tmp_path):
     params = {"base_model": {"steps": 3, "hidden_size": 32, "layers": 2, "batch_size": 5}}
     for processes in (1, 2):

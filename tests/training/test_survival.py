@@ -126,6 +126,7 @@ def stopped_on_two(model_folder, data_folder, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 4])
 def test_a_run_of_two_processes_goes_on_with_any_number(
     processes, stopped_on_two, reference, model_folder, data_folder
@@ -329,6 +330,7 @@ def test_replicas_must_divide_the_processes(model_folder, data_folder, tmp_path)
     assert "ConfigError: sharding.replicas is 2 (expected a divisor of 1 processes)" in output
 
 
+@pytest.mark.long
 def test_torchrun_starts_killed_processes_again_and_the_result_is_the_same(
     reference, model_folder, data_folder, tmp_path
 ):
