@@ -2,7 +2,7 @@
 
 Importing takes such a process five to eight seconds of work, its part in a test often less than one. A fork is as real
 a process as any: it has its own arguments, environment, folder and pipes, gets signals, is killed, and ends on its own.
-Only what has to be seen in a fresh interpreter (imports, torchrun, the commands that flows launch) starts one.
+Only what has to be seen in a fresh interpreter (imports, torchrun itself, what is killed under it) starts one.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class WarmRanks:
 
 
 def interpreter(folder: Path) -> Path:
-    """A program to be given where an interpreter is asked for, such as SGPO_TRAINING_PYTHON.
+    """A program to be given where an interpreter is asked for: SGPO_TRAINING_PYTHON, or torchrun's PYTHON_EXEC.
 
     It passes its arguments, its two outputs and the signals that it gets to a warm process, which dies with it.
     """
@@ -216,7 +216,8 @@ def _run(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     random.seed()
-    first, *rest = request["arguments"]
+    first, *rest = (argument for argument in request["arguments"] if argument != "-u")
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]: torchrun's -u
     if first == "-m":
         sys.argv, sys.path[0] = rest, request["cwd"]
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)

@@ -75,5 +75,6 @@ def environment_of(checkout: Path) -> dict[str, str]:
 
 
 def warm_environment_of(checkout: Path) -> dict[str, str]:
-    """The same, and what training's interpreter runs (training, evaluation) begins with everything imported."""
-    return {**environment_of(checkout), "SGPO_TRAINING_PYTHON": str(interpreter(checkout.parent))}
+    """The same, and what training's interpreter and torchrun start begins with everything imported."""
+    warm = str(interpreter(checkout.parent))
+    return {**environment_of(checkout), "SGPO_TRAINING_PYTHON": warm, "PYTHON_EXEC": warm}

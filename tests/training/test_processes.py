@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from warm_python import WarmProcess
+from warm_python import WarmProcess, interpreter
 
 from flows.process import training_command
 from sgpo.config.testbed import WorldConfig
@@ -33,6 +33,7 @@ OVERRIDES = (
 def run(processes: int, folder: Path, *arguments: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment.pop("SGPO_TRAINING_PYTHON", None)
+    environment["PYTHON_EXEC"] = str(interpreter(folder))
     if processes == 1:
         alone = WarmProcess(["-m", "sgpo.cli", *arguments], folder, environment)
         output, _ = alone.communicate(timeout=300)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from warm_python import WarmProcess, WarmRanks
+from warm_python import WarmProcess, WarmRanks, interpreter
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -55,6 +55,8 @@ def launch(
         return WarmProcess(["-m", *command], folder.parent, environment)
     if torchrun is None:
         return WarmRanks(processes, ["-m", *command], folder.parent, environment)
+    if not torchrun:  # whoever kills a process wants the process itself
+        environment["PYTHON_EXEC"] = str(interpreter(folder.parent))
     launcher = ["-m", "sgpo.training.launch", *torchrun, "--standalone", f"--nproc-per-node={processes}", "-m", "--"]
     return subprocess.Popen(
         [sys.executable, *launcher, *command], env=environment, cwd=folder.parent, stdout=subprocess.PIPE,
