@@ -1,6 +1,6 @@
 """Tables and figures of a study's results: means over seeds with intervals, and paired tests against one method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from sgpo.config.study import OWN, StudyConfig
+from sgpo.config.study import OWN, StudyConfig, StudyTable
 from sgpo.files import publish_file
 from sgpo.study.results import Result, Results
 
@@ -36,7 +36,7 @@ def write_report(study: StudyConfig, results: Results, page: Path, command: str)
     for name, table in study.tables.items():
         for benchmark in (OWN, *table.benchmarks):
             for k in table.k:
-                if not (rows := results.of(name, (k,), benchmark)):
+                if not (rows := in_order(results.of(name, (k,), benchmark), table)):
                     continue
                 where = f"{table.split.replace('_', '-')} problems" if benchmark == OWN else benchmark
                 lines += [f"## {name}, avg@{k} on {where}", *_table(rows, table.against)]
@@ -46,6 +46,17 @@ def write_report(study: StudyConfig, results: Results, page: Path, command: str)
                 lines += ["", f"![{label}]({picture.name})", ""]
     with publish_file(page) as aside:
         aside.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
+
+
+def in_order(rows: Iterable[Result], table: StudyTable) -> list[Result]:
+    """Return the rows in the table's order of worlds, families, variants and methods, whenever they were measured."""
+    names = (table.worlds, table.families, tuple(table.variants), table.methods)
+
+    def place(row: Result) -> list[int]:
+        of_row = (row.world, row.family, row.variant, row.method)
+        return [listed.index(one) if one in listed else len(listed) for listed, one in zip(names, of_row, strict=True)]
+
+    return sorted(rows, key=place)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:

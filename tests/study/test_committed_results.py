@@ -9,6 +9,7 @@ import pytest
 from sgpo.config import RunConfig, load_config
 from sgpo.config.study import OWN, StudyConfig
 from sgpo.study.cells import cells_of, load_study
+from sgpo.study.report import in_order
 from sgpo.study.results import Result, Results
 from sgpo.training.inputs import reads_responses
 from sgpo.training.recovery.origin import digest_of_what_is_computed
@@ -30,6 +31,15 @@ def test_a_line_is_of_a_cell_and_its_settings_are_what_they_were(name, row):
     assert row.benchmark in (OWN, *table.benchmarks)
     if name == "testbed":  # the others' lines were written when every line had the digest of the responses
         assert ("responses.parquet" in row.made_of) == any(map(reads_responses, [config, *_begun_from(study, row)]))
+
+
+def test_a_page_has_the_table_s_order_whenever_its_lines_were_written():
+    study = STUDIES["testbed"]
+    table = study.tables["pays"]
+    rows = in_order(reversed(Results(REPOSITORY / study.results).of("pays", (32,))), table)
+    measured = list(dict.fromkeys((row.world, row.method) for row in rows))
+    assert measured == [(w, m) for w in table.worlds for m in table.methods if (w, m) in measured]
+    assert len(measured) > len(table.methods)
 
 
 def _begun_from(study: StudyConfig, row: Result) -> list[RunConfig]:
