@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sgpo.amounts import counted
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
 from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Config, Data, DryRun, Model, Overrides, Params, Run, Work
@@ -240,7 +241,7 @@ def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None
 
     given = load_config(config, overrides or ()).tracking if config or overrides else None
     sent = replay_run(run, given)
-    print(f"{sent} values sent")
+    print(f"{counted(sent, 'value')} sent")
 
 
 _WRONG_PLACES = {
