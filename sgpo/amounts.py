@@ -1,4 +1,9 @@
-"""Seconds and tokens as a person says them."""
+"""Counts, seconds and tokens as a person says them."""
+
+
+def counted(number: int, one: str) -> str:
+    """Return a count of things: 1 run, 2 runs, 0 runs."""
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def shown_time(seconds: float) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sgpo.amounts import counted
 from sgpo.browse.kept_answers import Kept
 from sgpo.report.answers import shorten
 
@@ -33,7 +34,7 @@ def list_answers(answers: Sequence[Kept], console: Console, limit: int = 0) -> N
     console.print(table)
     counts = ", ".join(f"{sum(one.verdict == verdict for one in answers)} {verdict}" for verdict in STYLES)
     more = f"; the first {limit} are shown (--limit 0 shows all)" if 0 < limit < len(answers) else ""
-    console.print(f"{len(answers)} answers: {counts}{more}", highlight=False)
+    console.print(f"{counted(len(answers), 'answer')}: {counts}{more}", highlight=False)
 
 
 def show_answers(answers: Sequence[Kept], console: Console) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sgpo.amounts import counted
 from sgpo.browse.run_list import RunRow
 from sgpo.report.decision import WORDS, points
 
@@ -31,7 +32,7 @@ def show_runs(rows: Sequence[RunRow], console: Console) -> None:
             shown_size(row.size),
         )  # fmt: skip
     console.print(table)
-    console.print(f"{len(rows)} runs, {shown_size(sum(row.size for row in rows))}", highlight=False)
+    console.print(f"{counted(len(rows), 'run')}, {shown_size(sum(row.size for row in rows))}", highlight=False)
 
 
 def shown_size(size: float) -> str:

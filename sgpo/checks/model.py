@@ -70,7 +70,7 @@ def _weights(folder: Path, source: str | Path, config: RunConfig, findings: list
     try:
         model = open_model(folder, source, getattr(torch, config.sharding.precision))
         if config.engine.kind == "transformers":
-            check_attention(source, model)
+            check_attention(source, model.config)
     except UserError as error:
         findings.append(refusal(GROUP, "weights", error))
         return None

@@ -4,12 +4,14 @@ import errno
 import gc
 import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sgpo.amounts import counted
 from sgpo.cli.checking import add_checking
 from sgpo.cli.models import model_app
 from sgpo.cli.options import DATA, PARAMS, WORK, AsJson, Config, Data, DryRun, Model, Overrides, Params, Run, Work
@@ -29,6 +31,10 @@ from sgpo.cli.verifiers import verifiers_app
 from sgpo.cli.world import world_app
 from sgpo.errors import UserError
 from sgpo.progress import QUIET
+
+if TYPE_CHECKING:
+    from sgpo.config import RunConfig
+    from sgpo.tracking.tracker import RunTracker
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(problems_app, name="problems")
@@ -132,11 +138,8 @@ def train(
 ) -> None:
     """Train by the recipe's method; resumes from the run's newest checkpoint, here or in storage."""
     from sgpo.config import load_config
-    from sgpo.registry.provenance import note_provenance
-    from sgpo.tracking.tracker import open_tracker, parent_of
-    from sgpo.training.best import record_of_best, tags_of
+    from sgpo.training.best import record_of_best
     from sgpo.training.checkpoints.stored_run import open_stored_run
-    from sgpo.training.recovery.session import StoppedError
     from sgpo.training.run import train as train_run
     from sgpo.training.world import is_main_process
 
@@ -146,24 +149,32 @@ def train(
 
         print_forecast(lambda: of_training(settings, model, run), as_json)
         return
-    parent = parent or (parent_of(run) if parent_of(run).is_dir() else None)
     with (
         stdout_kept(as_json),
         open_stored_run(settings, run) as stored,  # first: it may bring the record of a run that got further elsewhere
     ):
-        if is_main_process():
-            note_provenance(settings, run)
-        with open_tracker(settings, run, parent) if is_main_process() else nullcontext() as tracker:
-            try:
-                trained = train_run(settings, model, run, tracker, stored, restart)
-            except StoppedError as error:
-                if tracker is not None:
-                    tracker.set_tags({"sgpo.stopped": str(error)})
-                raise
-            if tracker is not None:
-                tracker.set_tags(tags_of(run))
+        logged = _log_of(settings, run, parent) if is_main_process() else None
+        trained = train_run(settings, model, run, logged, stored, restart)
     if as_json and is_main_process():
         print_json({"model": trained, "validation": record_of_best(run)})
+
+
+@contextmanager
+def _log_of(settings: "RunConfig", run: Path, parent: Path | None) -> "Iterator[RunTracker]":
+    """Note what a run is made with, and yield its tracker, which gets why it stopped or which step is exported."""
+    from sgpo.registry.provenance import note_provenance
+    from sgpo.tracking.tracker import open_tracker, parent_of
+    from sgpo.training.best import tags_of
+    from sgpo.training.recovery.session import StoppedError
+
+    note_provenance(settings, run)
+    with open_tracker(settings, run, parent or (parent_of(run) if parent_of(run).is_dir() else None)) as tracker:
+        try:
+            yield tracker
+        except StoppedError as error:
+            tracker.set_tags({"sgpo.stopped": str(error)})
+            raise
+        tracker.set_tags(tags_of(run))
 
 
 @app.command()
@@ -230,7 +241,7 @@ def replay(run: Run, config: Config = None, overrides: Overrides = None) -> None
 
     given = load_config(config, overrides or ()).tracking if config or overrides else None
     sent = replay_run(run, given)
-    print(f"{sent} values sent")
+    print(f"{counted(sent, 'value')} sent")
 
 
 _WRONG_PLACES = {

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sgpo.amounts import counted
 from sgpo.cli.options import AsJson, console
 from sgpo.cli.output import print_json
 
@@ -60,7 +61,7 @@ def rollouts(
     for note in notes:
         print(note)
     if html is not None:
-        print(f"{html}: {len(found)} answers")
+        print(f"{html}: {counted(len(found), 'answer')}")
     elif show:
         show_answers(found, console())
     else:

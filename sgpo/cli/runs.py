@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sgpo.amounts import counted
 from sgpo.cli.options import AsJson, DryRun, console
 from sgpo.cli.output import print_json
 
@@ -64,7 +65,7 @@ def runs_prune(
     if plan.goes and not dry_run:
         if not yes and not sys.stdin.isatty():
             raise RunListError("nothing is deleted without being asked (expected --yes, or a terminal)")
-        if not yes and not typer.confirm(f"Delete {len(plan.goes)} folders, {shown_size(plan.size)}?"):
+        if not yes and not typer.confirm(f"Delete {counted(len(plan.goes), 'folder')}, {shown_size(plan.size)}?"):
             raise typer.Exit(1)
         prune(plan)
     if as_json:

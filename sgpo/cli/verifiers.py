@@ -19,18 +19,33 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings such as do
 
 @verifiers_app.command("list")
 def verifiers_list(as_json: AsJson = False, config: Config = None, overrides: Overrides = None) -> None:
-    """List the domains' verifiers: where each is, who registered it, and its passing score."""
+    """List the domains' verifiers: where each is, who registered it, its passing score, its fault."""
     from sgpo.config import load_config
+    from sgpo.problems.domains.judges import DomainJudges
     from sgpo.problems.domains.registry import known_domains
 
-    known = known_domains(load_config(config, overrides or ()).domains)
+    settings = load_config(config, overrides or ())
+    known = known_domains(settings.domains)
+    judges = DomainJudges(settings.domains, settings.evaluation.verifier_timeout, workers=1)
+    try:
+        broken = judges.broken(name for name, spec in known.items() if spec.origin != "built in")
+    finally:
+        judges.stop()
+    faults = {name: text.removeprefix(f"domain '{name}': ") for name, text in broken.items()}
     if as_json:
-        print_json([{**asdict(spec), "options": dict(spec.options)} for _, spec in sorted(known.items())])
+        print_json(
+            [
+                {**asdict(spec), "options": dict(spec.options), "fault": faults.get(name)}
+                for name, spec in sorted(known.items())
+            ]
+        )
         return
     for name, spec in sorted(known.items()):
         options = "".join(f" {key}={value}" for key, value in spec.options.items())
+        fault = f"; cannot judge: {faults[name]}" if name in faults else ""
         print(
-            f"{name}: {spec.verifier}{options} ({spec.origin}; passes from {spec.threshold:g}; prompts: {spec.prompts})"
+            f"{name}: {spec.verifier}{options} ({spec.origin}; passes from {spec.threshold:g}; prompts: "
+            f"{spec.prompts}){fault}"
         )
 
 

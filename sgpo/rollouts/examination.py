@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sgpo.config import ChatConfig
 from sgpo.rollouts.chat import ChatFormat
@@ -48,16 +48,16 @@ def examine(
     chat = open_chat(folder, tokenizer, chat_settings)
     check_ids(source, model, tokenizer, chat)
     if engine_kind == "transformers":
-        check_attention(source, model)
+        check_attention(source, model.config)
     return Examination(
         folder, chat, type(model).__name__, sum(parameter.numel() for parameter in model.parameters()),
         model.config.max_position_embeddings,
     )  # fmt: skip
 
 
-def check_attention(source: str | Path, model: PreTrainedModel) -> None:
+def check_attention(source: str | Path, config: PreTrainedConfig) -> None:
     """Raise ModelFolderError when the transformers engine cannot sample from layers of these kinds."""
-    others = sorted(set(getattr(model.config, "layer_types", None) or ()) - {"full_attention"})
+    others = sorted(set(getattr(config, "layer_types", None) or ()) - {"full_attention"})
     if others:
         raise ModelFolderError(
             f"{source}: has layers of the kind {others[0]}, which the transformers engine does not sample from "

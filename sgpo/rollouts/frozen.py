@@ -12,6 +12,7 @@ from transformers import AutoConfig
 from sgpo.config import ChatConfig, EngineConfig
 from sgpo.rollouts.chat import ChatFormat
 from sgpo.rollouts.engine import RolloutEngine
+from sgpo.rollouts.examination import check_attention
 from sgpo.rollouts.model_folder import INDEX, load_model, local_folder, open_chat, open_ending_tokenizer
 from sgpo.rollouts.transformers_engine import TransformersEngine
 
@@ -33,6 +34,7 @@ def open_frozen(
     folder = local_folder(source)
     if settings.kind == "transformers":
         model, tokenizer = load_model(folder)
+        check_attention(source, model.config)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model.to(device, dtype=getattr(torch, precision))  # pyright: ignore[reportArgumentType]
         chat = open_chat(folder, tokenizer, chat_settings)

@@ -124,14 +124,14 @@ def test_a_torn_line_and_an_older_row_cost_themselves_and_nothing_kept_is_an_err
     older = {name: row[name] for name in row if name not in ("question", "gold", "reason", "extracted", "domain")}
     file.write_text(json.dumps(older) + '\n{"text": "x"}\n{"problem_id": "al')
     ended = sgpo("rollouts", str(run), "--from", "step 11", cwd=run)
-    assert "1 answers: 1 right" in ended.stdout
+    assert "1 answer: 1 right" in ended.stdout
     assert "step-000010.jsonl: row 3 is not a JSON object" in ended.stdout
     assert "rollouts/: 1 are not as this version writes them" in ended.stdout
     # A file of other lines, and one that is not named after a step.
     other = file.with_name("step-mine.jsonl")
     other.write_text(json.dumps({**row, "reward": "much"}) + "\n" + json.dumps(row) + "\n")
     ended = sgpo("rollouts", str(other), cwd=run)
-    assert "1 answers: 1 right" in ended.stdout
+    assert "1 answer: 1 right" in ended.stdout
     assert "step-mine.jsonl: 1 are not as this version writes them" in ended.stdout
     other.rename(run / "metrics.jsonl")
     (run / "metrics.jsonl").write_text('{"step": 0}\n')

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -25,6 +26,23 @@ def test_the_command_itself_ends_with_one_line_and_code_1(workplace):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "params.yaml: 'world'" in line
+
+
+def test_an_interruption_while_it_is_imported_ends_it_in_silence(tmp_path):
+    interrupting = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "typer.py").write_text(interrupting, encoding="utf-8")
+    for start in (["-m", "sgpo.cli"], ["-c", f"from {script_of('sgpo')} import main; main()"]):
+        command = [sys.executable, *start, "runs"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), start
+
+
+def script_of(name: str) -> str:
+    """The module whose `main` a command of this project starts."""
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = scripts["scripts"][name].partition(":")
+    assert function == "main"
+    return module
 
 
 @pytest.fixture

@@ -51,6 +51,18 @@ def test_domains_are_json(sgpo, tmp_path: Path) -> None:
     rows = {row["domain"]: row for row in json.loads(sgpo("verifiers", "list", "--json", cwd=tmp_path).stdout)}
     assert rows["math"]["origin"] == "built in"
     assert {"exact", "choice", "json", "code"} <= rows.keys()
+    assert rows["math"]["fault"] is rows["exact"]["fault"] is None
+
+
+def test_a_verifier_that_cannot_be_imported_is_listed_with_its_fault(sgpo, tmp_path: Path) -> None:
+    mine = ["domains.mine.verifier=nosuch:judge"]
+    lines = sgpo("verifiers", "list", *mine, cwd=tmp_path).stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("mine: nosuch:judge (recipe")]
+    assert "; cannot judge: nosuch:judge cannot be imported: No module named 'nosuch'" in line
+    assert not [line for line in lines if line.startswith(("math", "exact")) and "cannot judge" in line]
+    rows = json.loads(sgpo("verifiers", "list", "--json", *mine, cwd=tmp_path).stdout)
+    (fault,) = [row["fault"] for row in rows if row["domain"] == "mine"]
+    assert fault.startswith("nosuch:judge cannot be imported")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from sgpo.config import load_config
@@ -29,5 +30,5 @@ class Metrics:
 if __name__ == "__main__":
     run, model, data = map(Path, sys.argv[1:4])
     run.mkdir(parents=True, exist_ok=True)
-    train(load_config(None, [f"data={data}", *sys.argv[4:]]), model, run, Metrics(run / "metrics.json"))
+    train(load_config(None, [f"data={data}", *sys.argv[4:]]), model, run, nullcontext(Metrics(run / "metrics.json")))
     print("trained" if is_main_process() else "")

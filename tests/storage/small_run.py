@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from sgpo.config import RunConfig, StorageConfig, load_config
@@ -50,7 +51,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with open_stored_run(config, folder) as stored:
         inside(stored)
-        train(config, model, folder, Metrics(folder, at_step), stored, restart)
+        train(config, model, folder, nullcontext(Metrics(folder, at_step)), stored, restart)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -125,12 +126,12 @@ def test_a_problem_is_excluded_from_an_interrupted_run(data: Path, model_folder:
     problems = read_problems(data / "splits" / "train.parquet")
     note_provenance(config, run)
     with pytest.raises(Interrupted):
-        train(config, model_folder, run, StopsAfter(1))  # step 0 is saved
+        train(config, model_folder, run, nullcontext(StopsAfter(1)))  # step 0 is saved
     gone = items_of_step(problems, 3, config.seed, 1)[0]
     later = settings(data, f"training.overlap={overlap}", f"training.exclude_problems=['{gone.id}']")
     assert digest_of_what_is_computed(later) == digest_of_what_is_computed(config)
     note_provenance(later, run)
-    train(later, model_folder, run, StopsAfter(None))
+    train(later, model_folder, run, nullcontext(StopsAfter(None)))
     left = [problem for problem in problems if problem.id != gone.id]
     for step in (1, 2):
         (file,) = (run / "rollouts").glob(f"*{step:06d}*")

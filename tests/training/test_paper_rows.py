@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_row_trains(name, data, model_folder, tmp_path):
             pass
 
     config = load_config(None, [f"data={data}", *small, *overrides, *sizes])
-    folder = train(config, model_folder, tmp_path / "run", Sink())
+    folder = train(config, model_folder, tmp_path / "run", nullcontext(Sink()))
     before, after = load_model(model_folder)[0].state_dict(), load_model(folder)[0].state_dict()
     assert all(torch.isfinite(value).all() for value in after.values())
     # An untrained model is never right: only what learns from the strong model's own responses moves.
@@ -93,7 +94,7 @@ def test_supervised_fine_tuning_runs_in_the_same_loop_and_samples_nothing(data, 
             pass
 
     config = load_config(None, [f"data={data}", *SMALL, "training.steps=6", "training.algorithm.type=sft"])
-    folder = train(config, model_folder, tmp_path / "run", Sink())
+    folder = train(config, model_folder, tmp_path / "run", nullcontext(Sink()))
     assert logged[-1]["loss/expert"] < logged[0]["loss/expert"]
     assert logged[0]["expert/fraction"] == 1.0
     assert not any(name.startswith("reward/") for name in logged[0])

@@ -30,16 +30,21 @@ class DomainJudges:
 
     def require(self, domains: Iterable[str]) -> None:
         """Load the verifiers of `domains`. Raises DomainError for one that is unknown, broken or lacks something."""
+        for message in self.broken(domains).values():
+            raise DomainError(message)
+
+    def broken(self, domains: Iterable[str]) -> dict[str, str]:
+        """Load the verifiers of `domains`; return why any cannot judge. Raises DomainError for one unknown."""
         wanted = [name for name in dict.fromkeys(domains) if not self._is_mathematics(name)]
         running = self._load(wanted)
         states = (
             running.run(worker.ready, [(name,) for name in wanted], [_READY_SECONDS] * len(wanted)) if wanted else []
         )
-        for name, state in zip(wanted, states, strict=True):
-            if state is not None:
-                raise DomainError(
-                    state.message if isinstance(state, Broken) else f"domain '{name}': {state} at its start"
-                )
+        return {
+            name: state.message if isinstance(state, Broken) else f"domain '{name}': {state} at its start"
+            for name, state in zip(wanted, states, strict=True)
+            if state is not None
+        }
 
     def score_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Judged]:
         """One verdict per (response text, problem), in order; equal pairs are judged once. Raises DomainError.

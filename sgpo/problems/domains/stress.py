@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sgpo.amounts import counted
 from sgpo.problems.schema import Problem
 from sgpo.problems.verifier import Verdict, Verifier
 
@@ -33,8 +34,8 @@ class StressReport:
     def lines(self) -> list[str]:
         """Return the report for a person: one line, and one for each kind of failure."""
         seconds = f"{self.median_seconds * 1000:.1f} ms a verdict, {self.worst_seconds * 1000:.1f} ms the slowest"
-        counts = f"{self.problems} problems, {self.responses} responses"
-        state = "passed" if self.passed else f"{len(self.failures)} failures"
+        counts = f"{counted(self.problems, 'problem')}, {counted(self.responses, 'response')}"
+        state = "passed" if self.passed else counted(len(self.failures), "failure")
         return [f"{self.domain}: {state}; {counts}; {seconds}", *(f"  {failure}" for failure in self.failures)]
 
 

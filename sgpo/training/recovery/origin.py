@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +25,45 @@ FILE = "made_of.json"
 _VERIFIER, _ENDS = "verifier of domain ", "generation_config.json"
 
 
-def check_origin(
-    config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False, stored: StoredRun | None = None
-) -> None:
-    """Note what a run begins with, or compare it with what it began with.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run is made of now, and what of it is `different` from what it began with; None where nothing is."""
 
-    Where that differs, a run that is to `restart` restarts without its checkpoints and warm-up, here and where it is
-    `stored`; otherwise CheckpointError names the first difference.
+    made_of: dict[str, str]
+    different: str | None
+
+
+def check_origin(config: RunConfig, model_folder: Path, run_folder: Path, restart: bool = False) -> Origin:
+    """Compare what a run is made of with what it began with, and write nothing.
+
+    Where that differs and the run is not to `restart`, CheckpointError names the first difference.
     """
     now, file = _origin(config, model_folder), run_folder / FILE
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
     # A run older than these keys has noted neither verifiers nor ends: it goes on with today's.
     before = {**{key: digest for key, digest in now.items() if key.startswith((_VERIFIER, _ENDS))}, **before}
-    if different := first_difference(before, now):
-        if not restart:
-            raise CheckpointError(
-                f"{run_folder}: this run began with other {different} (expected the same, another run directory, or "
-                "--restart to start again)"
-            )
-        print(f"{run_folder}: restarted, with other {different}", flush=True)
+    different = first_difference(before, now)
+    if different and not restart:
+        raise CheckpointError(
+            f"{run_folder}: this run began with other {different} (expected the same, another run directory, or "
+            "--restart to start again)"
+        )
+    return Origin(now, different)
+
+
+def note_origin(origin: Origin, run_folder: Path, stored: StoredRun | None = None) -> None:
+    """Note what a run is made of; one that is made of something else now restarts.
+
+    It does so without its checkpoints and warm-up, here and where it is `stored`.
+    """
+    if origin.different:
+        print(f"{run_folder}: restarted, with other {origin.different}", flush=True)
         if stored is not None:  # before FILE says that the run is made of what is there now
             stored.delete_training()
         for part in ("checkpoints", "warmup", "model"):
             shutil.rmtree(run_folder / part, ignore_errors=True)
         (run_folder / best.FILE).unlink(missing_ok=True)
-    write_json(file, now)
+    write_json(run_folder / FILE, origin.made_of)
 
 
 LEFT_OUT_WHEN_OFF = (

@@ -158,7 +158,7 @@ def test_the_commands_list_try_and_refuse_it(package: Path, tmp_path: Path) -> N
     problems.write_text("".join(one.model_dump_json(exclude_none=True) + "\n" for one in (UNITS, SUM)))
     tried = sgpo("check", "--problems", str(problems))
     assert tried.returncode == 0, tried.stderr
-    assert "units: passed; 1 problems, 7 responses" in tried.stdout
+    assert "units: passed; 1 problem, 7 responses" in tried.stdout
     refused = sgpo("check", "--problems", str(problems), "domains.units.verifier=own_units:jugde")
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
