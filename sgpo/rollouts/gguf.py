@@ -16,7 +16,7 @@ from sgpo.forecast import Forecast
 from sgpo.rollouts.examination import Examination, examine
 from sgpo.rollouts.export import export_model
 from sgpo.rollouts.gguf_file import check_gguf_file
-from sgpo.rollouts.model_folder import ModelFolderError, check_report, open_chat, quiet_transformers
+from sgpo.rollouts.model_folder import ModelFolderError, check_report, open_chat, quiet_transformers, saved_alike
 
 CONVERSION = ".conversion.json"
 """What a folder was converted from, and the sha256 of every file; hidden, as it is no part of the model."""
@@ -103,6 +103,7 @@ def _write(file: Path, folder: Path) -> None:
     disable_progress_bar()
     options = {"gguf_file": file.name}
     tokenizer: Any = _opened(file, "its tokenizer", lambda: AutoTokenizer.from_pretrained(str(file.parent), **options))
+    saved_alike(tokenizer)
     if tokenizer.eos_token_id is None:
         raise ModelFolderError(f"{file}: the tokenizer has no end token (expected tokenizer.ggml.eos_token_id)")
     opened: Any = _opened(

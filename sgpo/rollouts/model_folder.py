@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import snapshot_download
@@ -35,6 +35,7 @@ MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja",
 INDEX = "model.safetensors.index.json"
 """Says which file each tensor of a model in several files is in."""
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
+TokenizerT = TypeVar("TokenizerT", bound=PreTrainedTokenizerBase)
 
 
 def local_folder(source: str | Path) -> Path:
@@ -226,8 +227,17 @@ def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     settings = Path(source) / "tokenizer_config.json"
     try:
         if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") in GENERIC:
-            return PreTrainedTokenizerFast.from_pretrained(str(source))
-        return AutoTokenizer.from_pretrained(str(source))
+            return saved_alike(PreTrainedTokenizerFast.from_pretrained(str(source)))
+        return saved_alike(AutoTokenizer.from_pretrained(str(source)))
     except Exception as error:  # the tokenizers library raises nothing narrower for a spoiled tokenizer.json
         said = one_line(error, 300)
         raise ModelFolderError(f"{source}: its tokenizer cannot be opened ({type(error).__name__}: {said})") from None
+
+
+def saved_alike(tokenizer: TokenizerT) -> TokenizerT:
+    """Return the tokenizer, which will be saved with the same bytes wherever it was opened.
+
+    transformers notes in the file whether the hub was asked (HF_HUB_OFFLINE): the same model would be another one.
+    """
+    tokenizer.init_kwargs["local_files_only"] = False
+    return tokenizer

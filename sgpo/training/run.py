@@ -32,7 +32,7 @@ from sgpo.training.student import open_student
 from sgpo.training.sync import SharedWeights
 from sgpo.training.validation import validation_problems
 from sgpo.training.warmup import notes_of, record_of, warm_up
-from sgpo.training.warmup_rows import data_digest, number_held_out, refuse_without_response
+from sgpo.training.warmup_rows import data_digest, number_held_out, response_of
 from sgpo.training.world import World, open_world
 
 
@@ -130,7 +130,8 @@ def _warmup_problems(config: RunConfig, strategies: Mapping[str, str], folder: P
     problems = read_problems(config.data / "splits" / "warmup.parquet")
     if record_of(folder) != data_digest(problems, strategies, config.warmup):
         number_held_out(config.warmup, len(problems))
-        refuse_without_response(problems)
+        for problem in problems:
+            response_of(problem)
     return problems
 
 

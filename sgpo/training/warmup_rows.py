@@ -36,21 +36,20 @@ class Contexts:
         return max(len(self.alone), len(self.guided or ()))
 
 
-def refuse_without_response(problems: Sequence[Problem]) -> None:
-    """Raise ConfigError for a problem without a response to learn from."""
-    for problem in problems:
-        if not problem.response:
-            raise ConfigError(f"warm-up problem '{problem.id}' has no response (expected a strong model's response)")
+def response_of(problem: Problem) -> str:
+    """Return the response to learn from; ConfigError for a problem without one."""
+    if not problem.response:
+        raise ConfigError(f"warm-up problem '{problem.id}' has no response (expected a strong model's response)")
+    return problem.response
 
 
 def make_contexts(
     problems: Sequence[Problem], strategies: Mapping[str, str], chat: ChatFormat, settings: WarmupConfig
 ) -> list[Contexts]:
     """Return the problems' responses in both contexts; ConfigError for a problem without a response."""
-    refuse_without_response(problems)
     found = []
     for key, problem in enumerate(problems):
-        response = chat.response_ids(problem.response)
+        response = chat.response_ids(response_of(problem))
         strategy = strategies.get(problem.id) if settings.guided_fraction else None
         guided = None if strategy is None else Row(tuple(chat.guided(problem.question, strategy)), response, key)
         found.append(Contexts(Row(tuple(chat.autonomous(problem.question)), response, key), guided))

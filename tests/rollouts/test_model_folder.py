@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from sgpo.config import EngineConfig, SamplingConfig
 from sgpo.rollouts import model_folder
+from sgpo.rollouts.export import export_model
 from sgpo.rollouts.frozen import open_frozen
 from sgpo.rollouts.model_folder import ModelFolderError, load_model, local_folder
 from sgpo.rollouts.vllm import process as vllm_process
@@ -48,6 +49,16 @@ def test_a_hub_id_is_opened_from_the_cache_without_a_network(old_folder: Path, t
     folder, family, size = json.loads(done.stdout.splitlines()[-1])
     assert (Path(folder), family) == (snapshot, "qwen2")
     assert size == len(load_model(old_folder)[1])
+
+
+def test_a_model_is_saved_with_the_same_bytes_with_and_without_a_hub(old_folder: Path, tmp_path: Path, monkeypatch):
+    written = {}
+    for offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        model, tokenizer = load_model(old_folder)
+        export_model(model, tokenizer, model.state_dict(), tmp_path / str(offline))
+        written[offline] = {file.name: file.read_bytes() for file in (tmp_path / str(offline)).iterdir()}
+    assert written[False] == written[True]
 
 
 @pytest.mark.parametrize(
