@@ -1,8 +1,13 @@
 """The champion: its files in the folder that the data stages read, and its alias where a person has moved it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from flows.definitions import retried_task
 from flows.limits import one_change_of_champion
@@ -14,6 +19,10 @@ from sgpo.registry.records import ChampionChange
 from sgpo.registry.store import open_registry
 
 CHAMPION_FOLDER = Path("data/champion")
+DECISIONS = "sgpo.decisions"
+"""Label of a flow run: how many decisions were recorded when it looked first. What it has done itself comes later."""
+
+SeenT = TypeVar("SeenT", int, str)
 
 
 @retried_task("fetch {version}", 2 * 3600)
@@ -46,6 +55,26 @@ def champion_in_record(tracking: TrackingConfig) -> str | None:
     """Return the champion after the last recorded decision; None before the first."""
     decisions = history(tracking)
     return decisions[-1].after if decisions else None
+
+
+def seen_first(label: str, look: Callable[[], SeenT | None]) -> SeenT | None:
+    """Return what `look` returned when this flow run called it first, in whichever try; it is kept as its label.
+
+    A later try, Prefect's Retry too, must not take for the beginning what an earlier one has made of it.
+    """
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(flow_run.id))
+        if label in run.labels:
+            return run.labels[label]  # pyright: ignore[reportReturnType]  (as it was kept)
+        now = look()
+        if now is not None:
+            client.update_flow_run_labels(run.id, {label: now})
+        return now
+
+
+def decisions_at_first(tracking: TrackingConfig) -> int:
+    """Return how many decisions were recorded when this flow run looked first, in whichever try."""
+    return seen_first(DECISIONS, lambda: len(history(tracking))) or 0
 
 
 def publish_change(change: ChampionChange, what: str) -> ChampionChange:

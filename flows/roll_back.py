@@ -1,12 +1,8 @@
 """Flow: the previous champion is the champion again."""
 
 import getpass
-from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
-
-from flows.champion import publish_change, put_back_recorded_champion
+from flows.champion import publish_change, put_back_recorded_champion, seen_first
 from flows.definitions import recorded_flow, retried_task
 from flows.hooks import BEGAN_FROM
 from flows.limits import one_change_of_champion
@@ -34,21 +30,6 @@ def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) 
     raise RegistryError(f"{tracking.registered_model}: the champion is {now} (expected {champion}, to roll back from)")
 
 
-def champion_at_first(tracking: TrackingConfig) -> str | None:
-    """Return the champion as this flow run has seen it first, in whichever try; None where there is none.
-
-    It is kept as a label of the flow run: Prefect's Retry must not roll back from what the first try has made champion.
-    """
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(UUID(flow_run.id))
-        if BEGAN_FROM in run.labels:
-            return str(run.labels[BEGAN_FROM])
-        now = aliases(tracking).get(CHAMPION)
-        if now is not None:
-            client.update_flow_run_labels(run.id, {BEGAN_FROM: now})
-        return now
-
-
 @recorded_flow(name="roll-back", flow_run_name=roll_back_name, timeout_seconds=3600)
 def roll_back(
     why: Why,
@@ -60,7 +41,7 @@ def roll_back(
     """Make the previous champion the champion again; a second roll-back undoes the first, a retry of one does not."""
     tracking = settings_of(recipe, overrides).tracking
     put_back_recorded_champion(tracking)
-    now = champion or champion_at_first(tracking)
+    now = champion or seen_first(BEGAN_FROM, lambda: aliases(tracking).get(CHAMPION))
     if now is None:
         raise RegistryError(f"{tracking.registered_model}: no champion to roll back from")
     change = roll_back_from(tracking, now, who or getpass.getuser(), why)

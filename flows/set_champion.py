@@ -2,19 +2,25 @@
 
 import getpass
 
-from flows.champion import publish_change, put_back_recorded_champion
+from flows.champion import decisions_at_first, publish_change, put_back_recorded_champion
 from flows.definitions import recorded_flow, retried_task
 from flows.limits import one_change_of_champion
 from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, settings_of
 from sgpo.config import TrackingConfig
-from sgpo.registry.promotion import ChampionChange
+from sgpo.registry.promotion import ChampionChange, complete_change, history
 from sgpo.registry.promotion import set_champion as set_champion_version
+from sgpo.registry.records import LONGEST_WHY, cut_off
 
 
 @retried_task("set version {version}", 1200)
-def set_version(tracking: TrackingConfig, version: str, who: str, why: str) -> ChampionChange:
-    """Set and record it; a version that is the champion already stays it, so that a second try changes nothing."""
+def set_version(tracking: TrackingConfig, version: str, who: str, why: str, known: int) -> ChampionChange:
+    """Set and record it, unless an earlier try has, after the `known` decisions: what others did since stays."""
     with one_change_of_champion(tracking):
+        complete_change(tracking)  # a try that was cut off may have promised it in the record and no more
+        asked = ("set_champion", version, who, cut_off(why, LONGEST_WHY))
+        for made in history(tracking)[known:]:
+            if (made.action, made.version, made.who, made.why) == asked:
+                return made
         return set_champion_version(tracking, version, who, why)
 
 
@@ -25,5 +31,5 @@ def set_champion(
     """Make a version the champion without the gate, and record who decided so and why."""
     tracking = settings_of(recipe, overrides).tracking
     put_back_recorded_champion(tracking)
-    change = set_version(tracking, version, who or getpass.getuser(), why)
+    change = set_version(tracking, version, who or getpass.getuser(), why, decisions_at_first(tracking))
     return publish_change(change, "The decision")

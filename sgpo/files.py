@@ -1,11 +1,14 @@
 """Files that are either whole or not there: write aside, then rename."""
 
+import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +25,62 @@ class PlaceError(UserError):
 @contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; when the block ends without an error it is renamed over `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with _place_beside(path) as aside:
+        try:
+            yield aside
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; when the block ends without an error it takes the place of `path`."""
+    with _place_beside(path) as aside:
+        aside.mkdir()
+        try:
+            yield aside
+            replace_folder(aside, path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _place_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` that is this writer's alone; what killed writers of `path` have left is deleted.
+
+    The sign that a writer lives is the lock on a file of its own: a process id means another process in another
+    container, on another machine or later. The system lifts the lock when its holder dies (on NFS, the server does).
+    Where there are no locks, what is left stays. Where they do not reach other machines (NFS mounted with `nolock` or
+    `local_lock`), one that writes the same `path` at the same time is taken for dead there, and fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    _delete_left_behind(path)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.aside")
+    lock = aside.with_suffix(".lock")
     try:
-        yield aside
-        replace_folder(aside, path)
+        with lock.open("xb") as sign_of_life:
+            try:
+                # Not `filelock`'s: without locks it goes by process ids. It waits for one who takes it for left behind.
+                fcntl.flock(sign_of_life, fcntl.LOCK_EX)
+            except OSError:
+                lock.unlink()
+            yield aside
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
+def _delete_left_behind(path: Path) -> None:
+    locks = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.lock")
+    for lock in [path.with_name(name) for name in os.listdir(path.parent) if locks.fullmatch(name)]:
+        # An error: the writer lives, another deletes it too, or it is another user's.
+        with suppress(OSError), lock.open("r+b") as sign_of_life:
+            fcntl.flock(sign_of_life, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            aside = lock.with_suffix(".aside")
+            if aside.is_dir():
+                shutil.rmtree(aside)
+            aside.unlink(missing_ok=True)
+            lock.unlink()
 
 
 def is_empty_folder(path: Path) -> bool:

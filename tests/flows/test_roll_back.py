@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -14,11 +15,13 @@ from prefect.states import AwaitingRetry
 from registered import move_alias_by_hand, register
 
 from flows import roll_back as module
+from flows import set_champion as set_champion_module
 from flows.champion import put_back_recorded_champion
 from flows.roll_back import roll_back, roll_back_from
 from flows.set_champion import set_champion
 from sgpo.config import TrackingConfig
 from sgpo.registry.promotion import aliases, history
+from sgpo.registry.promotion import roll_back as roll_back_version
 from sgpo.registry.promotion import set_champion as set_champion_version
 from sgpo.registry.store import RegistryError
 from sgpo.tracking.client import connect
@@ -134,6 +137,38 @@ def test_a_version_set_by_a_person_is_champion_without_a_gate(model: Model) -> N
     change = set_champion(third, "Agreed in the review.", overrides=model.overrides, who="an owner")
     assert champions(model) == (third, second)
     assert (change.action, change.who, change.why) == ("set_champion", "an owner", "Agreed in the review.")
+
+
+def test_prefects_retry_does_not_set_a_version_again_over_what_others_have_done_since(model: Model) -> None:
+    _, second, third = model.versions
+    parameters = {"version": third, "why": "Agreed.", "who": "an owner", "overrides": model.overrides}
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(set_champion, parameters=parameters)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(set_champion_module, "publish_change", Mock(side_effect=ConnectionError))
+            with pytest.raises(ConnectionError):
+                run_flow(set_champion, flow_run=run, parameters=parameters)
+        roll_back_version(model.tracking, "another owner", "Worse.")
+        client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        run_flow(set_champion, flow_run=client.read_flow_run(run.id), parameters=parameters)
+    assert champions(model) == (second, third)
+    assert [change.action for change in history(model.tracking)[2:]] == ["set_champion", "roll_back"]
+    set_champion(**parameters)  # another run is a new word
+    assert champions(model) == (third, second)
+
+
+def test_a_version_that_was_promised_and_not_set_is_set_once_by_the_next_try(model: Model) -> None:
+    _, second, third = model.versions
+    asked = (model.tracking, third, "an owner", "Agreed. " * 1000, 2)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("sgpo.registry.promotion._complete_pending", lambda *_: None)  # killed before it
+        set_champion_module.set_version.fn(*asked)
+    assert set_champion_module.set_version.fn(*asked).after == third
+    stored = connect(model.tracking).get_model_version_by_alias(model.tracking.registered_model, "champion")
+    assert (str(stored.version), len(history(model.tracking))) == (third, 3)
+    roll_back_version(model.tracking, "another owner", "Worse.")
+    assert set_champion_module.set_version.fn(*asked) == history(model.tracking)[2]
+    assert champions(model) == (second, third)
 
 
 def test_an_alias_moved_by_hand_is_recorded_with_the_right_previous_champion(model: Model) -> None:
