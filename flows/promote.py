@@ -4,7 +4,7 @@ import getpass
 
 from prefect.logging import get_run_logger
 
-from flows.champion import publish_change
+from flows.champion import decisions_at_first, publish_change
 from flows.data_versions import data_versions
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import comparison_of
@@ -27,7 +27,7 @@ from sgpo.registry.unchanged import UNCHANGED_TAG, find_unchanged
 from sgpo.report.version_description import describe_version
 
 RETRAINING = "Retraining."
-"""Why a retraining promotes. One that is resumed promotes once: what a person has done since stays."""
+"""Why a retraining promotes. One that is resumed, in whichever flow run, promotes once: what others did since stays."""
 
 
 @retried_task("register {run_id}", 4 * 3600)
@@ -64,14 +64,25 @@ def find_challenger(tracking: TrackingConfig, run_id: str) -> str:
 
 @retried_task("decide on version {version}", 1200)
 def decide_and_promote(
-    settings: RunConfig, version: str, parent: str, comparison: Comparison, who: str, why: str, dry_run: bool
+    settings: RunConfig,
+    version: str,
+    parent: str,
+    comparison: Comparison,
+    who: str,
+    why: str,
+    dry_run: bool,
+    known: int,
 ) -> ChampionChange:
-    """Carry out the gate's decision; it is refused when another champion has taken the measured one's place."""
+    """Carry out the gate's decision; it is refused when another champion has taken the measured one's place.
+
+    A promotion that an earlier try has made, after the `known` decisions, is not made again: what others did since
+    stays.
+    """
     decision = decide(comparison, settings.gate)
     with one_change_of_champion(settings.tracking):
-        if why == RETRAINING and not dry_run:
+        if not dry_run:
             complete_change(settings.tracking)  # a try that was cut off may have promised it in the record and no more
-            if made := _promotion_of(settings.tracking, version):
+            if made := _promotion_of(settings.tracking, version, known):
                 return made
         change = promote_version(
             settings.tracking, version, decision, who=who, why=why, against=parent, dry_run=dry_run
@@ -81,10 +92,10 @@ def decide_and_promote(
     return _promotion_of(settings.tracking, version) or change
 
 
-def _promotion_of(tracking: TrackingConfig, version: str) -> ChampionChange | None:
-    """Return the newest promotion of a version, as a run made it that was killed after it; None where there is none."""
-    decisions = [record for record in history(tracking) if (record.action, record.version) == ("promote", version)]
-    return decisions[-1] if decisions else None
+def _promotion_of(tracking: TrackingConfig, version: str, known: int = 0) -> ChampionChange | None:
+    """Return the newest promotion of a version after the `known` decisions; None where there is none."""
+    made = [record for record in history(tracking)[known:] if (record.action, record.version) == ("promote", version)]
+    return made[-1] if made else None
 
 
 @retried_task("describe version {change.version}", 1200)
@@ -117,7 +128,8 @@ def promote(
         version = find_challenger(config.tracking, run_id)
     else:
         version = register_challenger(config, run_id, parent, comparison)
-    change = decide_and_promote(config, version, parent, comparison, who or getpass.getuser(), why, dry_run)
+    known = 0 if why == RETRAINING or dry_run else decisions_at_first(config.tracking)
+    change = decide_and_promote(config, version, parent, comparison, who or getpass.getuser(), why, dry_run, known)
     if not dry_run:
         describe_challenger(config.tracking, change, comparison, run_id)
     return publish_change(change, "The gate's decision")

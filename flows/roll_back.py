@@ -2,7 +2,7 @@
 
 import getpass
 
-from flows.champion import publish_change, put_back_recorded_champion, seen_first
+from flows.champion import decisions_at_first, publish_change, put_back_recorded_champion, seen_first
 from flows.definitions import recorded_flow, retried_task
 from flows.hooks import BEGAN_FROM
 from flows.limits import one_change_of_champion
@@ -16,17 +16,21 @@ from sgpo.registry.store import RegistryError
 
 
 @retried_task("roll back from version {champion}", 1200)
-def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str) -> ChampionChange:
-    """Roll back, if `champion` still is it. A second try finds its first one recorded, and does not undo it."""
+def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str, known: int) -> ChampionChange:
+    """Roll back, if `champion` still is it and no try has, after or as the last of the `known` decisions.
+
+    A second try, of this flow run or as a new one, finds its first one recorded and does not undo it; nor does it
+    roll back again what somebody has set since.
+    """
+    asked = ("roll_back", champion, who, cut_off(why, LONGEST_WHY))
     with one_change_of_champion(tracking):
         complete_change(tracking)  # a first try that was killed has moved the alias in its record only
+        for made in history(tracking)[max(known - 1, 0) :]:
+            if (made.action, made.before, made.who, made.why) == asked:
+                return made
         now = aliases(tracking).get(CHAMPION)
         if now == champion:
             return roll_back_champion(tracking, who, why)
-    kept = cut_off(why, LONGEST_WHY)
-    last = next(reversed(history(tracking)), None)
-    if last is not None and (last.action, last.before, last.who, last.why) == ("roll_back", champion, who, kept):
-        return last
     raise RegistryError(f"{tracking.registered_model}: the champion is {now} (expected {champion}, to roll back from)")
 
 
@@ -44,5 +48,5 @@ def roll_back(
     now = champion or seen_first(BEGAN_FROM, lambda: aliases(tracking).get(CHAMPION))
     if now is None:
         raise RegistryError(f"{tracking.registered_model}: no champion to roll back from")
-    change = roll_back_from(tracking, now, who or getpass.getuser(), why)
+    change = roll_back_from(tracking, now, who or getpass.getuser(), why, decisions_at_first(tracking))
     return publish_change(change, "The roll-back")

@@ -11,6 +11,8 @@ from unittest.mock import Mock
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry
 from registered import move_alias_by_hand, register
 
 from flows import evaluate, promote, runs
@@ -112,7 +114,7 @@ def test_a_promotion_that_was_cut_off_after_its_promise_is_completed_by_the_next
     config = load_config(recipe, place.overrides)
     comparison = promote.comparison_of(config, RUN)
     first = aliases(place.tracking)["champion"]
-    decide = (config, "2", first, comparison, "ann", promote.RETRAINING, False)
+    decide = (config, "2", first, comparison, "ann", promote.RETRAINING, False, 0)
     with pytest.MonkeyPatch.context() as away:
         away.setattr(MlflowClient, "set_registered_model_alias", Mock(side_effect=ConnectionError))
         with pytest.raises(ConnectionError):
@@ -121,6 +123,22 @@ def test_a_promotion_that_was_cut_off_after_its_promise_is_completed_by_the_next
     served = connect(place.tracking).get_model_version_by_alias(place.tracking.registered_model, "champion")
     assert str(served.version) == "2"
     assert [change.action for change in history(place.tracking)] == ["set_champion", "promote"]
+
+
+def test_a_persons_promotion_that_is_tried_again_is_not_made_over_a_roll_back(place: Place) -> None:
+    recipe = trained(place)
+    parameters = {"run_id": RUN, "recipe": recipe, "why": "Friday's.", "overrides": place.overrides}
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(promote.promote, parameters=parameters)
+        with pytest.MonkeyPatch.context() as lost:
+            lost.setattr(promote, "publish_change", Mock(side_effect=ConnectionError))
+            with pytest.raises(ConnectionError):
+                run_flow(promote.promote, flow_run=run, parameters=parameters)
+        roll_back(place.tracking, "an owner", "Worse.")
+        client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        run_flow(promote.promote, flow_run=client.read_flow_run(run.id), parameters=parameters)
+    assert [change.action for change in history(place.tracking)] == ["set_champion", "promote", "roll_back"]
+    assert aliases(place.tracking)["champion"] == "1"
 
 
 def test_a_run_is_not_promoted_into_another_registered_model_than_it_began_with(

@@ -68,8 +68,8 @@ def test_a_roll_back_makes_the_previous_champion_the_champion_and_says_who_and_w
 @pytest.mark.parametrize("why", ["Worse.", "Worse. " * 1000], ids=["short", "cut off"])
 def test_a_roll_back_that_is_tried_again_does_not_undo_itself(model: Model, why: str) -> None:
     first, second, _ = model.versions
-    change = roll_back_from.fn(model.tracking, second, "an owner", why)
-    assert roll_back_from.fn(model.tracking, second, "an owner", why) == change
+    change = roll_back_from.fn(model.tracking, second, "an owner", why, 2)
+    assert roll_back_from.fn(model.tracking, second, "an owner", why, 2) == change
     assert champions(model) == (first, second)
     assert len(history(model.tracking)) == 3
 
@@ -101,6 +101,17 @@ def test_prefects_retry_does_not_undo_the_roll_back_of_the_first_try(model: Mode
     assert len(history(model.tracking)) == 3
 
 
+def test_prefects_retry_does_not_roll_back_again_what_somebody_has_set_since(model: Model) -> None:
+    first, second, _ = model.versions
+    run = failed_after_the_roll_back(model)
+    set_champion_version(model.tracking, second, "another owner", "It is better after all.")
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        run_flow(roll_back, flow_run=client.read_flow_run(run.id), parameters=run.parameters)
+    assert champions(model) == (second, first)
+    assert len(history(model.tracking)) == 4
+
+
 def test_the_command_that_repeats_a_roll_back_names_the_version_that_it_began_from(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,8 +128,8 @@ def test_a_roll_back_that_was_killed_is_completed_when_it_is_tried_again(model: 
     first, second, _ = model.versions
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("sgpo.registry.promotion._complete_pending", lambda *_: None)  # killed before it
-        roll_back_from.fn(model.tracking, second, "an owner", "Worse.")
-    roll_back_from.fn(model.tracking, second, "an owner", "Worse.")
+        roll_back_from.fn(model.tracking, second, "an owner", "Worse.", 2)
+    roll_back_from.fn(model.tracking, second, "an owner", "Worse.", 2)
     stored = connect(model.tracking).get_model_version_by_alias(model.tracking.registered_model, "champion")
     assert str(stored.version) == first
     assert len(history(model.tracking)) == 3
