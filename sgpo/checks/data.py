@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sgpo.amounts import counted
 from sgpo.checks.finding import Finding, refusal, shown_ids
 from sgpo.checks.verifiers import check_verifiers
 from sgpo.config import ConfigError, RunConfig
@@ -78,11 +79,12 @@ def _read(config: RunConfig, split: str, data: OpenedData) -> list[Finding]:
     if repeated:
         return [
             Finding(
-                GROUP, split, "warning", f"{file}: {len(problems)} problems, {repeated} that repeat another question",
+                GROUP, split, "warning",
+                f"{file}: {counted(len(problems), 'problem')}, {repeated} that repeat another question",
                 "each question once: the others are asked, and counted, more often",
             )
         ]  # fmt: skip
-    return [Finding(GROUP, split, "ok", f"{file}: {len(problems)} problems")]
+    return [Finding(GROUP, split, "ok", f"{file}: {counted(len(problems), 'problem')}")]
 
 
 _IMPORT = "`sgpo problems import FILE --split {}`, or for the testbed `dvc repro world`"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgpo.algorithms import registry
-from sgpo.amounts import shown_time, shown_tokens
+from sgpo.amounts import counted, shown_time, shown_tokens
 from sgpo.checks.calibration import Rates, calibrate
 from sgpo.checks.counts import warmup_rows
 from sgpo.checks.engine import open_engine
@@ -48,7 +48,7 @@ def of_training(config: RunConfig, model: str | Path, run: Path) -> Forecast:
     seconds, tokens = estimate.process_seconds + left * each + estimate.warmup_seconds, left * estimate.step_tokens
     sentences = (
         f"{run}: {training.algorithm.type} {begins}, {left} of {training.steps} steps left, of {rows} responses each, "
-        f"from {len(inputs.problems)} problems ({len(inputs.strategies)} strategies)",
+        f"from {counted(len(inputs.problems), 'problem')} ({len(inputs.strategies)} strategies)",
         f"about {shown_time(seconds)} here: {estimate.step_seconds:.1f} s a step, "
         f"{shown_tokens(tokens)} sampled tokens",
     )
@@ -66,7 +66,7 @@ def of_warmup(config: RunConfig, params: PipelineParams, model: str | Path, run:
     estimate = estimate_run(config, None, rates, samples, Ahead(warmup_rows=rows))
     seconds = estimate.process_seconds + estimate.warmup_seconds
     sentences = (
-        f"{run}: {config.warmup.epochs} epochs on {len(problems)} responses{done}",
+        f"{run}: {config.warmup.epochs} epochs on {counted(len(problems), 'response')}{done}",
         f"about {shown_time(seconds)} here, with responses as long as the model's own",
     )
     return Forecast(str(run), sentences, seconds)
@@ -80,12 +80,12 @@ def of_evaluation(config: RunConfig, model: str | Path, output: Path, path: Path
     there = "" if read_outcomes(output) is None else "; it is there: taken as it is, if about the same"
     ks = sorted({config.evaluation.k_of(problem.source) for problem in problems})
     k = " or ".join(map(str, ks))
-    begun = f", {done} problems measured already if about the same" if done else ""
+    begun = f", {counted(done, 'problem')} measured already if about the same" if done else ""
     asked = sum(config.evaluation.k_of(problem.source) for problem in problems)
     left = asked * (len(problems) - done) // max(1, len(problems))
     seconds, tokens = _sampling(config, model, problems, {}, left, config.evaluation.sampling)
     sentences = (
-        f"{output}: {len(problems)} problems x {k} responses{begun}{there}",
+        f"{output}: {counted(len(problems), 'problem')} x {k} responses{begun}{there}",
         f"about {shown_time(seconds)} here, {shown_tokens(tokens)} sampled tokens",
     )
     return Forecast(str(output), sentences, seconds, round(tokens))
@@ -103,8 +103,8 @@ def of_probe(params: PipelineParams, data: Path, model: str | Path) -> Forecast:
     rows = len(chosen) * (probe.autonomous_rollouts + probe.guided_rollouts)
     seconds, tokens = _sampling(config, model, chosen, texts, rows, probe.sampling)
     sentences = (
-        f"{data / 'probe.parquet'}: {len(chosen)} problems, {probe.autonomous_rollouts} responses without and "
-        f"{probe.guided_rollouts} with strategy",
+        f"{data / 'probe.parquet'}: {counted(len(chosen), 'problem')}, {probe.autonomous_rollouts} responses without "
+        f"and {probe.guided_rollouts} with strategy",
         f"about {shown_time(seconds)} here, {shown_tokens(tokens)} sampled tokens",
     )
     return Forecast(str(data / "probe.parquet"), sentences, seconds, round(tokens))
@@ -115,7 +115,7 @@ def of_teacher(params: PipelineParams, data: Path, stage: str) -> Forecast:
     problems = read_problems(data / "problems" / "train.parquet")
     cost: TeacherCost = responses_cost(problems) if stage == "responses" else strategies_cost(params, problems)
     sentences = (
-        f"{data / stage}.parquet: {params.teacher.model}, {len(problems)} problems",
+        f"{data / stage}.parquet: {params.teacher.model}, {counted(len(problems), 'problem')}",
         f"{cost.describe(params.teacher)}; what the journal holds is asked for once only",
     )
     tokens = round(cost.prompt_tokens + cost.completion_tokens)

@@ -61,7 +61,7 @@ def runs_prune(
         for verb, items in (("stays", plan.stays), ("goes", plan.goes)):
             for item in items:
                 print(f"{verb:5}  {shown_size(item.size):>9}  {item.path}: {item.why}")
-        print(f"{shown_size(plan.size)} of {len({item.run for item in plan.goes})} runs")
+        print(f"{shown_size(plan.size)} of {counted(len({item.run for item in plan.goes}), 'run')}")
     if plan.goes and not dry_run:
         if not yes and not sys.stdin.isatty():
             raise RunListError("nothing is deleted without being asked (expected --yes, or a terminal)")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sgpo.amounts import counted
 from sgpo.cli.options import AsJson, Config, DryRun
 from sgpo.cli.output import print_forecast, print_json, print_result
 
@@ -62,7 +63,7 @@ def storage_push(
     publication = push_folder(store, folder, name, replace=replace)
     stored, sent = publication.manifest, publication.sent
     told = {**_row(name, stored), "sent": sent}
-    print_result(told, lambda: f"{name}: {_contents(stored)}; {sent} files sent", as_json)
+    print_result(told, lambda: f"{name}: {_contents(stored)}; {counted(sent, 'file')} sent", as_json)
 
 
 @storage_app.command("pull")
@@ -118,7 +119,7 @@ def _open(config: Path | None, overrides: list[str] | None) -> ObjectStore:
 
 
 def _contents(manifest: Manifest) -> str:
-    return f"{len(manifest.files)} files, {manifest.size:,} bytes"
+    return f"{counted(len(manifest.files), 'file')}, {manifest.size:,} bytes"
 
 
 def _row(name: str, manifest: Manifest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sgpo.amounts import counted
 from sgpo.evaluation.answers import KeptAnswer, read_answers
 from sgpo.evaluation.outcomes import required_outcomes
 from sgpo.evaluation.scores import Outcome, mean_lenient, mean_reward
@@ -97,7 +98,7 @@ def describe_better_worse(rows: Sequence[ChangedProblem]) -> str:
     better = sum(row.change == "better" for row in rows)
     without = sum(row.champion_answer is None or row.challenger_answer is None for row in rows)
     missing = f"; {without} without answers, which an older version did not keep" if without else ""
-    return f"{better} problems got better, {len(rows) - better} worse{missing}"
+    return f"{counted(better, 'problem')} got better, {len(rows) - better} worse{missing}"
 
 
 _Kept = Mapping[tuple[str, int], KeptAnswer]

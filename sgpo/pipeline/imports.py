@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from sgpo.amounts import counted
 from sgpo.errors import UserError, one_line
 from sgpo.problems.layouts.mapping import FieldMapping
 from sgpo.problems.readers import read_problems, write_problems
@@ -41,7 +42,7 @@ class Imported:
         absent = ", ".join(name for name in SPLITS if name not in self.splits)
         return [
             *self.report,
-            f"{self.file}: {self.problems} problems",
+            f"{self.file}: {counted(self.problems, 'problem')}",
             f"{self.file.parent}: {present}" + (f"; no {absent}" if absent else ""),
             *([] if self.advice is None else [self.advice]),
         ]

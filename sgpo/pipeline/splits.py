@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
+from sgpo.amounts import counted
 from sgpo.config import ConfigError, Settings, WarmupConfig
 from sgpo.config.pipeline import PipelineParams, SplitConfig
 from sgpo.files import publish_folder, write_json
@@ -72,7 +73,9 @@ def split(params: PipelineParams, data: Path) -> None:
         (folder / "left_out.jsonl").write_text("".join(lines), encoding="utf-8")
     sizes = {"warmup": len(for_warmup), "train": len(usable)}
     write_json(data / "splits.json", {"strategies": len(candidates), "left_out": counts, **sizes})
-    print(f"{len(for_warmup)} problems for warm-up, {len(usable)} for RL{_describe_left_out(counts, settings)}")
+    print(
+        f"{counted(len(for_warmup), 'problem')} for warm-up, {len(usable)} for RL{_describe_left_out(counts, settings)}"
+    )
 
 
 def problems_for_warmup(candidates: list[Problem], settings: SplitConfig) -> list[Problem]:

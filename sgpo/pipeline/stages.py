@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sgpo.amounts import counted
 from sgpo.config import config_digest
 from sgpo.config.domains import Domains
 from sgpo.config.pipeline import PipelineParams, ProbeConfig
@@ -40,7 +41,7 @@ def build_world(params: PipelineParams, data: Path) -> None:
     for split in splits:
         problems = build_split(params.world, split)
         write_problems(problems, data / "problems" / f"{split}.parquet")
-        print(f"{split}: {len(problems)} problems")
+        print(f"{split}: {counted(len(problems), 'problem')}")
 
 
 def build_functions(sizes: Mapping[Literal["train", "tuning", "held_out"], int], seed: int, data: Path) -> None:
@@ -50,7 +51,7 @@ def build_functions(sizes: Mapping[Literal["train", "tuning", "held_out"], int],
     for split, size in sizes.items():
         problems = draw_functions(split, size, seed)
         write_problems(problems, data / "problems" / f"{split}.parquet")
-        print(f"{split}: {len(problems)} problems")
+        print(f"{split}: {counted(len(problems), 'problem')}")
 
 
 def build_base(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sgpo.amounts import counted
 from sgpo.config import TrackingConfig
 from sgpo.evaluation.report import folder_digest
 from sgpo.forecast import Forecast
@@ -19,7 +20,7 @@ def forecast_registration(tracking: TrackingConfig, folder: Path, name: str) -> 
         says = f"{tracking.registered_model} version {version}: {name}, registered already"
         return Forecast(tracking.registered_model, (says,), files=0, bytes=0)
     size = sum(file.stat().st_size for file in files)
-    says = f"{tracking.registered_model}, a new version: {name}, {len(files)} files, {size:,} bytes"
+    says = f"{tracking.registered_model}, a new version: {name}, {counted(len(files), 'file')}, {size:,} bytes"
     return Forecast(tracking.registered_model, (says,), files=len(files), bytes=size)
 
 
@@ -27,5 +28,5 @@ def forecast_download(tracking: TrackingConfig, version_or_alias: str, target: P
     """Return how many files and bytes a version has; fetches nothing. Raises RegistryError where it has none."""
     location, sizes = stored_sizes(tracking, version_or_alias)
     size = sum(size or 0 for size in sizes.values())
-    says = f"{target}: {len(sizes)} files, {size:,} bytes, would be fetched from {location}"
+    says = f"{target}: {counted(len(sizes), 'file')}, {size:,} bytes, would be fetched from {location}"
     return Forecast(str(target), (says,), files=len(sizes), bytes=size)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sgpo.amounts import counted
 from sgpo.problems.domains.registry import MATH
 from sgpo.report.answers import answer_in_words
 from sgpo.report.run_record import RunRecord, read_lines
@@ -47,7 +48,7 @@ def read_changes(record: RunRecord) -> tuple[list[Change], list[Change]]:
         except (AttributeError, KeyError, TypeError, ValueError):
             unreadable += 1
     if unreadable:
-        record.notes.append(f"{FILE}: {unreadable} problems are not as this version writes them: left out.")
+        record.notes.append(f"{FILE}: {counted(unreadable, 'problem')} not as this version writes them: left out.")
     return worse, better
 
 

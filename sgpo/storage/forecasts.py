@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from sgpo.amounts import counted
 from sgpo.forecast import Forecast
 from sgpo.storage.folders import files_to_fetch, files_to_send
 from sgpo.storage.manifest import StoredFile, folder_files
@@ -22,5 +23,6 @@ def forecast_pull(store: ObjectStore, name: str, target: Path) -> Forecast:
 
 def _forecast(writes: str, done: str, files: Mapping[str, StoredFile], missing: Mapping[str, StoredFile]) -> Forecast:
     size, left = (sum(file.size for file in some.values()) for some in (files, missing))
-    says = f"{writes}: {len(files)} files, {size:,} bytes, of which {len(missing)} with {left:,} bytes would be {done}"
+    what = f"{counted(len(files), 'file')}, {size:,} bytes"
+    says = f"{writes}: {what}, of which {len(missing)} with {left:,} bytes would be {done}"
     return Forecast(writes, (says,), files=len(missing), bytes=left)

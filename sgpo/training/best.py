@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sgpo.amounts import counted
 from sgpo.files import write_json
 from sgpo.training.checkpoints.checkpoint import best_checkpoint, load_weights
 from sgpo.training.history import Ended, best_of
@@ -33,7 +34,7 @@ def take_best(policy: Policy, run_folder: Path, ended: Ended, world: World) -> N
     score = {one["step"]: one["avg_at_k"] for one in ended.validations}.get(exported)
     shown = "" if score is None else f", avg@k {100 * score:.1f}"
     why = "stopped early after" if ended.stopped_early else "of"
-    print(f"exported: the weights after step {exported}{shown}; {why} {ended.steps} steps", flush=True)
+    print(f"exported: the weights after step {exported}{shown}; {why} {counted(ended.steps, 'step')}", flush=True)
     record = {
         "exported_step": exported, "best_step": best["step"], "last_step": ended.steps,
         "stopped_early": ended.stopped_early, "validations": ended.validations,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sgpo.algorithms import registry
+from sgpo.amounts import counted
 from sgpo.config import ConfigError, RunConfig
 from sgpo.jsonl import JsonlFile
 from sgpo.rollouts.engine import PromptTooLongError
@@ -72,7 +73,7 @@ def record_left_out(left_out: dict[str, Any], run_folder: Path) -> None:
         file.append({"after_step": max(saved, default=0), **left_out})
     if left_out["excluded"] or left_out["too_long"]:
         print(
-            f"left out: {len(left_out['excluded'])} problems that are excluded, {len(left_out['too_long'])} too long "
+            f"left out: {counted(len(left_out['excluded']), 'problem')} excluded, {len(left_out['too_long'])} too long "
             f"({run_folder / FILE})",
             flush=True,
         )

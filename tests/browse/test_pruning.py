@@ -155,7 +155,7 @@ def test_what_a_pruning_that_was_cut_off_left_goes_with_the_next_and_its_record_
 def test_the_command_asks_or_is_told_and_a_dry_run_deletes_nothing(sgpo, tmp_path: Path, model_folder: Path) -> None:
     run = add_run(tmp_path / "runs", "a", 1, model_folder, TrackingConfig(mlflow_uri=f"sqlite:///{tmp_path}/none.db"))
     told = sgpo("runs", "prune", "--keep", "0", "--dry-run", cwd=tmp_path).stdout
-    assert "2.0 kB of 1 runs" in told
+    assert "2.0 kB of 1 run" in told
     assert "expected --yes" in sgpo("runs", "prune", "--keep", "0", cwd=tmp_path).refusal()
     assert "--dry-run or --yes" in sgpo("runs", "prune", "--keep", "0", "--json", cwd=tmp_path).refusal()
     assert (run / "checkpoints" / "step-000004").is_dir()

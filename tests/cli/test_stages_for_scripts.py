@@ -107,7 +107,7 @@ def test_a_dry_run_leaves_what_a_kill_has_left(told: Told, sgpo: Callable[..., A
     partial.write_bytes(b'{"about": {}}\n{"problem_id": "a"}\n{"prob')
     problems = str(tmp_path / "data" / "problems" / "held_out.parquet")
     before = contents(tmp_path)
-    assert "1 problems measured already" in told("evaluate", "--dry-run", "--problems", problems)["says"][0]
+    assert "1 problem measured already" in told("evaluate", "--dry-run", "--problems", problems)["says"][0]
     assert contents(tmp_path) == before
 
 

@@ -46,7 +46,7 @@ def test_the_listing_has_both_answers_of_the_draw_that_shows_the_change(tmp_path
     assert better.challenger_answer is not None
     assert (better.champion_answer.text, better.champion_answer.reason) == ("champion a0", "wrong")
     assert (better.challenger_answer.text, better.challenger_answer.extracted) == ("challenger a0", "7")
-    assert describe_better_worse(rows) == "1 problems got better, 1 worse"
+    assert describe_better_worse(rows) == "1 problem got better, 1 worse"
 
 
 def test_outcomes_of_an_older_version_are_listed_without_answers_and_a_word_on_it(tmp_path: Path) -> None:

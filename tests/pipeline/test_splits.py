@@ -111,7 +111,7 @@ def test_solved_problems_have_their_own_reason(data: Path, capsys: pytest.Captur
     assert (warm.id, warm.response) == ("helped", "helped: 7")
     assert trained(data) == ["unmoved", "hopeless"]
     left = "1 lifted by less than 0.0, 1 solved every time without a strategy"
-    assert capsys.readouterr().out == f"1 problems for warm-up, 2 for RL; left out: {left}\n"
+    assert capsys.readouterr().out == f"1 problem for warm-up, 2 for RL; left out: {left}\n"
 
 
 def test_a_margin_asks_for_a_probe_of_every_strategy(data: Path) -> None:

@@ -305,7 +305,7 @@ def test_problems_that_changed_are_listed_with_both_answers(made: Path):
     assert "100.0 % → 0.0 % right · tier 1 · How many?" in page.text
     assert "So <i>5</i>." in page.text
     assert "another answer, answer 5" in page.text
-    assert "better_worse.jsonl: 1 problems are not as this version writes them" in page.text
+    assert "better_worse.jsonl: 1 problem not as this version writes them" in page.text
 
 
 def test_a_trajectory_that_cannot_be_packed_does_not_shift_the_others(made: Path):

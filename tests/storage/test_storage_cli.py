@@ -81,7 +81,7 @@ def test_what_is_there_is_replaced_only_when_asked_to(storage, folder, tmp_path)
     said(storage("push", folder, "models/seven"))
     (folder / "config.json").write_text("{'new': 1}")
     assert "models/seven at http" in refused(storage("push", folder, "models/seven"))
-    assert "1 files sent" in said(storage("push", "--replace", folder, "models/seven"))
+    assert "1 file sent" in said(storage("push", "--replace", folder, "models/seven"))
     (tmp_path / "back").mkdir()
     assert refused(storage("pull", "models/seven", tmp_path / "back")) == (
         f"{tmp_path / 'back'}: exists (expected a new folder, or --replace)"

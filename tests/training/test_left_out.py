@@ -99,7 +99,7 @@ def test_what_is_left_out_is_noted_once_for_each_change(tmp_path: Path, capsys: 
     assert rows == [
         {"after_step": 40, "excluded": ["a"], "too_long": {}}, {"after_step": 40, "excluded": [], "too_long": {}},
     ]  # fmt: skip
-    assert capsys.readouterr().out.count("left out: 1 problems that are excluded, 0 too long") == 2
+    assert capsys.readouterr().out.count("left out: 1 problem excluded, 0 too long") == 2
 
 
 class Interrupted(Exception):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from sgpo.amounts import counted
 from sgpo.errors import UserError
 from sgpo.problems.schema import Problem
 from sgpo.strategies.bank import Band, band_of
@@ -133,7 +134,7 @@ def _strategy_sections(strategy: Strategy, family: Family | None) -> list[tuple[
         others = [member for member in family.members if member != strategy.problem_id]
         named = ", ".join(others[:_SHOWN_MEMBERS]) + (", …" if len(others) > _SHOWN_MEMBERS else "")
         sections.append(
-            ("Family", f"{family.id}, {len(family.members)} problems" + (f": also {named}" if named else ""))
+            ("Family", f"{family.id}, {counted(len(family.members), 'problem')}" + (f": also {named}" if named else ""))
         )
     return sections
 
