@@ -8,8 +8,8 @@ from sgpo.study.digests import digest_of
 from sgpo.study.report import interval
 from sgpo.study.results import Result, Results
 
-TABLE = "shown"
-"""The table of configs/studies/testbed.yaml that has the demo's recipe and its baseline on the demo's problems."""
+TABLE = "shown_best"
+"""The table of configs/studies/testbed.yaml with the demo's recipe and its baselines on the demo's problems."""
 
 
 def describe_shown(results: Path, problems: Path, model: Path, table: str = TABLE) -> list[str]:
