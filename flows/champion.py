@@ -77,6 +77,15 @@ def decisions_at_first(tracking: TrackingConfig) -> int:
     return seen_first(DECISIONS, lambda: len(history(tracking))) or 0
 
 
+def made_since(tracking: TrackingConfig, known: int, **asked: str) -> list[ChampionChange]:
+    """Return the decisions after the `known` ones whose fields are as `asked`: what an earlier try has made already."""
+    return [
+        made
+        for made in history(tracking)[known:]
+        if all(getattr(made, field) == value for field, value in asked.items())
+    ]
+
+
 def publish_change(change: ChampionChange, what: str) -> ChampionChange:
     """Say what became of the champion, in the log and as the artifact `decision`; returns the change."""
     show(f"  {change.describe()}")

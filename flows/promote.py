@@ -4,7 +4,7 @@ import getpass
 
 from prefect.logging import get_run_logger
 
-from flows.champion import decisions_at_first, publish_change
+from flows.champion import decisions_at_first, made_since, publish_change
 from flows.data_versions import data_versions
 from flows.definitions import recorded_flow, retried_task
 from flows.evaluate import comparison_of
@@ -19,7 +19,7 @@ from sgpo.evaluation.comparison import Comparison
 from sgpo.registry.description import write_description
 from sgpo.registry.gate import decide
 from sgpo.registry.models import register_model_folder, registered_version
-from sgpo.registry.promotion import UNREGISTERED, ChampionChange, complete_change, history, set_challenger
+from sgpo.registry.promotion import UNREGISTERED, ChampionChange, complete_change, set_challenger
 from sgpo.registry.promotion import promote as promote_version
 from sgpo.registry.provenance import attachments_of_run, lineage_of_run
 from sgpo.registry.store import RegistryError
@@ -94,7 +94,7 @@ def decide_and_promote(
 
 def _promotion_of(tracking: TrackingConfig, version: str, known: int = 0) -> ChampionChange | None:
     """Return the newest promotion of a version after the `known` decisions; None where there is none."""
-    made = [record for record in history(tracking)[known:] if (record.action, record.version) == ("promote", version)]
+    made = made_since(tracking, known, action="promote", version=version)
     return made[-1] if made else None
 
 

@@ -2,14 +2,14 @@
 
 import getpass
 
-from flows.champion import decisions_at_first, publish_change, put_back_recorded_champion, seen_first
+from flows.champion import decisions_at_first, made_since, publish_change, put_back_recorded_champion, seen_first
 from flows.definitions import recorded_flow, retried_task
 from flows.hooks import BEGAN_FROM
 from flows.limits import one_change_of_champion
 from flows.names import roll_back_name
 from flows.parameters import FromVersion, Overrides, Recipe, Who, Why, settings_of
 from sgpo.config import TrackingConfig
-from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, complete_change, history
+from sgpo.registry.promotion import CHAMPION, ChampionChange, aliases, complete_change
 from sgpo.registry.promotion import roll_back as roll_back_champion
 from sgpo.registry.records import LONGEST_WHY, cut_off
 from sgpo.registry.store import RegistryError
@@ -22,12 +22,11 @@ def roll_back_from(tracking: TrackingConfig, champion: str, who: str, why: str, 
     A second try, of this flow run or as a new one, finds its first one recorded and does not undo it; nor does it
     roll back again what somebody has set since.
     """
-    asked = ("roll_back", champion, who, cut_off(why, LONGEST_WHY))
+    since, kept = max(known - 1, 0), cut_off(why, LONGEST_WHY)
     with one_change_of_champion(tracking):
         complete_change(tracking)  # a first try that was killed has moved the alias in its record only
-        for made in history(tracking)[max(known - 1, 0) :]:
-            if (made.action, made.before, made.who, made.why) == asked:
-                return made
+        if made := made_since(tracking, since, action="roll_back", before=champion, who=who, why=kept):
+            return made[0]
         now = aliases(tracking).get(CHAMPION)
         if now == champion:
             return roll_back_champion(tracking, who, why)

@@ -2,12 +2,12 @@
 
 import getpass
 
-from flows.champion import decisions_at_first, publish_change, put_back_recorded_champion
+from flows.champion import decisions_at_first, made_since, publish_change, put_back_recorded_champion
 from flows.definitions import recorded_flow, retried_task
 from flows.limits import one_change_of_champion
 from flows.parameters import ChosenVersion, Overrides, Recipe, Who, Why, settings_of
 from sgpo.config import TrackingConfig
-from sgpo.registry.promotion import ChampionChange, complete_change, history
+from sgpo.registry.promotion import ChampionChange, complete_change
 from sgpo.registry.promotion import set_champion as set_champion_version
 from sgpo.registry.records import LONGEST_WHY, cut_off
 
@@ -17,10 +17,9 @@ def set_version(tracking: TrackingConfig, version: str, who: str, why: str, know
     """Set and record it, unless an earlier try has, after the `known` decisions: what others did since stays."""
     with one_change_of_champion(tracking):
         complete_change(tracking)  # a try that was cut off may have promised it in the record and no more
-        asked = ("set_champion", version, who, cut_off(why, LONGEST_WHY))
-        for made in history(tracking)[known:]:
-            if (made.action, made.version, made.who, made.why) == asked:
-                return made
+        kept = cut_off(why, LONGEST_WHY)
+        if made := made_since(tracking, known, action="set_champion", version=version, who=who, why=kept):
+            return made[0]
         return set_champion_version(tracking, version, who, why)
 
 

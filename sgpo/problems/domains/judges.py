@@ -30,8 +30,8 @@ class DomainJudges:
 
     def require(self, domains: Iterable[str]) -> None:
         """Load the verifiers of `domains`. Raises DomainError for one that is unknown, broken or lacks something."""
-        for message in self.broken(domains).values():
-            raise DomainError(message)
+        if broken := self.broken(domains):
+            raise DomainError(next(iter(broken.values())))
 
     def broken(self, domains: Iterable[str]) -> dict[str, str]:
         """Load the verifiers of `domains`; return why any cannot judge. Raises DomainError for one unknown."""

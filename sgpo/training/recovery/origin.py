@@ -27,7 +27,7 @@ _VERIFIER, _ENDS = "verifier of domain ", "generation_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run is made of now, and what of it is `different` from what it began with; None where nothing is."""
+    """Hold what a run is made of now, and what of it is `different` from what it began with; None where nothing is."""
 
     made_of: dict[str, str]
     different: str | None
